@@ -1,0 +1,2 @@
+//! The regraft command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Image sources, splits, the data doctor, decoding and resizing.

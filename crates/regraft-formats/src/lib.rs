@@ -1,0 +1,1 @@
+//! Bytes to graphs and weights, and back: PyTorch, safetensors, npy.

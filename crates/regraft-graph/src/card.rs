@@ -1,0 +1,80 @@
+//! The record that travels with the weights: where they come from and how to feed them.
+//!
+//! Weights without their preprocessing give plausible, wrong numbers; weights without their origin cannot be trusted.
+//! So neither is ever saved or loaded alone.
+
+use serde::{Deserialize, Serialize};
+
+/// What is known about a model beside its graph and weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Card {
+    /// Name in the catalogue, `architecture.tag` as in timm: `efficientnet-lite0.in1k`.
+    pub name: String,
+    /// Where the weights come from: a package, a URL or a file, as a person would look it up.
+    pub origin: String,
+    /// SHA-256 of the file that the weights were read from, in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// SPDX expression of the weights' licence; `None` where nobody has stated one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
+    /// How an image becomes the network's input.
+    pub preprocessing: Preprocessing,
+    /// What each logit stands for, in order. Empty where the head has no names.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// What the weights were trained on, such as `ImageNet-1k`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_task: Option<String>,
+    /// Published accuracy on that task, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_accuracy: Option<f64>,
+}
+
+/// How a decoded image becomes the network's input tensor, in this order: resize, centre crop, scale, normalise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Preprocessing {
+    /// Order of the three colour channels that the network expects.
+    pub channel_order: ChannelOrder,
+    /// How the image is brought to size.
+    pub resize: Resize,
+    /// Filter of the resampling, with antialiasing when shrinking (as Pillow does).
+    pub filter: ResizeFilter,
+    /// Height and width in pixels of the centre crop that the network sees.
+    pub crop: [usize; 2],
+    /// Subtracted from each channel (in `channel_order`) of a pixel in 0 … 255.
+    pub mean: [f32; 3],
+    /// Divides each channel after the subtraction.
+    pub std: [f32; 3],
+}
+
+/// Order of colour channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChannelOrder {
+    /// Red first: PyTorch, Keras.
+    Rgb,
+    /// Blue first: Caffe.
+    Bgr,
+}
+
+/// How an image is brought to size before the centre crop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resize {
+    /// The shorter side becomes this many pixels; the longer one keeps the aspect ratio, rounded down
+    /// (torchvision's `Resize(int)`).
+    ShortSide(usize),
+    /// Height and width become exactly these; the aspect ratio is not kept.
+    Exact([usize; 2]),
+}
+
+/// Resampling filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResizeFilter {
+    /// Triangle filter, support 1.
+    Bilinear,
+    /// Cubic convolution with a = −0.5, support 2.
+    Bicubic,
+}

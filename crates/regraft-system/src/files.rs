@@ -1,0 +1,225 @@
+//! Files: whole or not at all.
+//!
+//! A file gets its final name only after every byte of it is on disk, and a folder only after every file of it is.
+#![allow(clippy::disallowed_methods, reason = "this module is the door to files")]
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+/// A file operation that failed, with the path it failed on.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {action} failed: {source}", path.display())]
+pub struct FileError {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// What was tried, as a verb: "read", "write" …
+    pub action: &'static str,
+    /// The system's answer.
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// An adapter for `map_err` that remembers the path and the action.
+    pub fn on(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self { path, action, source }
+    }
+
+    /// Whether the disk is full or a quota is reached.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
+/// Reads a whole file into memory.
+///
+/// # Errors
+/// Anything that keeps the file from being read.
+pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    fs::read(path).map_err(FileError::on(path, "read"))
+}
+
+/// Maps a file read-only into memory. An empty file gives an empty buffer.
+///
+/// The file must not be truncated while the mapping lives: that ends the process with SIGBUS. Regraft maps weight
+/// files and its own cache, both of which are only ever replaced by a rename.
+///
+/// # Errors
+/// Anything that keeps the file from being opened or mapped.
+pub fn map(path: &Path) -> Result<Bytes, FileError> {
+    let file = fs::File::open(path).map_err(FileError::on(path, "open"))?;
+    if file.metadata().map_err(FileError::on(path, "open"))?.len() == 0 {
+        return Ok(Bytes::new());
+    }
+    // SAFETY: the mapping is read-only and private to `Bytes`; the documentation above states the one obligation
+    // that the type system cannot hold, that nobody truncates the file meanwhile.
+    let mapping = unsafe { memmap2::Mmap::map(&file) }.map_err(FileError::on(path, "map"))?;
+    Ok(Bytes::from_owner(mapping))
+}
+
+/// Writes a file so that it is seen whole or not at all: a temporary file beside it, then a rename.
+///
+/// # Errors
+/// Anything that keeps the bytes from reaching the disk; nothing is then left under `path` that was not there before.
+pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    write_atomically_with(path, |file| file.write_all(content))
+}
+
+/// As [`write_atomically`], for content that is produced piece by piece.
+///
+/// # Errors
+/// As [`write_atomically`], and whatever `produce` returns.
+pub fn write_atomically_with(
+    path: &Path,
+    produce: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+) -> Result<(), FileError> {
+    let folder = parent(path);
+    fs::create_dir_all(folder).map_err(FileError::on(folder, "create"))?;
+    let temporary = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(folder);
+    let temporary = temporary.map_err(FileError::on(path, "write"))?;
+    let mut writer = io::BufWriter::new(temporary);
+    produce(&mut writer).map_err(FileError::on(path, "write"))?;
+    let temporary = writer.into_inner().map_err(|error| FileError::on(path, "write")(error.into_error()))?;
+    set_ordinary_permissions(temporary.as_file()).map_err(FileError::on(path, "write"))?;
+    temporary.as_file().sync_all().map_err(FileError::on(path, "write"))?;
+    temporary.persist(path).map_err(|error| FileError::on(path, "write")(error.error))?;
+    Ok(())
+}
+
+/// How the names of unfinished files and folders begin.
+pub const TEMPORARY_PREFIX: &str = ".regraft-unfinished-";
+
+/// A folder under construction: it lives under a temporary name beside its final place until [`Self::finish`].
+/// Dropped before that, it is removed.
+#[derive(Debug)]
+pub struct UnfinishedFolder {
+    temporary: tempfile::TempDir,
+    destination: PathBuf,
+}
+
+impl UnfinishedFolder {
+    /// Starts a folder that will be called `destination`.
+    ///
+    /// # Errors
+    /// The parent folder cannot be created or written to.
+    pub fn start(destination: &Path) -> Result<Self, FileError> {
+        let folder = parent(destination);
+        fs::create_dir_all(folder).map_err(FileError::on(folder, "create"))?;
+        let temporary = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempdir_in(folder);
+        let temporary = temporary.map_err(FileError::on(destination, "create"))?;
+        Ok(Self { temporary, destination: destination.to_path_buf() })
+    }
+
+    /// Where to write meanwhile.
+    pub fn path(&self) -> &Path {
+        self.temporary.path()
+    }
+
+    /// Gives the folder its final name, replacing a folder of that name.
+    ///
+    /// # Errors
+    /// The rename fails; the old folder, if there was one, is then still in place.
+    pub fn finish(self) -> Result<PathBuf, FileError> {
+        let Self { temporary, destination } = self;
+        let failed = |error| FileError::on(&destination, "create")(error);
+        set_folder_permissions(temporary.path()).map_err(failed)?;
+        let retired = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempdir_in(parent(&destination));
+        let retired = retired.map_err(|error| FileError::on(&destination, "create")(error))?;
+        let replaced = retired.path().join("replaced");
+        let replaces = destination.exists();
+        if replaces {
+            fs::rename(&destination, &replaced).map_err(|error| FileError::on(&destination, "replace")(error))?;
+        }
+        if let Err(error) = fs::rename(temporary.path(), &destination) {
+            if replaces {
+                fs::rename(&replaced, &destination).map_err(|error| FileError::on(&destination, "restore")(error))?;
+            }
+            return Err(FileError::on(&destination, "create")(error));
+        }
+        let _ = temporary.keep();
+        Ok(destination)
+    }
+}
+
+/// The folder that holds `path`; the current folder for a bare name.
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Temporary files are born readable by their owner alone; a finished one gets what an ordinary file has.
+#[cfg(unix)]
+fn set_ordinary_permissions(file: &fs::File) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.set_permissions(fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn set_ordinary_permissions(_file: &fs::File) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(unix)]
+fn set_folder_permissions(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+}
+
+#[cfg(not(unix))]
+fn set_folder_permissions(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        write_atomically(&path, b"old").unwrap();
+        let failed = write_atomically_with(&path, |file| {
+            file.write_all(b"new")?;
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        });
+        assert!(failed.unwrap_err().is_disk_full());
+        assert_eq!(read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_appears_whole_and_replaces_the_old_one() {
+        let place = tempfile::tempdir().unwrap();
+        let destination = place.path().join("run");
+        for content in ["first", "second"] {
+            let folder = UnfinishedFolder::start(&destination).unwrap();
+            write_atomically(&folder.path().join("a"), content.as_bytes()).unwrap();
+            assert_ne!(read(&destination.join("a")).ok(), Some(content.as_bytes().to_vec()));
+            folder.finish().unwrap();
+            assert_eq!(read(&destination.join("a")).unwrap(), content.as_bytes());
+        }
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_abandoned_folder_is_removed() {
+        let place = tempfile::tempdir().unwrap();
+        drop(UnfinishedFolder::start(&place.path().join("run")).unwrap());
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn maps_empty_and_ordinary_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        write_atomically(&path, b"").unwrap();
+        assert!(map(&path).unwrap().is_empty());
+        write_atomically(&path, b"content").unwrap();
+        assert_eq!(&map(&path).unwrap()[..], b"content");
+    }
+}

@@ -1,0 +1,1 @@
+//! Architectures as graph builders, the catalogue, and the embedded default.

@@ -1,0 +1,1 @@
+//! Transfer learning: the library behind the regraft command.

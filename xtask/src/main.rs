@@ -1,0 +1,2 @@
+//! Checks, assets, goldens and benchmarks of the workspace.
+fn main() {}
