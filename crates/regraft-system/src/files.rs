@@ -174,8 +174,6 @@ fn set_folder_permissions(_path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
 
     #[test]
