@@ -29,6 +29,29 @@ pub struct Card {
     /// Published accuracy on that task, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_accuracy: Option<f64>,
+    /// Which wire is what.
+    pub roles: Roles,
+}
+
+/// What the wires of a network are for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roles {
+    /// The last wire whose values describe the image without naming a class: N×D, or N×D×1×1.
+    pub features: String,
+    /// One number a class, before the softmax. `None` for a network without a head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logits: Option<String>,
+    /// Wires where the network may be cut: ends of blocks, from generic to specific.
+    #[serde(default)]
+    pub cuts: Vec<String>,
+}
+
+impl Roles {
+    /// All wires that are named.
+    pub fn wires(&self) -> impl Iterator<Item = &str> {
+        let ends = std::iter::once(&self.features).chain(&self.logits);
+        ends.chain(&self.cuts).map(String::as_str)
+    }
 }
 
 /// How a decoded image becomes the network's input tensor, in this order: resize, centre crop, scale, normalise.
