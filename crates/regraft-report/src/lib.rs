@@ -1,1 +1,26 @@
 //! A run record to JSON, Markdown, SVG and one self-contained HTML file.
+//!
+//! Everything here is a pure function from [`RunRecord`] to a string or a JSON value: no file is read or
+//! written, no clock is asked and no random number is drawn, so the same record gives the same bytes.
+//! The caller keeps the record as JSON in the run folder and can rebuild every report from it later.
+//!
+//! Every string of the record (class names, file names, messages) comes from a user's disk and is treated
+//! as hostile: every renderer escapes it, and the page carries a content security policy that forbids
+//! scripts and the network even if an escape were forgotten.
+//!
+//! Rendering never fails: a value that was not measured is NaN or absent, and is shown as a dash; a part
+//! that has no data is left out.
+
+mod error;
+mod insight;
+mod markup;
+mod metrics;
+mod number;
+pub mod record;
+pub mod thumbnail;
+pub mod verdict;
+
+pub use error::ReportError;
+pub use metrics::metrics_json;
+pub use record::RunRecord;
+pub use verdict::{Outcome, Verdict, verdict};
