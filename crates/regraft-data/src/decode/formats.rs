@@ -1,0 +1,115 @@
+//! PNG, WebP, BMP, GIF and TIFF, through `image`. No other file names that crate.
+
+use std::io::Cursor;
+
+use image::error::{ImageError, LimitErrorKind};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+
+use super::{DecodeError, Limits, check_size, orientation, rgb_image};
+use crate::raster::RgbImage;
+
+/// Bytes that a decoder may hold per pixel of the limit: 16-bit RGBA, twice.
+const BYTES_PER_PIXEL: u64 = 16;
+/// Room for tables and metadata beside the pixels.
+const OVERHEAD: u64 = 64 << 20;
+
+/// A format that this module decodes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Format(ImageFormat, &'static str);
+
+/// Tells the format from the first bytes.
+pub(super) fn guess(bytes: &[u8]) -> Option<Format> {
+    let format = image::guess_format(bytes).ok()?;
+    let name = match format {
+        ImageFormat::Png => "PNG",
+        ImageFormat::WebP => "WebP",
+        ImageFormat::Bmp => "BMP",
+        ImageFormat::Gif => "GIF",
+        ImageFormat::Tiff => "TIFF",
+        _ => return None,
+    };
+    Some(Format(format, name))
+}
+
+pub(super) fn decode(bytes: &[u8], format: Format, limits: &Limits) -> Result<RgbImage, DecodeError> {
+    let explain = |error| explain(&error, format);
+    let mut decoder = open(bytes, format).map_err(explain)?;
+    let (width, height) = decoder.dimensions();
+    check_size(width.into(), height.into(), limits)?;
+    decoder.set_limits(memory(limits)).map_err(explain)?;
+    let orientation = recorded_orientation(&mut decoder);
+    let image = DynamicImage::from_decoder(decoder).map_err(explain)?;
+    let image = rgb_image(width as usize, height as usize, rgb(image), format.1)?;
+    Ok(orientation::apply(image, orientation))
+}
+
+pub(super) fn dimensions(bytes: &[u8], format: Format) -> Result<(usize, usize), DecodeError> {
+    let mut decoder = open(bytes, format).map_err(|error| explain(&error, format))?;
+    let (width, height) = decoder.dimensions();
+    let exchanged = orientation::exchanges_sides(recorded_orientation(&mut decoder));
+    let (width, height) = (width as usize, height as usize);
+    Ok(if exchanged { (height, width) } else { (width, height) })
+}
+
+fn open(bytes: &[u8], format: Format) -> Result<impl ImageDecoder, ImageError> {
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format.0);
+    reader.limits(memory(&Limits { max_pixels: 0 }));
+    reader.into_decoder()
+}
+
+fn memory(limits: &Limits) -> image::Limits {
+    let mut memory = image::Limits::no_limits();
+    memory.max_alloc = Some(limits.max_pixels.saturating_mul(BYTES_PER_PIXEL).saturating_add(OVERHEAD));
+    memory
+}
+
+fn recorded_orientation(decoder: &mut impl ImageDecoder) -> u8 {
+    // Damaged metadata do not make the pixels unreadable.
+    let recorded = decoder.orientation().map_or(1, |orientation| orientation.to_exif());
+    if recorded > 1 {
+        return recorded;
+    }
+    let packet = decoder.xmp_metadata().ok().flatten();
+    packet.as_deref().and_then(orientation::from_xmp).unwrap_or(recorded)
+}
+
+/// 8-bit RGB as Pillow converts: alpha dropped, 16-bit grey clipped, other 16-bit samples cut to their high byte.
+fn rgb(image: DynamicImage) -> Vec<u8> {
+    match image {
+        DynamicImage::ImageRgb8(image) => image.into_raw(),
+        DynamicImage::ImageRgba8(image) => {
+            image.pixels().flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect()
+        }
+        DynamicImage::ImageLuma8(image) => image.as_raw().iter().flat_map(|&grey| [grey; 3]).collect(),
+        DynamicImage::ImageLumaA8(image) => image.pixels().flat_map(|pixel| [pixel[0]; 3]).collect(),
+        DynamicImage::ImageLuma16(image) => {
+            image.as_raw().iter().flat_map(|&grey| [grey.min(255) as u8; 3]).collect()
+        }
+        DynamicImage::ImageLumaA16(image) => {
+            image.pixels().flat_map(|pixel| [high_byte(pixel[0]); 3]).collect()
+        }
+        DynamicImage::ImageRgb16(image) => image.as_raw().iter().copied().map(high_byte).collect(),
+        DynamicImage::ImageRgba16(image) => {
+            image.pixels().flat_map(|pixel| [pixel[0], pixel[1], pixel[2]].map(high_byte)).collect()
+        }
+        other => other.into_rgb8().into_raw(),
+    }
+}
+
+fn high_byte(sample: u16) -> u8 {
+    (sample >> 8) as u8
+}
+
+fn explain(error: &ImageError, Format(_, format): Format) -> DecodeError {
+    let reason = error.to_string();
+    match error {
+        ImageError::IoError(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => {
+            DecodeError::Truncated { format }
+        }
+        ImageError::Unsupported(_) => DecodeError::Unsupported { format, reason },
+        ImageError::Limits(limit) if limit.kind() == LimitErrorKind::InsufficientMemory => {
+            DecodeError::Damaged { format, reason: "it asks for more memory than its pixels need".to_owned() }
+        }
+        _ => DecodeError::Damaged { format, reason },
+    }
+}

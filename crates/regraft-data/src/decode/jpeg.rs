@@ -1,0 +1,79 @@
+//! JPEG, through `libjpeg-turbo-rs`. No other file names that crate.
+
+use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, DecodeWarning, Decoder, Image, JpegError, PixelFormat};
+
+use super::{DecodeError, Limits, check_size, orientation, rgb_image};
+use crate::raster::RgbImage;
+
+const FORMAT: &str = "JPEG";
+/// Scans of a progressive file: real ones have about ten, a bomb thousands.
+const MAX_SCANS: usize = 500;
+
+pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage, DecodeError> {
+    let mut decoder = open(bytes)?;
+    check_size(decoder.header().width() as u64, decoder.header().height() as u64, limits)?;
+    decoder.set_output_format(output_format(&decoder));
+    // libjpeg carries on after damaged entropy codes, and Pillow with it; only missing data are an error.
+    decoder.set_lenient(true);
+    let orientation = recorded_orientation(&decoder);
+    let image = decoder.decode_image().map_err(|error| explain(&error))?;
+    if is_truncated(bytes, &image) {
+        return Err(DecodeError::Truncated { format: FORMAT });
+    }
+    Ok(orientation::apply(rgb(image)?, orientation))
+}
+
+pub(super) fn dimensions(bytes: &[u8]) -> Result<(usize, usize), DecodeError> {
+    let decoder = open(bytes)?;
+    let (width, height) = (decoder.header().width(), decoder.header().height());
+    let exchanged = orientation::exchanges_sides(recorded_orientation(&decoder));
+    Ok(if exchanged { (height, width) } else { (width, height) })
+}
+
+/// Reads the headers; allocates nothing of the image's size.
+fn open(bytes: &[u8]) -> Result<Decoder<'_>, DecodeError> {
+    let limits = DecodeLimits { max_scans: MAX_SCANS, ..DecodeLimits::default() };
+    Decoder::new_with_limits(bytes, limits).map_err(|error| explain(&error))
+}
+
+fn recorded_orientation(decoder: &Decoder) -> u8 {
+    let from_xmp = || decoder.xmp_data().and_then(orientation::from_xmp);
+    decoder.exif_orientation().or_else(from_xmp).unwrap_or(1)
+}
+
+fn output_format(decoder: &Decoder) -> PixelFormat {
+    match decoder.jpeg_color_space() {
+        ColorSpace::Grayscale => PixelFormat::Grayscale,
+        ColorSpace::Cmyk | ColorSpace::Ycck => PixelFormat::Cmyk,
+        _ => PixelFormat::Rgb,
+    }
+}
+
+/// The decoder noticed missing data, or the end-of-image marker never came after the last start of scan.
+fn is_truncated(bytes: &[u8], image: &Image) -> bool {
+    let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
+    image.warnings.iter().any(|warning| matches!(warning, DecodeWarning::TruncatedData { .. }))
+        || last(0xd9) < last(0xda)
+}
+
+fn rgb(image: Image) -> Result<RgbImage, DecodeError> {
+    let pixels = match image.pixel_format {
+        PixelFormat::Grayscale => image.data.iter().flat_map(|&grey| [grey; 3]).collect(),
+        PixelFormat::Cmyk => image.data.as_chunks().0.iter().flat_map(|&cmyk| inverted_cmyk(cmyk)).collect(),
+        _ => image.data,
+    };
+    rgb_image(image.width, image.height, pixels, FORMAT)
+}
+
+/// CMYK as stored by Adobe, full ink being 0; Pillow takes every four-channel JPEG to be of that kind.
+fn inverted_cmyk(stored: [u8; 4]) -> [u8; 3] {
+    super::cmyk_to_rgb(stored.map(|ink| 255 - ink))
+}
+
+fn explain(error: &JpegError) -> DecodeError {
+    match error {
+        JpegError::UnexpectedEof => DecodeError::Truncated { format: FORMAT },
+        JpegError::Unsupported(reason) => DecodeError::Unsupported { format: FORMAT, reason: reason.clone() },
+        other => DecodeError::Damaged { format: FORMAT, reason: other.to_string() },
+    }
+}
