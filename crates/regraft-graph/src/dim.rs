@@ -131,7 +131,8 @@ mod tests {
     #[test]
     fn nested_windows_collapse_to_the_same_numbers_as_step_by_step() {
         let windows = [(7, 2, 3), (3, 2, 1), (3, 1, 1), (1, 2, 0), (5, 3, 0), (2, 2, 0)];
-        for height in 40..300 {
+        // From 80 on, every window of the chain has a position.
+        for height in 80..300 {
             let bindings = Bindings { batch: 1, height, width: 1 };
             let (mut symbolic, mut size) = (Dim::symbol(Symbol::Height), height as i64);
             for (kernel, stride, padding) in windows {

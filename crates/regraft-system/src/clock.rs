@@ -19,6 +19,11 @@ impl Stopwatch {
     }
 }
 
+/// The time now, for a file's time stamp.
+pub fn now() -> SystemTime {
+    SystemTime::now()
+}
+
 /// Seconds since 1970-01-01 UTC; 0 if the machine's clock stands before that.
 pub fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())

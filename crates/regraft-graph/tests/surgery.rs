@@ -1,0 +1,174 @@
+//! Patches on a network of two blocks: what is cut goes, what is not touched keeps its name, every fault is named.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+
+use regraft_graph::{
+    BatchNormalization, Card, ChannelOrder, Conv, Dim, Fact, Gemm, Graph, GraphError, Model, Node, Op,
+    Padding, Patch, Preprocessing, Resize, ResizeFilter, Roles, Tensor, Weights, dump,
+};
+
+fn conv(in_channels: usize, out_channels: usize, stride: usize) -> Op {
+    Op::Conv(Conv {
+        in_channels,
+        out_channels,
+        kernel: [3, 3],
+        stride: [stride; 2],
+        dilation: [1, 1],
+        padding: Padding::all(1),
+        groups: 1,
+        bias: false,
+    })
+}
+
+fn graph() -> Graph {
+    let mut graph = Graph::new("input", Fact::image(3));
+    let norm = |channels| Op::BatchNormalization(BatchNormalization { channels, epsilon: 1e-5 });
+    let nodes = [
+        Node::new("conv1", conv(3, 4, 2), ["input"]),
+        Node::new("bn1", norm(4), ["conv1"]),
+        Node::new("relu1", Op::Relu, ["bn1"]),
+        Node::new("conv2", conv(4, 4, 1), ["relu1"]),
+        Node::new("bn2", norm(4), ["conv2"]),
+        Node::new("add", Op::Add, ["bn2", "relu1"]),
+        Node::new("pool", Op::GlobalAveragePool, ["add"]),
+        Node::new("flatten", Op::Flatten, ["pool"]),
+        Node::new("fc", Op::Gemm(Gemm { in_features: 4, out_features: 2, bias: true }), ["flatten"]),
+    ];
+    nodes.into_iter().try_for_each(|node| graph.push(node)).unwrap();
+    graph.set_output("fc").unwrap();
+    graph
+}
+
+fn card() -> Card {
+    Card {
+        name: "small".into(),
+        origin: "a test".into(),
+        sha256: None,
+        licence: None,
+        preprocessing: Preprocessing {
+            channel_order: ChannelOrder::Rgb,
+            resize: Resize::ShortSide(8),
+            filter: ResizeFilter::Bilinear,
+            crop: [8, 8],
+            mean: [0.0; 3],
+            std: [1.0; 3],
+        },
+        labels: vec!["a".into(), "b".into()],
+        source_task: None,
+        source_accuracy: None,
+        roles: Roles {
+            features: "flatten".into(),
+            logits: Some("fc".into()),
+            cuts: vec!["relu1".into(), "add".into()],
+        },
+    }
+}
+
+/// Every weight gets different values, so that a mixed-up pair is noticed.
+fn weights(graph: &Graph) -> Weights {
+    let tensor = |(index, parameter): (usize, regraft_graph::Parameter)| {
+        let values: Vec<f32> =
+            (0..parameter.shape.iter().product()).map(|i| 0.1 + (index + i) as f32 * 0.01).collect();
+        (parameter.name, Tensor::from_f32(parameter.shape, &values).unwrap())
+    };
+    graph.parameters().into_iter().enumerate().map(tensor).collect()
+}
+
+fn model() -> Model {
+    Model::new(graph(), weights(&graph()), card()).unwrap()
+}
+
+#[test]
+fn facts_follow_the_image_size_symbolically() {
+    let graph = graph();
+    assert_eq!(graph.fact("add").unwrap().to_string(), "N×4×⌈H/2⌉×⌈W/2⌉");
+    assert_eq!(graph.fact("flatten").unwrap().shape[1], Dim::Fixed(4));
+}
+
+#[test]
+fn a_cut_drops_what_lies_behind_and_keeps_names() {
+    let cut = Patch::cut("add").apply(model()).unwrap();
+    let names: Vec<_> = cut.graph().nodes().iter().map(|node| node.name.as_str()).collect();
+    assert_eq!(names, ["conv1", "bn1", "relu1", "conv2", "bn2", "add"]);
+    assert!(cut.weights().get("fc.weight").is_none());
+    assert_eq!((cut.card().roles.features.as_str(), cut.card().roles.logits.as_deref()), ("add", None));
+    assert_eq!(cut.history(), ["cut at 'add'"]);
+}
+
+#[test]
+fn a_new_head_takes_the_place_of_the_old_one() {
+    let labels = ["x", "y", "z"].map(str::to_owned).to_vec();
+    let patch = Patch::replace_head(&model(), "flatten", &[0.5; 12], &[0.0; 3], labels.clone()).unwrap();
+    let grafted = patch.apply(model()).unwrap();
+    assert_eq!(grafted.graph().outputs(), ["head"]);
+    assert_eq!(grafted.graph().fact("head").unwrap().shape[1], Dim::Fixed(3));
+    assert_eq!(grafted.card().labels, labels);
+    // A head may be replaced again: the new one may be called as the old one is.
+    let patch =
+        Patch::replace_head(&grafted, "flatten", &[0.5; 8], &[0.0; 2], vec!["p".into(), "q".into()]).unwrap();
+    assert_eq!(patch.apply(grafted).unwrap().graph().fact("head").unwrap().shape[1], Dim::Fixed(2));
+}
+
+#[test]
+fn a_head_on_a_pooled_map_is_flattened_first() {
+    let patch =
+        Patch::replace_head(&model(), "pool", &[0.5; 8], &[0.0; 2], vec!["p".into(), "q".into()]).unwrap();
+    let grafted = patch.apply(model()).unwrap();
+    assert_eq!(grafted.graph().node("head").unwrap().inputs, ["head.flatten"]);
+}
+
+#[test]
+fn folding_multiplies_the_statistics_into_the_convolution() {
+    let folded = Patch::fold_batch_normalization(&model()).unwrap().apply(model()).unwrap();
+    assert!(folded.graph().nodes().iter().all(|node| !matches!(node.op, Op::BatchNormalization(_))));
+    assert_eq!(folded.graph().node("add").unwrap().inputs, ["conv2", "relu1"]);
+    let value = |model: &Model, name: &str, index: usize| {
+        f64::from(model.weights().get(name).unwrap().to_f32()[index])
+    };
+    let original = model();
+    let bn = |kind: &str| value(&original, &format!("bn1.{kind}"), 1);
+    let scale = bn("weight") / (bn("running_var") + 1e-5).sqrt();
+    let weight = value(&original, "conv1.weight", 27) * scale;
+    assert!((value(&folded, "conv1.weight", 27) - weight).abs() < 1e-7);
+    assert!((value(&folded, "conv1.bias", 1) - (bn("bias") - bn("running_mean") * scale)).abs() < 1e-7);
+}
+
+#[test]
+fn freezing_marks_a_boundary_that_folding_carries_over() {
+    let frozen = Patch::freeze_up_to("bn2").apply(model()).unwrap();
+    assert_eq!(frozen.frozen_until(), Some("bn2"));
+    let folded = Patch::fold_batch_normalization(&frozen).unwrap().apply(frozen).unwrap();
+    assert_eq!(folded.frozen_until(), Some("conv2"));
+}
+
+#[test]
+fn faults_name_the_wire_the_node_and_the_shapes() {
+    let unknown = Patch::cut("layer9").apply(model()).unwrap_err();
+    assert!(matches!(unknown, GraphError::UnknownWire { .. }), "{unknown}");
+    let mut broken = graph();
+    let wrong = broken.push(Node::new("conv3", conv(5, 4, 1), ["add"])).unwrap_err().to_string();
+    assert!(wrong.contains("conv3") && wrong.contains("N×5×H×W") && wrong.contains("N×4×"), "{wrong}");
+    let twice = broken.push(Node::new("add", Op::Relu, ["add"])).unwrap_err();
+    assert_eq!(twice, GraphError::DuplicateName { name: "add".into() });
+    let mut few = weights(&graph());
+    few.remove("conv2.weight");
+    let missing = Model::new(graph(), few, card()).unwrap_err().to_string();
+    assert!(missing.contains("conv2.weight"), "{missing}");
+}
+
+#[test]
+fn a_graph_survives_json_and_a_forged_one_is_refused() {
+    let text = serde_json::to_string(&graph()).unwrap();
+    assert_eq!(serde_json::from_str::<Graph>(&text).unwrap(), graph());
+    assert!(serde_json::from_str::<Graph>(&text.replace("\"in_channels\":4", "\"in_channels\":5")).is_err());
+    assert!(serde_json::from_str::<Graph>(&text.replace("\"groups\":1", "\"groups\":0")).is_err());
+}
+
+#[test]
+fn the_dump_has_a_line_a_node_and_marks_the_cuts() {
+    let text = dump(&model()).unwrap();
+    let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(line("relu1").ends_with("← cut 1") && line("fc").ends_with("← logits"), "{text}");
+    // 3·3·3 inputs for each of 4 channels on 4×4 positions.
+    assert!(line("conv1").contains("1,728"), "{text}");
+    assert_eq!(text.lines().count(), graph().nodes().len() + 3);
+}
