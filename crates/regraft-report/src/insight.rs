@@ -1,7 +1,9 @@
 //! What a reader wants to know first and the record holds only implicitly: the most confused classes, the
 //! weakest class, how many images the pretrained features save, and the words for the task's examples.
 
-use crate::record::{BaselineKind, ClassMetrics, CurvePoint, CurveSeries, Finding, RunRecord, Severity};
+use crate::record::{
+    BaselineKind, ClassMetrics, CurvePoint, CurveSeries, Finding, HeadCandidate, RunRecord, Severity,
+};
 
 /// Name of the source's series in a learning curve.
 pub(crate) const SOURCE_SERIES: &str = "source";
@@ -84,6 +86,20 @@ fn series<'a>(record: &'a RunRecord, name: &str) -> Option<&'a CurveSeries> {
 
 fn finite(series: &CurveSeries) -> impl Iterator<Item = &CurvePoint> {
     series.points.iter().filter(|point| point.mean.is_finite())
+}
+
+/// The most accurate head; of equal ones the first that was tried.
+pub(crate) fn best_head(record: &RunRecord) -> Option<&HeadCandidate> {
+    let known = record.head_candidates.iter().filter(|head| head.accuracy.is_finite());
+    known.reduce(|best, next| if next.accuracy > best.accuracy { next } else { best })
+}
+
+/// Kind and hyper-parameter of a head: `logistic-regression, C = 0.1`.
+pub(crate) fn head_label(head: &HeadCandidate) -> String {
+    match head.hyper_parameter.as_str() {
+        "" => head.kind.clone(),
+        parameter => format!("{}, {parameter}", head.kind),
+    }
 }
 
 /// `images` for image tasks, else `examples`.

@@ -5,22 +5,27 @@
 //! The caller keeps the record as JSON in the run folder and can rebuild every report from it later.
 //!
 //! Every string of the record (class names, file names, messages) comes from a user's disk and is treated
-//! as hostile: every renderer escapes it, and the page carries a content security policy that forbids
+//! as hostile: [`html`] and [`svg`] escape it, and the page carries a content security policy that forbids
 //! scripts and the network even if an escape were forgotten.
 //!
 //! Rendering never fails: a value that was not measured is NaN or absent, and is shown as a dash; a part
 //! that has no data is left out.
 
 mod error;
+pub mod html;
 mod insight;
+pub mod markdown;
 mod markup;
 mod metrics;
 mod number;
 pub mod record;
+pub mod svg;
 pub mod thumbnail;
 pub mod verdict;
 
 pub use error::ReportError;
+pub use html::render;
+pub use markdown::{render_markdown, summary_text};
 pub use metrics::metrics_json;
 pub use record::RunRecord;
 pub use verdict::{Outcome, Verdict, verdict};

@@ -1,0 +1,49 @@
+//! Prints a sample report with made-up numbers:
+//! `cargo run --release -p regraft-report --example sample -- html nine > sample.html`.
+//!
+//! The first argument is `html`, `markdown`, `summary`, `metrics`, `record`, or the name of a chart as an SVG file
+//! (`accuracy`, `curve`, `confusion`, `recall`, `heads`); the second is `nine`, `two`, `hundred`, `hostile` or `empty`.
+
+#![allow(clippy::print_stdout, reason = "an example that prints")]
+#![allow(clippy::indexing_slicing, reason = "made-up data of fixed size")]
+
+use regraft_report::{RunRecord, metrics_json, render, render_markdown, summary_text, svg};
+
+#[path = "../tests/sample/mod.rs"]
+mod sample;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let form = arguments.next().unwrap_or_else(|| "html".to_owned());
+    let record = record(&arguments.next().unwrap_or_else(|| "nine".to_owned()))?;
+    print!("{}", written(&form, &record)?);
+    Ok(())
+}
+
+fn record(name: &str) -> Result<RunRecord, String> {
+    match name {
+        "nine" => Ok(sample::nine_classes()),
+        "two" => Ok(sample::two_classes()),
+        "hundred" => Ok(sample::hundred_classes()),
+        "hostile" => Ok(sample::hostile()),
+        "empty" => Ok(RunRecord::default()),
+        other => Err(format!("no sample is called `{other}`: nine, two, hundred, hostile, empty")),
+    }
+}
+
+fn written(form: &str, record: &RunRecord) -> Result<String, Box<dyn std::error::Error>> {
+    let chart = |chart: Option<String>| Ok(svg::standalone(&chart.ok_or("this sample has no such chart")?));
+    match form {
+        "html" => Ok(render(record)),
+        "markdown" => Ok(render_markdown(record)),
+        "summary" => Ok(summary_text(record)),
+        "metrics" => Ok(serde_json::to_string_pretty(&metrics_json(record))? + "\n"),
+        "record" => Ok(record.to_json()?),
+        "accuracy" => chart(svg::accuracy(record)),
+        "curve" => chart(svg::learning_curve(record)),
+        "confusion" => chart(svg::confusion(record)),
+        "recall" => chart(svg::recall(record)),
+        "heads" => chart(svg::heads(record)),
+        other => Err(format!("no form is called `{other}`").into()),
+    }
+}

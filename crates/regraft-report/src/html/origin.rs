@@ -1,0 +1,109 @@
+//! How to use the model, and where everything comes from.
+
+use super::block;
+use crate::insight::run_argument;
+use crate::markup::{escape, name, shorten};
+use crate::number::{count, fixed, seconds, with_prefix};
+use crate::record::RunRecord;
+
+/// The most class names that are listed by name.
+const CLASSES_BY_NAME: usize = 12;
+
+/// The commands that use the run.
+pub(super) fn usage_section(record: &RunRecord) -> String {
+    let run = escape(&run_argument(record));
+    let commands = [
+        ("label new images; folders and - work too", format!("regraft predict {run} FILE…")),
+        (
+            "the same as JSON lines, with the most probable classes",
+            format!("regraft predict {run} FILE… --json"),
+        ),
+        ("these metrics on other labelled data", format!("regraft evaluate {run} DATA")),
+        (
+            "repeat this run, bit for bit on the same machine",
+            format!("regraft fit --config {run}/regraft.toml"),
+        ),
+    ];
+    let item = |(what, command): (&str, String)| format!("<dt>{what}</dt><dd><code>{command}</code></dd>");
+    let body = format!("<dl class=\"commands\">{}</dl>\n", commands.map(item).concat());
+    block::section("usage", "How do I use it?", "", &body)
+}
+
+/// Source, data, costs: everything needed to judge or repeat the run.
+pub(super) fn section(record: &RunRecord) -> String {
+    let body = format!(
+        "<div class=\"facts\">{}{}{}</div>\n",
+        facts("Source model", &source(record)),
+        facts("Data", &data(record)),
+        facts("Run", &run(record))
+    );
+    block::section("origin", "Where does it come from?", "", &body)
+}
+
+type Fact = (&'static str, String);
+
+fn facts(heading: &str, facts: &[Fact]) -> String {
+    let known = facts.iter().filter(|(_, value)| !value.is_empty());
+    let items: String = known.map(|(label, value)| format!("<dt>{label}</dt><dd>{value}</dd>")).collect();
+    format!("<div><h3>{heading}</h3><dl>{items}</dl></div>")
+}
+
+fn source(record: &RunRecord) -> [Fact; 8] {
+    let number = |value: u64| if value == 0 { String::new() } else { with_prefix(value) };
+    let size = match record.image_size {
+        0 => String::new(),
+        side => format!("{side} × {side} pixels"),
+    };
+    [
+        ("Name", name(&record.source)),
+        ("Origin", escape(&record.source_origin)),
+        ("Licence", escape(&record.source_licence)),
+        ("SHA-256", hash(&record.source_sha256)),
+        ("Cut at", name(&record.cut)),
+        ("Input", size),
+        ("Parameters", number(record.model_parameters)),
+        ("MACs", number(record.model_macs)),
+    ]
+}
+
+/// A hash is for comparing, so all of it is there, but it may break anywhere.
+fn hash(hash: &str) -> String {
+    if hash.is_empty() { String::new() } else { format!("<code class=\"hash\">{}</code>", escape(hash)) }
+}
+
+fn data(record: &RunRecord) -> [Fact; 5] {
+    let size = |n: usize| if n == 0 { String::new() } else { count(n as u64) };
+    [
+        ("Folder", name(&record.data_path)),
+        ("Training", size(record.n_train)),
+        ("Validation", size(record.n_validation)),
+        ("Test", size(record.n_test)),
+        ("Classes", classes(record)),
+    ]
+}
+
+fn classes(record: &RunRecord) -> String {
+    let named = record.classes.iter().take(CLASSES_BY_NAME).map(|class| name(&shorten(class, 40)));
+    let names = named.collect::<Vec<_>>().join(", ");
+    let rest = record.classes.len().saturating_sub(CLASSES_BY_NAME);
+    let more = if rest == 0 { String::new() } else { format!(" and {} more", count(rest as u64)) };
+    format!("{}: {names}{more}", count(record.classes.len() as u64))
+}
+
+fn run(record: &RunRecord) -> [Fact; 10] {
+    let time = |value: f64| if value.is_finite() { seconds(value) } else { String::new() };
+    let rate = record.images_per_second;
+    let memory = record.peak_rss_mb;
+    [
+        ("Ended", escape(record.created.as_deref().unwrap_or_default())),
+        ("Version", escape(&record.regraft_version)),
+        ("Seed", record.seed.to_string()),
+        ("Threads", record.threads.to_string()),
+        ("Decoding", time(record.timing.decode_s)),
+        ("Features", time(record.timing.features_s)),
+        ("Head", time(record.timing.head_s)),
+        ("Total", time(record.timing.total_s)),
+        ("Throughput", if rate.is_finite() { format!("{} images/s", fixed(rate, 1)) } else { String::new() }),
+        ("Peak memory", if memory.is_finite() { format!("{} MB", fixed(memory, 0)) } else { String::new() }),
+    ]
+}
