@@ -8,4 +8,6 @@
 //! trained on those pixels, and a second opinion on a result starts from them.
 
 pub mod decode;
+pub mod preprocess;
 pub mod raster;
+pub mod resize;

@@ -1,0 +1,357 @@
+//! Resampling, bit for bit as Pillow's `Image.resize` does it on 8-bit RGB.
+//!
+//! The image is convolved along one direction, rounded to 8 bits, then along the other. The filter is stretched by the
+//! scale when shrinking, which is the antialiasing. Weights are computed and normalised in f64, then rounded to 22
+//! fractional bits, and the sums are exact integers. So an output pixel depends on its own weights only, and computing
+//! only a window of the output, as a centre crop needs it, changes no bit of it and bounds the memory: a 1 × 10,000
+//! image whose short side becomes 256 never exists at 256 × 2,560,000.
+//!
+//! Rows are resampled across first, except where the image loses more than twice as many rows as columns: there
+//! Pillow 13 resamples down first, and before version 13 did not. The two orders differ by one level here and there.
+#![allow(clippy::indexing_slicing, reason = "weights are built for the rows and columns that they index")]
+
+use std::ops::Range;
+
+use regraft_graph::ResizeFilter;
+
+use crate::raster::RgbImage;
+
+/// Fractional bits of a weight: an 8-bit sample times a weight, with two bits of headroom for overshoot, fits i32.
+const PRECISION: u32 = 32 - 8 - 2;
+
+/// Resizes to exactly `width × height`. `None` if a side is zero.
+pub fn resize(image: &RgbImage, width: usize, height: usize, filter: ResizeFilter) -> Option<RgbImage> {
+    resize_window(image, (width, height), 0..width, 0..height, filter)
+}
+
+/// The columns and rows of a resized image that are asked for, computing no others.
+///
+/// `size` is the width and height of the whole resized image. `None` if a range is empty or leaves `size`.
+pub fn resize_window(
+    image: &RgbImage,
+    size: (usize, usize),
+    columns: Range<usize>,
+    rows: Range<usize>,
+    filter: ResizeFilter,
+) -> Option<RgbImage> {
+    if columns.is_empty() || rows.is_empty() || columns.end > size.0 || rows.end > size.1 {
+        return None;
+    }
+    let across = Weights::new(image.width(), size.0, columns, filter);
+    let down = Weights::new(image.height(), size.1, rows, filter);
+    let source = Samples { bytes: image.pixels(), width: image.width() };
+    let pixels = if loses_more_rows((image.width(), image.height()), size) {
+        let shortened = shorten(&source.rows(&down.needed), &across.needed, &down);
+        narrow(&Samples { bytes: &shortened, width: across.needed.len() }, 0, &across)
+    } else {
+        let narrowed = narrow(&source.rows(&down.needed), across.needed.start, &across);
+        shorten(&Samples { bytes: &narrowed, width: across.len() }, &(0..across.len()), &down)
+    };
+    RgbImage::new(across.len(), down.len(), pixels)
+}
+
+/// Pillow 13's condition for resampling down before across.
+fn loses_more_rows(from: (usize, usize), to: (usize, usize)) -> bool {
+    let lost = |from: usize, to: usize| from as i128 - to as i128;
+    lost(from.1, to.1) > (2 * lost(from.0, to.0)).max(0)
+}
+
+/// Width and height when the shorter side becomes `short` and the longer keeps the aspect ratio, rounded down
+/// (torchvision's `Resize(int)`).
+pub fn short_side_size((width, height): (usize, usize), short: usize) -> (usize, usize) {
+    let scaled = |long: usize, side: usize| (short as u128 * long as u128 / side.max(1) as u128) as usize;
+    if width <= height { (short, scaled(height, width)) } else { (scaled(width, height), short) }
+}
+
+/// Where a centre crop of `wanted` pixels lies along one side of `available` pixels, and how many pixels of padding
+/// come before it where the side is too short (torchvision's `CenterCrop`, whose rounding is half to even).
+pub fn centre(available: usize, wanted: usize) -> (Range<usize>, usize) {
+    let Some(excess) = available.checked_sub(wanted) else {
+        return (0..available, (wanted - available) / 2);
+    };
+    let half = excess / 2;
+    let start = if excess % 2 == 1 { half + half % 2 } else { half };
+    (start..start + wanted, 0)
+}
+
+/// RGB rows of `width` pixels on the way through the two passes.
+struct Samples<'a> {
+    bytes: &'a [u8],
+    width: usize,
+}
+
+impl Samples<'_> {
+    fn stride(&self) -> usize {
+        3 * self.width
+    }
+
+    fn rows(&self, rows: &Range<usize>) -> Samples<'_> {
+        Samples {
+            bytes: &self.bytes[rows.start * self.stride()..rows.end * self.stride()],
+            width: self.width,
+        }
+    }
+}
+
+/// For each output position, the input positions that it is made of and their weights.
+struct Weights {
+    /// The input positions that any output position is made of.
+    needed: Range<usize>,
+    /// First input position of each output position, counted from the first needed one.
+    starts: Vec<usize>,
+    /// Number of input positions of each output position.
+    counts: Vec<usize>,
+    /// `stride` fixed-point weights for each output position, of which `counts` are in use.
+    values: Vec<i32>,
+    stride: usize,
+}
+
+impl Weights {
+    /// Weights for the output positions `wanted` when `input` samples become `output`.
+    fn new(input: usize, output: usize, wanted: Range<usize>, filter: ResizeFilter) -> Self {
+        let kernel = Kernel::new(input, output, filter);
+        let stride = kernel.longest();
+        let spans: Vec<Range<usize>> = wanted.clone().map(|position| kernel.span(position)).collect();
+        // Spans move forward with the output position.
+        let needed = spans.first().map_or(0, |span| span.start)..spans.last().map_or(0, |span| span.end);
+        let mut values = vec![0; stride * spans.len()];
+        for (position, values) in wanted.zip(values.chunks_exact_mut(stride)) {
+            kernel.write(position, values);
+        }
+        let starts = spans.iter().map(|span| span.start - needed.start).collect();
+        Self { needed, starts, counts: spans.iter().map(ExactSizeIterator::len).collect(), values, stride }
+    }
+
+    fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// Every output position: its first input position and its weights.
+    fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
+        let values =
+            self.values.chunks_exact(self.stride).zip(&self.counts).map(|(values, &count)| &values[..count]);
+        self.starts.iter().copied().zip(values)
+    }
+}
+
+/// A filter stretched over the input of one direction.
+struct Kernel {
+    filter: ResizeFilter,
+    input: usize,
+    /// Input positions per output position.
+    scale: f64,
+    /// `scale` when shrinking, 1 when enlarging.
+    stretch: f64,
+}
+
+impl Kernel {
+    fn new(input: usize, output: usize, filter: ResizeFilter) -> Self {
+        let scale = input as f64 / output as f64;
+        Self { filter, input, scale, stretch: scale.max(1.0) }
+    }
+
+    /// Half its width in input positions.
+    fn support(&self) -> f64 {
+        support(self.filter) * self.stretch
+    }
+
+    /// No span is longer than this.
+    fn longest(&self) -> usize {
+        (self.support().ceil() as usize * 2 + 1).min(self.input)
+    }
+
+    fn centre(&self, position: usize) -> f64 {
+        (position as f64 + 0.5) * self.scale
+    }
+
+    /// The input positions under the kernel at an output position. The casts cut towards zero and saturate at zero.
+    fn span(&self, position: usize) -> Range<usize> {
+        let start = (self.centre(position) - self.support() + 0.5) as usize;
+        let end = (self.centre(position) + self.support() + 0.5) as usize;
+        start..end.min(self.input)
+    }
+
+    /// Writes the normalised weights of an output position, in Pillow's order of operations.
+    fn write(&self, position: usize, weights: &mut [i32]) {
+        let (span, centre, inverse) = (self.span(position), self.centre(position), 1.0 / self.stretch);
+        let raw: Vec<f64> =
+            span.map(|sample| evaluate(self.filter, (sample as f64 - centre + 0.5) * inverse)).collect();
+        let sum: f64 = raw.iter().sum();
+        for (weight, raw) in weights.iter_mut().zip(&raw) {
+            *weight = fixed_point(if sum == 0.0 { *raw } else { raw / sum });
+        }
+    }
+}
+
+/// Half the width of a filter at scale 1.
+fn support(filter: ResizeFilter) -> f64 {
+    match filter {
+        ResizeFilter::Bilinear => 1.0,
+        ResizeFilter::Bicubic => 2.0,
+    }
+}
+
+/// The filter's value at a distance: the triangle, or Keys' cubic convolution with a = −0.5
+/// (IEEE Trans. ASSP 29, 1981), in the order of operations that Pillow uses.
+fn evaluate(filter: ResizeFilter, distance: f64) -> f64 {
+    const A: f64 = -0.5;
+    let x = distance.abs();
+    match filter {
+        ResizeFilter::Bilinear if x < 1.0 => 1.0 - x,
+        ResizeFilter::Bicubic if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
+        ResizeFilter::Bicubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
+        _ => 0.0,
+    }
+}
+
+fn fixed_point(weight: f64) -> i32 {
+    let scaled = weight * f64::from(1 << PRECISION);
+    (if weight < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i32
+}
+
+/// Resamples every row across; the first column that is needed is column `first`.
+fn narrow(source: &Samples, first: usize, weights: &Weights) -> Vec<u8> {
+    let stride = source.stride();
+    let mut output = vec![0; source.bytes.len() / stride * 3 * weights.len()];
+    let mut band = vec![[0; LANES]; weights.needed.len()];
+    let bands = source.bytes.chunks(ROWS * stride).zip(output.chunks_mut(ROWS * 3 * weights.len()));
+    for (input, output) in bands {
+        for (row, samples) in input.chunks_exact(stride).enumerate() {
+            spread(&samples[3 * first..], &mut band, 4 * row);
+        }
+        vectorised(|| narrow_band(&band, weights, output));
+    }
+    output
+}
+
+/// Rows that pass through the horizontal loop together, and their samples: four a pixel, so that they fill a vector.
+const ROWS: usize = 2;
+const LANES: usize = 4 * ROWS;
+
+/// Puts a row of RGB at `lane` of a band.
+fn spread(samples: &[u8], band: &mut [[i32; LANES]], lane: usize) {
+    for (pixel, lanes) in samples.as_chunks::<3>().0.iter().zip(band) {
+        for (sample, slot) in pixel.iter().zip(&mut lanes[lane..]) {
+            *slot = i32::from(*sample);
+        }
+    }
+}
+
+#[inline(always)]
+fn narrow_band(band: &[[i32; LANES]], weights: &Weights, output: &mut [u8]) {
+    let stride = 3 * weights.len();
+    for (column, (start, values)) in weights.iter().enumerate() {
+        let mut sums = [1 << (PRECISION - 1); LANES];
+        for (samples, weight) in band[start..].iter().zip(values) {
+            for (sum, sample) in sums.iter_mut().zip(samples) {
+                *sum += sample * weight;
+            }
+        }
+        for (row, sums) in output.chunks_exact_mut(stride).zip(sums.as_chunks::<4>().0) {
+            for (byte, sum) in row[3 * column..].iter_mut().zip(&sums[..3]) {
+                *byte = clip(*sum);
+            }
+        }
+    }
+}
+
+/// Resamples some columns down; the first row of the source is the first that is needed.
+fn shorten(source: &Samples, columns: &Range<usize>, weights: &Weights) -> Vec<u8> {
+    let (stride, offset) = (source.stride(), 3 * columns.start);
+    let mut output = vec![0; 3 * columns.len() * weights.len()];
+    vectorised(|| {
+        for (row, (start, values)) in output.chunks_exact_mut(3 * columns.len()).zip(weights.iter()) {
+            shorten_row(&source.bytes[start * stride + offset..], stride, values, row);
+        }
+    });
+    output
+}
+
+/// Bytes of a row that are summed at a time, so that the sums stay in registers.
+const BLOCK: usize = 64;
+
+#[inline(always)]
+fn shorten_row(pixels: &[u8], stride: usize, values: &[i32], output: &mut [u8]) {
+    for (block, bytes) in output.chunks_mut(BLOCK).enumerate() {
+        let mut sums = [1 << (PRECISION - 1); BLOCK];
+        for (row, weight) in pixels.chunks(stride).zip(values) {
+            let samples = &row[block * BLOCK..block * BLOCK + bytes.len()];
+            match samples.as_array::<BLOCK>() {
+                Some(samples) => accumulate(&mut sums, samples, *weight),
+                None => accumulate(&mut sums, samples, *weight),
+            }
+        }
+        for (byte, sum) in bytes.iter_mut().zip(sums) {
+            *byte = clip(sum);
+        }
+    }
+}
+
+#[inline(always)]
+fn accumulate(sums: &mut [i32; BLOCK], samples: &[u8], weight: i32) {
+    for (sum, sample) in sums.iter_mut().zip(samples) {
+        *sum += i32::from(*sample) * weight;
+    }
+}
+
+#[inline(always)]
+fn clip(sum: i32) -> u8 {
+    (sum >> PRECISION).clamp(0, 255) as u8
+}
+
+/// Runs a loop compiled for AVX2 where the processor has it: the baseline x86-64 lacks a 32-bit vector product.
+#[inline(always)]
+fn vectorised(work: impl FnOnce()) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor was just asked whether it has AVX2.
+        return unsafe { with_avx2(work) };
+    }
+    work();
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn with_avx2(work: impl FnOnce()) {
+    work();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn centre_crops_round_half_to_even_as_python_does() {
+        // int(round((available - wanted) / 2.0)) for excesses 0 to 7.
+        let starts: Vec<usize> = (10..18).map(|available| centre(available, 10).0.start).collect();
+        assert_eq!(starts, [0, 0, 1, 2, 2, 2, 3, 4]);
+        assert_eq!(centre(7, 10), (0..7, 1));
+    }
+
+    #[test]
+    fn the_longer_side_is_rounded_down() {
+        assert_eq!(short_side_size((600, 400), 256), (384, 256));
+        assert_eq!(short_side_size((451, 300), 256), (384, 256));
+        assert_eq!(short_side_size((1, 10_000), 256), (256, 2_560_000));
+    }
+
+    #[test]
+    fn a_window_is_a_part_of_the_whole() {
+        let pixels = (0..3 * 40 * 30).map(|index| (index * 37 % 251) as u8).collect();
+        let image = RgbImage::new(40, 30, pixels).unwrap();
+        for filter in [ResizeFilter::Bilinear, ResizeFilter::Bicubic] {
+            let whole = resize(&image, 23, 57, filter).unwrap();
+            let part = resize_window(&image, (23, 57), 5..17, 11..50, filter).unwrap();
+            for (row, part) in whole.rows().skip(11).zip(part.rows()) {
+                assert_eq!(&row[15..51], part);
+            }
+        }
+    }
+
+    #[test]
+    fn impossible_sizes_are_refused() {
+        let image = RgbImage::new(1, 1, vec![1, 2, 3]).unwrap();
+        assert_eq!(resize(&image, 0, 5, ResizeFilter::Bilinear), None);
+        assert_eq!(resize_window(&image, (4, 4), 2..5, 0..1, ResizeFilter::Bilinear), None);
+    }
+}
