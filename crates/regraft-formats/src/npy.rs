@@ -1,0 +1,129 @@
+//! NumPy's `.npy`: one array a file.
+
+use std::path::Path;
+
+use ndarray::{ArrayD, ArrayViewD, IxDyn, ShapeBuilder as _};
+use npyz::{Deserialize, NpyFile, Order, WriterBuilder as _};
+use regraft_system::files;
+
+use crate::FormatError;
+
+const FORMAT: &str = "npy";
+
+/// Reads an array of `f32` or `f64` values of any rank, in C or Fortran order, as `f32`.
+///
+/// # Errors
+/// The file cannot be read, breaks the format's rules, holds other elements, or less than its shape implies.
+pub fn read_f32(path: &Path) -> Result<ArrayD<f32>, FormatError> {
+    Ok(match read(path)? {
+        Values::F32(array) => array,
+        Values::F64(array) => array.mapv(|value| value as f32),
+    })
+}
+
+/// Reads an array of `f32` or `f64` values of any rank, in C or Fortran order, as `f64`.
+///
+/// # Errors
+/// As [`read_f32`].
+pub fn read_f64(path: &Path) -> Result<ArrayD<f64>, FormatError> {
+    Ok(match read(path)? {
+        Values::F32(array) => array.mapv(f64::from),
+        Values::F64(array) => array,
+    })
+}
+
+/// Writes an array in C order, whole or not at all.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_f32(path: &Path, array: ArrayViewD<'_, f32>) -> Result<(), FormatError> {
+    write(path, array)
+}
+
+/// Writes an array in C order, whole or not at all.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_f64(path: &Path, array: ArrayViewD<'_, f64>) -> Result<(), FormatError> {
+    write(path, array)
+}
+
+enum Values {
+    F32(ArrayD<f32>),
+    F64(ArrayD<f64>),
+}
+
+fn read(path: &Path) -> Result<Values, FormatError> {
+    let content = files::map(path)?;
+    let malformed = |message: String| FormatError::malformed(path, FORMAT, message);
+    check_header(&content).map_err(malformed)?;
+    let file = NpyFile::new(content.as_ref()).map_err(|error| malformed(error.to_string()))?;
+    let fortran = file.order() == Order::Fortran;
+    let other = match file.try_data::<f32>() {
+        Ok(values) => return array(values, fortran).map(Values::F32).map_err(malformed),
+        Err(file) => file,
+    };
+    match other.try_data::<f64>() {
+        Ok(values) => array(values, fortran).map(Values::F64).map_err(malformed),
+        Err(file) => Err(other_elements(path, &file.dtype().descr())),
+    }
+}
+
+fn other_elements(path: &Path, found: &str) -> FormatError {
+    let message = format!("expected elements of type f4 or f8, found {found}");
+    let advice = "convert the array with .astype('float32')";
+    FormatError::Malformed { path: path.to_path_buf(), format: FORMAT, message, advice }
+}
+
+/// What the format's crate takes on trust: the header's length, how deeply it nests, and the product of the axes.
+///
+/// A plain array's header is one dictionary with one tuple in it; more brackets are a structured element type.
+fn check_header(content: &[u8]) -> Result<(), String> {
+    let text = header_text(content).ok_or("it does not begin with a whole npy header")?;
+    if text.matches(['(', '[', '{']).count() > 2 {
+        return Err("expected elements of type f4 or f8, found a structured type".to_owned());
+    }
+    let shape = text.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map(|(shape, _)| shape);
+    let axes = shape.unwrap_or_default().split(',').map(str::trim).filter(|axis| !axis.is_empty());
+    let axes: Vec<u64> = axes.filter_map(|axis| axis.parse().ok()).collect();
+    // Zeros count as ones here: the product must not overflow on the way to zero.
+    let elements = axes.iter().try_fold(1u64, |product, axis| product.checked_mul((*axis).max(1)));
+    let fits = elements.is_some_and(|elements| elements <= content.len() as u64 || axes.contains(&0));
+    let message = || format!("the shape {axes:?} needs more elements than {} bytes can hold", content.len());
+    if fits { Ok(()) } else { Err(message()) }
+}
+
+/// The Python dictionary after the magic number, the version and its own length (two bytes, four from version 2).
+fn header_text(content: &[u8]) -> Option<&str> {
+    let rest = content.strip_prefix(b"\x93NUMPY")?;
+    let (length, rest) = match rest {
+        [1, _, low, high, rest @ ..] => (u32::from(u16::from_le_bytes([*low, *high])), rest),
+        [_, _, a, b, c, d, rest @ ..] => (u32::from_le_bytes([*a, *b, *c, *d]), rest),
+        _ => return None,
+    };
+    str::from_utf8(rest.get(..usize::try_from(length).ok()?)?).ok()
+}
+
+fn array<T: Deserialize + Clone>(
+    values: npyz::NpyReader<T, &[u8]>,
+    fortran: bool,
+) -> Result<ArrayD<T>, String> {
+    let shape: Option<Vec<usize>> = values.shape().iter().map(|axis| usize::try_from(*axis).ok()).collect();
+    let shape = IxDyn(&shape.ok_or("an axis is too long")?);
+    let values: Vec<T> = values.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+    let array = ArrayD::from_shape_vec(shape.set_f(fortran), values).map_err(|error| error.to_string())?;
+    Ok(array.as_standard_layout().into_owned())
+}
+
+fn write<T>(path: &Path, array: ArrayViewD<'_, T>) -> Result<(), FormatError>
+where
+    T: Copy + npyz::AutoSerialize,
+{
+    let shape: Vec<u64> = array.shape().iter().map(|axis| *axis as u64).collect();
+    files::write_atomically_with(path, |file| {
+        let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(file).begin_nd()?;
+        writer.extend(array.iter().copied())?;
+        writer.finish()
+    })?;
+    Ok(())
+}

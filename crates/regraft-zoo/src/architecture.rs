@@ -1,0 +1,92 @@
+//! The architectures by name, each with the preprocessing that its published weights expect.
+
+use regraft_graph::{Card, ChannelOrder, GraphError, Preprocessing, Resize, ResizeFilter, Roles};
+
+use crate::builder::Network;
+use crate::{efficientnet, resnet};
+
+/// A family of networks that differ in nothing but their weights and their number of classes.
+#[derive(Debug)]
+pub struct Architecture {
+    /// Name in the catalogue and on the command line.
+    pub name: &'static str,
+    /// Node that gives the logits; the shape of its weight tells the number of classes.
+    pub classifier: &'static str,
+    /// What the published weights expect. A model's own card goes before it.
+    pub preprocessing: Preprocessing,
+    build: fn(usize) -> Result<Network, GraphError>,
+}
+
+impl Architecture {
+    /// The graph for a number of classes, and the roles of its wires.
+    ///
+    /// # Errors
+    /// None for a possible number of classes.
+    pub fn network(&self, classes: usize) -> Result<Network, GraphError> {
+        (self.build)(classes)
+    }
+
+    /// A card with this architecture's preprocessing, for weights of which only their origin is known. Its roles
+    /// are filled in by [`crate::load_weights`].
+    pub fn card(&self, origin: impl Into<String>) -> Card {
+        Card {
+            name: self.name.to_owned(),
+            origin: origin.into(),
+            sha256: None,
+            licence: None,
+            preprocessing: self.preprocessing.clone(),
+            labels: Vec::new(),
+            source_task: None,
+            source_accuracy: None,
+            roles: Roles { features: String::new(), logits: None, cuts: Vec::new() },
+        }
+    }
+}
+
+/// All architectures, in the order of their size within a family.
+pub fn architectures() -> &'static [Architecture] {
+    &ARCHITECTURES
+}
+
+/// The architecture of that name.
+pub fn architecture(name: &str) -> Option<&'static Architecture> {
+    ARCHITECTURES.iter().find(|architecture| architecture.name == name)
+}
+
+static ARCHITECTURES: [Architecture; 6] = [
+    Architecture {
+        name: "efficientnet-lite0",
+        classifier: "_fc",
+        preprocessing: LITE,
+        build: efficientnet::efficientnet_lite0,
+    },
+    residual("resnet18", resnet::resnet18),
+    residual("resnet34", resnet::resnet34),
+    residual("resnet50", resnet::resnet50),
+    residual("resnet101", resnet::resnet101),
+    residual("resnet152", resnet::resnet152),
+];
+
+const fn residual(name: &'static str, build: fn(usize) -> Result<Network, GraphError>) -> Architecture {
+    Architecture { name, classifier: "fc", preprocessing: TORCHVISION, build }
+}
+
+/// The reference preprocessing of the TensorFlow models.
+const LITE: Preprocessing = Preprocessing {
+    channel_order: ChannelOrder::Rgb,
+    resize: Resize::ShortSide(256),
+    filter: ResizeFilter::Bicubic,
+    crop: [224, 224],
+    mean: [127.0; 3],
+    std: [128.0; 3],
+};
+
+/// torchvision's, with the mean and standard deviation of ImageNet's training pixels in 0 … 255.
+const TORCHVISION: Preprocessing = Preprocessing {
+    channel_order: ChannelOrder::Rgb,
+    resize: Resize::ShortSide(256),
+    filter: ResizeFilter::Bilinear,
+    crop: [224, 224],
+    mean: [0.485 * 255.0, 0.456 * 255.0, 0.406 * 255.0],
+    std: [0.229 * 255.0, 0.224 * 255.0, 0.225 * 255.0],
+};

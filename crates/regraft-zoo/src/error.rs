@@ -1,0 +1,157 @@
+//! What can be wrong with a source model.
+
+use regraft_formats::FormatError;
+use regraft_graph::GraphError;
+
+/// A source model that cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ZooError {
+    /// The catalogue has no model of that name.
+    #[error("there is no source model called '{name}'; {}; known: {}", suggest(.nearest), .known.join(", "))]
+    UnknownModel {
+        /// The name that was asked for.
+        name: String,
+        /// The name that looks most like it.
+        nearest: Option<&'static str>,
+        /// All names.
+        known: Vec<&'static str>,
+    },
+    /// There is no architecture of that name.
+    #[error("there is no architecture called '{name}'; {}; known: {}", suggest(.nearest), .known.join(", "))]
+    UnknownArchitecture {
+        /// The name that was asked for.
+        name: String,
+        /// The name that looks most like it.
+        nearest: Option<&'static str>,
+        /// All names.
+        known: Vec<&'static str>,
+    },
+    /// The architecture is known but its weights are not part of the program.
+    #[error(
+        "the weights of '{name}' do not come with Regraft; give a weight file in the names of {origin} \
+         together with the architecture '{architecture}'"
+    )]
+    NeedsFile {
+        /// Name in the catalogue.
+        name: String,
+        /// Its architecture.
+        architecture: String,
+        /// Whose weights fit.
+        origin: String,
+    },
+    /// A weight file lacks tensors that the architecture needs.
+    #[error("{origin}: {} of the weights of '{architecture}' are missing: {}; {hint}", .missing.len(), first_few(.missing))]
+    MissingWeights {
+        /// Where the weights are from.
+        origin: String,
+        /// The architecture that was asked for.
+        architecture: &'static str,
+        /// Names of what is missing, in the network's order.
+        missing: Vec<String>,
+        /// What would fit, or what to look at.
+        hint: String,
+    },
+    /// The tensors of a weight file are those of no known architecture.
+    #[error(
+        "{origin}: its {tensors} tensors (such as {}) fit none of the known architectures: {}",
+        first_few(.examples),
+        .known.join(", ")
+    )]
+    UnknownWeights {
+        /// Where the weights are from.
+        origin: String,
+        /// How many tensors there are.
+        tensors: usize,
+        /// Some of their names.
+        examples: Vec<String>,
+        /// All architectures.
+        known: Vec<&'static str>,
+    },
+    /// The number of label names is not the number of classes.
+    #[error("{origin}: expected one label for each of {classes} classes, found {labels}")]
+    Labels {
+        /// Where the weights are from.
+        origin: String,
+        /// Rows of the classifier.
+        classes: usize,
+        /// Labels on the card.
+        labels: usize,
+    },
+    /// The weights do not fit the graph.
+    #[error("{origin}: {source}")]
+    Graph {
+        /// Where the weights are from.
+        origin: String,
+        /// What does not fit.
+        source: GraphError,
+    },
+    /// The file cannot be read.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The catalogue that is compiled in is not valid.
+    #[error("the catalogue is not valid: {0}")]
+    Catalogue(#[from] toml::de::Error),
+}
+
+fn suggest(nearest: &Option<&'static str>) -> String {
+    nearest.map_or_else(|| "nothing looks like it".to_owned(), |name| format!("did you mean '{name}'?"))
+}
+
+fn first_few(names: &[String]) -> String {
+    let shown: Vec<_> = names.iter().take(4).map(|name| format!("'{name}'")).collect();
+    let more = if names.len() > shown.len() { " …" } else { "" };
+    format!("{}{more}", shown.join(", "))
+}
+
+/// The name that is fewest edits away, if that is at most a third of the word.
+pub(crate) fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
+    let close = known.iter().map(|candidate| (edits(name, candidate), *candidate));
+    let limit = (name.chars().count() / 3).max(2);
+    close
+        .filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// Levenshtein distance: insertions, deletions and substitutions.
+fn edits(left: &str, right: &str) -> usize {
+    let mut row: Vec<usize> = (0..=right.chars().count()).collect();
+    for (index, letter) in left.chars().enumerate() {
+        let mut diagonal = index;
+        let mut previous = index + 1;
+        let start = std::iter::once(previous);
+        let rest = right.chars().zip(row.windows(2).map(<[usize]>::to_vec)).map(|(other, above)| {
+            let substituted = diagonal + usize::from(letter != other);
+            let above = above.last().copied().unwrap_or(usize::MAX - 1);
+            diagonal = above;
+            previous = substituted.min(above + 1).min(previous + 1);
+            previous
+        });
+        row = start.chain(rest.collect::<Vec<_>>()).collect();
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_edits() {
+        for (left, right, expected) in
+            [("", "abc", 3), ("kitten", "sitting", 3), ("resnet50", "resnet50", 0), ("flaw", "lawn", 2)]
+        {
+            assert_eq!(edits(left, right), expected, "{left} {right}");
+            assert_eq!(edits(right, left), expected, "{right} {left}");
+        }
+    }
+
+    #[test]
+    fn suggests_only_what_is_alike() {
+        let known = ["resnet18", "resnet50", "efficientnet-lite0"];
+        assert_eq!(nearest("resnet5O", &known), Some("resnet50"));
+        assert_eq!(nearest("efficientnet_lite0", &known), Some("efficientnet-lite0"));
+        assert_eq!(nearest("vgg", &known), None);
+    }
+}
