@@ -7,4 +7,5 @@
 pub mod clock;
 pub mod files;
 pub mod hash;
+pub mod memory;
 pub mod random;

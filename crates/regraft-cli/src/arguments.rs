@@ -1,0 +1,220 @@
+//! The flags, as data.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use regraft::HeadKind;
+
+/// Transfer learning on your own images: one command, one binary, offline.
+///
+/// Takes a network that somebody else trained, cuts it where its features stop being general, puts a new head for your
+/// classes behind it, and shows with intervals and baselines whether that helped.
+#[derive(Debug, Parser)]
+#[command(name = "regraft", version, after_help = crate::exit::TABLE)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Print one JSON object (JSON lines for predict) on standard output, and nothing else there
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// Say nothing on standard error but errors
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+
+    /// Number of threads; results do not depend on it [default: one a core]
+    #[arg(long, short = 'j', global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+
+    /// Folder of the feature cache [default: REGRAFT_CACHE, else regraft in the user's cache folder]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
+
+    /// Neither read nor write the feature cache
+    #[arg(long, global = true, conflicts_with = "cache")]
+    pub(crate) no_cache: bool,
+
+    /// Refuse images with more than so many million pixels
+    #[arg(long, global = true, value_name = "MILLIONS", default_value_t = 178, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub(crate) max_megapixels: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Adapt a pretrained network to a folder of images, judge it, and save model, metrics and report
+    Fit(Fit),
+    /// Label new images
+    Predict(Predict),
+    /// Judge a run on other labelled images
+    Evaluate(Evaluate),
+    /// Look for what is wrong with a folder of images
+    Check(Check),
+    /// Write features of images to a .npy file
+    Embed(Embed),
+    /// The catalogue of source models
+    #[command(subcommand)]
+    Zoo(Zoo),
+    /// Rebuild the report of a run
+    Report(Report),
+    /// The feature cache
+    #[command(subcommand)]
+    Cache(Cache),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fit {
+    /// Folder with images: class/file, or train/class/file beside val or test
+    #[arg(required_unless_present = "config")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Take every setting from a regraft.toml; flags given here come before it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) source: Source,
+
+    /// Where to cut the source: features, logits, or a wire that `regraft zoo info NAME --graph` shows [default: features]
+    #[arg(long, value_name = "WIRE")]
+    pub(crate) cut: Option<String>,
+
+    /// Run folder; it must not exist yet [default: runs/<name of the data folder>, numbered where that is taken]
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Seed of every random choice: split, folds, bootstrap, baselines [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+
+    /// Share of the images held out for the test, where the data has no split of its own [default: 0.2]
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) test_fraction: Option<f64>,
+
+    /// Number of cross-validation folds; fewer are used where a class has fewer images [default: 5]
+    #[arg(long, value_name = "N")]
+    pub(crate) folds: Option<usize>,
+
+    /// Heads to choose from, separated by commas: nearest-class-mean, lda, ridge, logistic-regression, knn [default: all]
+    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
+    pub(crate) heads: Option<Vec<HeadKind>>,
+
+    /// Nested subsets drawn for the learning curve; 0 leaves the curve out [default: 5]
+    #[arg(long, value_name = "N")]
+    pub(crate) curve_repetitions: Option<usize>,
+
+    /// Share of files that may be unreadable before the run fails, 0 to 1 [default: 0.1]
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) max_unreadable: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Source {
+    /// Source model: a name from `regraft zoo list`, a run, a model folder, or a weight file (.pth, .safetensors)
+    /// [default: efficientnet-lite0, which is built in]
+    #[arg(long, short, value_name = "SOURCE")]
+    pub(crate) source: Option<String>,
+
+    /// Architecture of a weight file, such as resnet50 [default: guessed from the names of the weights]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) arch: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Predict {
+    /// A run folder, or a source with a head such as efficientnet-lite0
+    pub(crate) model: String,
+
+    /// Images, folders, or - for an image or a list of paths on standard input
+    #[arg(required = true)]
+    pub(crate) inputs: Vec<PathBuf>,
+
+    /// Architecture, where the model is a weight file
+    #[arg(long, value_name = "NAME")]
+    pub(crate) arch: Option<String>,
+
+    /// How many of the most probable labels to give
+    #[arg(long, short = 'k', value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) top: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Evaluate {
+    /// A run folder
+    pub(crate) run: PathBuf,
+
+    /// Folder with labelled images; where it has a split, the test part is used, else the validation part
+    pub(crate) data: PathBuf,
+
+    /// Seed of the bootstrap
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Folder with images: class/file, or train/class/file beside val or test
+    pub(crate) data: PathBuf,
+
+    /// Number of cross-validation folds that each class should be able to fill
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) folds: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Embed {
+    /// Images, folders, or one .npy file of shape N×C×H×W (f32, already normalised)
+    #[arg(required = true)]
+    pub(crate) inputs: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) source: Source,
+
+    /// Where to cut the source: features, logits, or a wire; maps are averaged over height and width
+    #[arg(long, value_name = "WIRE", default_value = "features")]
+    pub(crate) cut: String,
+
+    /// The .npy file to write: N×D, f32, rows in bytewise order of relative path; the paths go to F.paths.txt beside it
+    #[arg(long, short, value_name = "F.npy")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Zoo {
+    /// All source models and architectures
+    List,
+    /// One source model: origin, licence, preprocessing, cut points
+    Info(ZooInfo),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ZooInfo {
+    /// A name from `regraft zoo list`, a run, a model folder, or a weight file
+    pub(crate) name: String,
+
+    /// Architecture of a weight file
+    #[arg(long, value_name = "NAME")]
+    pub(crate) arch: Option<String>,
+
+    /// One line a node: shape, parameters, multiply–accumulates, cut points
+    #[arg(long)]
+    pub(crate) graph: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// A run folder
+    pub(crate) run: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cache {
+    /// What is kept, most recently used first
+    List,
+    /// Remove the least recently used until at most so much is left
+    Trim {
+        /// How much to keep, such as 2GB or 500MB; 0 removes everything
+        #[arg(long, value_name = "SIZE")]
+        keep: String,
+    },
+}

@@ -1,0 +1,224 @@
+//! One function a verb: flags to a call, the answer to text or JSON.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use regraft::{Cache, Context, Error, FitConfig, Limits, Progress as _, Result, with_threads};
+use serde_json::json;
+
+use crate::arguments::{self, Arguments, Command};
+use crate::output;
+use crate::progress::{Display, watch_for_interrupts};
+use crate::exit;
+
+/// Runs a command; the code is not 0 where some of the input could not be used.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    watch_for_interrupts();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    with_threads(arguments.threads.map_or(cores, usize::from), || dispatch(arguments))
+}
+
+fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
+    let display = Display::new(arguments.quiet);
+    let limits = Limits { max_pixels: arguments.max_megapixels.saturating_mul(1_000_000) };
+    let context = Context { cache: cache(arguments)?, limits, progress: &display };
+    match &arguments.command {
+        Command::Fit(flags) => fit(flags, arguments, &context),
+        Command::Predict(flags) => predict(flags, arguments.json, &context),
+        Command::Evaluate(flags) => evaluate(flags, arguments.json, &context),
+        Command::Check(flags) => check(flags, arguments.json, &context),
+        Command::Embed(flags) => embed(flags, arguments.json, &context),
+        Command::Zoo(arguments::Zoo::List) => zoo_list(arguments.json),
+        Command::Zoo(arguments::Zoo::Info(flags)) => zoo_info(flags, arguments.json),
+        Command::Report(flags) => report(flags, arguments.json),
+        Command::Cache(command) => manage_cache(command, arguments.json, &context.cache),
+    }
+}
+
+fn cache(arguments: &Arguments) -> Result<Cache> {
+    match &arguments.cache {
+        _ if arguments.no_cache => Ok(Cache::disabled()),
+        Some(root) => Ok(Cache::at(root)),
+        None => Cache::of_user(),
+    }
+}
+
+fn fit(flags: &arguments::Fit, arguments: &Arguments, context: &Context<'_>) -> Result<ExitCode> {
+    let config = fit_config(flags, arguments)?;
+    let fitted = regraft::fit(&config, context)?;
+    if arguments.json {
+        output::json(&regraft::metrics_json(&fitted.record))?;
+    } else {
+        let run = fitted.folder.display();
+        output::text(&regraft::summary_text(&fitted.record))?;
+        output::text(&format!(
+            "\nReport   {run}/report.html\nModel    {run}/model\nPredict  regraft predict {run} FILE…\n"
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The configuration file, or the defaults, with the flags that were given on top.
+fn fit_config(flags: &arguments::Fit, arguments: &Arguments) -> Result<FitConfig> {
+    let base = flags.config.as_deref().map_or_else(|| Ok(FitConfig::default()), FitConfig::read)?;
+    Ok(FitConfig {
+        data: flags.data.clone().unwrap_or(base.data),
+        source: flags.source.source.clone().unwrap_or(base.source),
+        arch: flags.source.arch.clone().or(base.arch),
+        cut: flags.cut.clone().unwrap_or(base.cut),
+        // A repeated run gets a folder of its own.
+        out: flags.out.clone(),
+        seed: flags.seed.unwrap_or(base.seed),
+        test_fraction: flags.test_fraction.unwrap_or(base.test_fraction),
+        folds: flags.folds.unwrap_or(base.folds),
+        heads: flags.heads.clone().unwrap_or(base.heads),
+        curve_repetitions: flags.curve_repetitions.unwrap_or(base.curve_repetitions),
+        max_unreadable: flags.max_unreadable.unwrap_or(base.max_unreadable),
+        max_megapixels: arguments.max_megapixels,
+    })
+}
+
+fn predict(flags: &arguments::Predict, as_json: bool, context: &Context<'_>) -> Result<ExitCode> {
+    let model = regraft::load_source(&flags.model, flags.arch.as_deref())?;
+    let unusable = regraft::predict(&model, &flags.inputs, flags.top.into(), context, &mut |answer| match answer {
+        Ok(prediction) if as_json => output::json_line(&prediction),
+        Ok(prediction) => output::line(&prediction_line(&prediction)),
+        Err(file) => {
+            output::complain(&format!("{}: {}", file.path, file.reason));
+            Ok(())
+        }
+    })?;
+    Ok(partial(unusable))
+}
+
+/// `cat.jpg  tabby 61.2 %  tiger cat 20.1 % …`
+fn prediction_line(prediction: &regraft::Prediction) -> String {
+    let scored = |label: &regraft::ScoredLabel| format!("{} {:.1} %", label.label, 100.0 * label.probability);
+    let labels: Vec<String> = prediction.top.iter().map(scored).collect();
+    format!("{}\t{}", prediction.path, labels.join("\t"))
+}
+
+/// Success, unless some of the input could not be used.
+fn partial(unusable: usize) -> ExitCode {
+    if unusable == 0 { ExitCode::SUCCESS } else { exit::DATA.into() }
+}
+
+fn evaluate(flags: &arguments::Evaluate, as_json: bool, context: &Context<'_>) -> Result<ExitCode> {
+    let evaluation = regraft::evaluate(&flags.run, &flags.data, flags.seed, context)?;
+    if as_json {
+        output::json(&evaluation)?;
+    } else {
+        output::text(&evaluation.to_string())?;
+    }
+    Ok(partial(evaluation.unusable.len()))
+}
+
+fn check(flags: &arguments::Check, as_json: bool, context: &Context<'_>) -> Result<ExitCode> {
+    let checkup = regraft::check(&flags.data, flags.folds, context)?;
+    if as_json {
+        output::json(&checkup)?;
+    } else {
+        output::text(&checkup.to_string())?;
+    }
+    Ok(if checkup.has_errors() { exit::DATA.into() } else { ExitCode::SUCCESS })
+}
+
+fn embed(flags: &arguments::Embed, as_json: bool, context: &Context<'_>) -> Result<ExitCode> {
+    let source = flags.source.source.as_deref().unwrap_or(regraft::DEFAULT_SOURCE);
+    let model = regraft::load_source(source, flags.source.arch.as_deref())?;
+    let embedded = regraft::embed(&model, &flags.inputs, &flags.cut, &flags.out, context)?;
+    for file in &embedded.unusable {
+        context.progress.message(&format!("skipped {}: {}", file.path, file.reason));
+    }
+    if as_json {
+        output::json(&embedded)?;
+    } else {
+        output::line(&format!(
+            "{}: {} × {} in {:.2} s, {:.1} images a second ({} from the cache)",
+            flags.out.display(), embedded.images, embedded.dim, embedded.seconds, embedded.images_per_second, embedded.from_cache
+        ))?;
+    }
+    Ok(partial(embedded.unusable.len()))
+}
+
+fn zoo_list(as_json: bool) -> Result<ExitCode> {
+    let entries = regraft::zoo::list();
+    if as_json {
+        output::json(&entries)?;
+    } else {
+        output::text(&regraft::zoo::table())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn zoo_info(flags: &arguments::ZooInfo, as_json: bool) -> Result<ExitCode> {
+    let info = regraft::zoo::info(&flags.name, flags.arch.as_deref())?;
+    match (as_json, flags.graph) {
+        (true, _) => output::json(&info)?,
+        (false, true) => output::text(&info.graph_text()?)?,
+        (false, false) => output::text(&info.to_string())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report(flags: &arguments::Report, as_json: bool) -> Result<ExitCode> {
+    let report = regraft::rebuild_report(&flags.run)?;
+    if as_json {
+        output::json(&json!({ "report": report.to_string_lossy() }))?;
+    } else {
+        output::text(&regraft::summary_text(&regraft::read_record(&flags.run)?))?;
+        output::line(&format!("\nReport   {}", report.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn manage_cache(command: &arguments::Cache, as_json: bool, cache: &Cache) -> Result<ExitCode> {
+    let (stores, verb) = match command {
+        arguments::Cache::List => (cache.list()?, ""),
+        arguments::Cache::Trim { keep } => (cache.trim(bytes(keep)?)?, "removed "),
+    };
+    if as_json {
+        output::json(&stores)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for store in &stores {
+        let size = store.bytes as f64 / 1e6;
+        output::line(&format!("{verb}{size:>9.1} MB  {:>8} rows  {}", store.rows, store.info.description))?;
+    }
+    let total = stores.iter().map(|store| store.bytes).sum::<u64>() as f64 / 1e6;
+    let root = cache.root().unwrap_or(Path::new("(no cache)"));
+    output::line(&format!("{verb}{total:.1} MB in {} stores under {}", stores.len(), root.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `2GB`, `500 MB`, `10KB`, `0`: decimal units, as disks are sold.
+fn bytes(text: &str) -> Result<u64> {
+    let mistake = || Error::Usage(format!("--keep {text}: expected a size such as 2GB, 500MB or 0"));
+    let text = text.trim();
+    let digits = text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim().to_ascii_uppercase().as_str() {
+        "" | "B" => 1.0,
+        "K" | "KB" => 1e3,
+        "M" | "MB" => 1e6,
+        "G" | "GB" => 1e9,
+        "T" | "TB" => 1e12,
+        _ => return Err(mistake()),
+    };
+    number.parse::<f64>().map(|number| (number * factor) as u64).map_err(|_| mistake())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn sizes_are_read_in_decimal_units() {
+        for (text, size) in [("2GB", 2_000_000_000), ("0", 0), ("1.5 mb", 1_500_000), ("10K", 10_000), ("7", 7)] {
+            assert_eq!(bytes(text).unwrap(), size, "{text}");
+        }
+        for text in ["", "GB", "2 XB", "1.2.3GB", "-1"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+}

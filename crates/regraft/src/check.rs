@@ -1,0 +1,103 @@
+//! `regraft check`: the data doctor alone.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use regraft_data::doctor::{Finding, Severity, examine};
+use regraft_data::source::ImageFolder;
+use regraft_graph::{ChannelOrder, Preprocessing, Resize, ResizeFilter};
+use serde::Serialize;
+
+use crate::ingest::{FileRecord, Ingest, Ingested, inspection_store};
+use crate::{Context, Error, Result};
+
+/// What the doctor says.
+#[derive(Debug, Clone, Serialize)]
+pub struct Checkup {
+    /// Number of image files.
+    pub images: usize,
+    /// Images of each class.
+    pub classes: BTreeMap<String, usize>,
+    /// What was found, most serious first.
+    pub findings: Vec<Finding>,
+}
+
+impl Checkup {
+    /// Whether something makes the data unusable.
+    pub fn has_errors(&self) -> bool {
+        self.findings.iter().any(|finding| finding.severity == Severity::Error)
+    }
+}
+
+/// Examines a folder of images; `folds` is the number of cross-validation folds that each class should fill.
+///
+/// # Errors
+/// The folder is missing, empty, or not laid out as images in class folders.
+pub fn check(data: &Path, folds: usize, context: &Context<'_>) -> Result<Checkup> {
+    let folder = ImageFolder::scan(data).map_err(Error::data)?;
+    let paths: Vec<PathBuf> = folder.items.iter().map(|item| item.path.clone()).collect();
+    let ingest = Ingest {
+        limits: context.limits,
+        inspections: Some(inspection_store(&context.cache)),
+        networks: Vec::new(),
+        preprocessing: UNUSED,
+        progress: context.progress,
+    };
+    context.progress.start("checking images", paths.len() as u64);
+    let ingested = ingest.run(&paths)?;
+    context.progress.finish();
+    let findings = findings(&folder, &ingested, folds);
+    let mut classes = BTreeMap::new();
+    for item in &folder.items {
+        let name = folder.classes.get(item.class).cloned().unwrap_or_default();
+        *classes.entry(name).or_insert(0) += 1;
+    }
+    Ok(Checkup { images: folder.items.len(), classes, findings })
+}
+
+/// Nothing is prepared for a network here.
+const UNUSED: Preprocessing = Preprocessing {
+    channel_order: ChannelOrder::Rgb,
+    resize: Resize::ShortSide(1),
+    filter: ResizeFilter::Bilinear,
+    crop: [1, 1],
+    mean: [0.0; 3],
+    std: [1.0; 3],
+};
+
+/// The doctor's findings on what came in, most serious first.
+pub(crate) fn findings(folder: &ImageFolder, ingested: &Ingested, folds: usize) -> Vec<Finding> {
+    let inspected = |file: &std::result::Result<FileRecord, String>| match file {
+        Ok(record) => record.inspection.clone().ok_or_else(|| "not looked at".to_owned()),
+        Err(reason) => Err(reason.clone()),
+    };
+    let inspections: Vec<_> = ingested.files.iter().map(inspected).collect();
+    examine(folder, &inspections, folds)
+}
+
+impl fmt::Display for Checkup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} images in {} classes", self.images, self.classes.len())?;
+        const SHOWN: usize = 30;
+        for (class, images) in self.classes.iter().take(SHOWN) {
+            writeln!(f, "  {images:>7}  {class}")?;
+        }
+        if self.classes.len() > SHOWN {
+            writeln!(f, "  … and {} more classes", self.classes.len() - SHOWN)?;
+        }
+        self.findings.iter().try_for_each(|finding| write!(f, "{}", finding_text(finding)))?;
+        if self.findings.is_empty() { writeln!(f, "nothing to complain about") } else { Ok(()) }
+    }
+}
+
+/// A finding as a person reads it on a terminal.
+pub(crate) fn finding_text(finding: &Finding) -> String {
+    let severity = match finding.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Note => "note",
+    };
+    let files: String = finding.files.iter().take(5).map(|file| format!("    {file}\n")).collect();
+    format!("{severity}: {} [{}]\n{files}", finding.message, finding.code)
+}

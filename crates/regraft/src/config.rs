@@ -1,0 +1,132 @@
+//! What `regraft fit` was asked to do, as it is kept in `regraft.toml`.
+
+use std::path::{Path, PathBuf};
+
+use regraft_adapt::HeadKind;
+use regraft_system::files;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::{Error, Result};
+
+/// Everything that determines a run. Written into the run folder with every default filled in, so that
+/// `regraft fit --config RUN/regraft.toml` repeats the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FitConfig {
+    /// Folder with images: `class/file`, or `train/class/file` beside `val` or `test`.
+    #[serde(serialize_with = "as_text")]
+    pub data: PathBuf,
+    /// Source model: a name of the zoo, a run, a model folder, or a weight file.
+    pub source: String,
+    /// Architecture of a weight file; guessed from the names of its weights if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arch: Option<String>,
+    /// Wire at which the source is cut: `features`, `logits`, or a name that `regraft zoo info NAME --graph` shows.
+    pub cut: String,
+    /// Run folder; `runs/<name of the data folder>` if absent, with a number where that is taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub out: Option<PathBuf>,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Share of the images held out for the test where the data has no split of its own, between 0 and 1.
+    pub test_fraction: f64,
+    /// Number of cross-validation folds, at least 2; fewer are used where a class has fewer images.
+    pub folds: usize,
+    /// Kinds of heads to choose from.
+    pub heads: Vec<HeadKind>,
+    /// Nested subsets are drawn so many times for the learning curve; 0 leaves the curve out.
+    pub curve_repetitions: usize,
+    /// Share of files that may be unreadable before the run fails, 0 to 1.
+    pub max_unreadable: f64,
+    /// Images with more pixels than this, in millions, are refused.
+    pub max_megapixels: u64,
+}
+
+impl Default for FitConfig {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::new(),
+            source: crate::DEFAULT_SOURCE.to_owned(),
+            arch: None,
+            cut: "features".to_owned(),
+            out: None,
+            seed: 0,
+            test_fraction: 0.2,
+            folds: 5,
+            heads: HeadKind::ALL.to_vec(),
+            curve_repetitions: 5,
+            max_unreadable: 0.1,
+            max_megapixels: 178,
+        }
+    }
+}
+
+impl FitConfig {
+    /// Reads a `regraft.toml`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a key or value is unknown; the message names the line.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = files::read(path).map_err(|error| Error::Usage(error.to_string()))?;
+        let text = String::from_utf8(bytes).map_err(|_| Error::Usage(format!("{}: not UTF-8", path.display())))?;
+        toml::from_str(&text).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))
+    }
+
+    /// The text of a `regraft.toml` that repeats the run.
+    ///
+    /// # Errors
+    /// A value that TOML cannot hold.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string_pretty(self).map_err(|error| Error::Usage(error.to_string()))
+    }
+
+    /// Reports every value outside its range at once.
+    ///
+    /// # Errors
+    /// [`Error::Usage`], one line a mistake.
+    pub fn check(&self) -> Result<()> {
+        let share = |value: f64, low: f64| value > low && value < 1.0;
+        let mistakes = [
+            (self.data.as_os_str().is_empty()).then(|| "data: name a folder with images".to_owned()),
+            (!share(self.test_fraction, 0.0))
+                .then(|| format!("test-fraction: {} is not between 0 and 1", self.test_fraction)),
+            (self.folds < 2).then(|| format!("folds: {} is fewer than 2", self.folds)),
+            (self.heads.is_empty()).then(|| "heads: name at least one kind of head".to_owned()),
+            (!(0.0..=1.0).contains(&self.max_unreadable))
+                .then(|| format!("max-unreadable: {} is not a share from 0 to 1", self.max_unreadable)),
+            (self.max_megapixels == 0).then(|| "max-megapixels: must be at least 1".to_owned()),
+        ];
+        let mistakes: Vec<String> = mistakes.into_iter().flatten().collect();
+        if mistakes.is_empty() { Ok(()) } else { Err(Error::Usage(mistakes.join("\n"))) }
+    }
+}
+
+/// A path that is not UTF-8 cannot be kept exactly in TOML; the closest text serves the reader.
+fn as_text<S: Serializer>(path: &Path, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_survives_toml() {
+        let config = FitConfig { data: "examples/emoji".into(), seed: 7, ..FitConfig::default() };
+        assert_eq!(toml::from_str::<FitConfig>(&config.to_toml().unwrap()).unwrap(), config);
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once() {
+        let config = FitConfig { folds: 1, test_fraction: 1.5, max_unreadable: f64::NAN, ..FitConfig::default() };
+        let message = config.check().unwrap_err().to_string();
+        for key in ["data", "folds", "test-fraction", "max-unreadable"] {
+            assert!(message.contains(key), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error() {
+        assert!(toml::from_str::<FitConfig>("sead = 1").is_err());
+    }
+}

@@ -1,0 +1,163 @@
+//! From a folder to numbers: scan, ingest, examine, split.
+
+use std::path::PathBuf;
+
+use ndarray::{Array2, Axis};
+use regraft_data::doctor::{Finding, Severity};
+use regraft_data::duplicates;
+use regraft_data::inspect::Inspection;
+use regraft_data::source::{ImageFolder, Item, Part};
+use regraft_data::split::{hold_out, stratified_folds};
+use regraft_graph::Model;
+
+use crate::check::{finding_text, findings};
+use crate::ingest::{Ingest, IngestTiming, Network, inspection_store};
+use crate::{Context, Error, FitConfig, Result};
+
+/// Usable images with everything that is known about them; all lists are in the same order.
+pub(crate) struct Dataset {
+    pub(crate) classes: Vec<String>,
+    pub(crate) items: Vec<Item>,
+    pub(crate) labels: Vec<usize>,
+    /// Images with one number are copies of each other, exactly or nearly, and stay on one side of every split.
+    pub(crate) groups: Vec<usize>,
+    /// Of the source network, n × D.
+    pub(crate) features: Array2<f32>,
+    /// Of the same network with random weights, n × D.
+    pub(crate) random: Array2<f32>,
+    /// Small raw pixels, n × 768.
+    pub(crate) pixels: Array2<f32>,
+    pub(crate) split: Split,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) timing: IngestTiming,
+}
+
+/// Which image is for what, as positions in the dataset.
+pub(crate) struct Split {
+    pub(crate) train: Vec<usize>,
+    /// Empty where selection is by cross-validation inside `train`.
+    pub(crate) validation: Vec<usize>,
+    pub(crate) test: Vec<usize>,
+    /// One fold a training image; empty where there is a validation set.
+    pub(crate) folds: Vec<usize>,
+}
+
+impl Dataset {
+    /// Reads the folder and runs the source network, with trained and with random weights, up to `cut`.
+    pub(crate) fn load(config: &FitConfig, model: &Model, cut: &str, context: &Context<'_>) -> Result<Self> {
+        let folder = ImageFolder::scan(&config.data).map_err(Error::data)?;
+        let paths: Vec<PathBuf> = folder.items.iter().map(|item| item.path.clone()).collect();
+        let ingest = Ingest {
+            limits: context.limits,
+            inspections: Some(inspection_store(&context.cache)),
+            networks: vec![
+                Network::trained(model, cut, &context.cache)?,
+                Network::random(model, cut, config.seed, &context.cache)?,
+            ],
+            preprocessing: model.card().preprocessing.clone(),
+            progress: context.progress,
+        };
+        context.progress.start("reading images, computing features", paths.len() as u64);
+        let ingested = ingest.run(&paths)?;
+        context.progress.finish();
+        let findings = findings(&folder, &ingested, config.folds);
+        findings.iter().for_each(|finding| context.progress.message(finding_text(finding).trim_end()));
+        refuse_errors(&findings, &ingested.files, config)?;
+        let usable = |(item, file): (Item, std::result::Result<crate::ingest::FileRecord, String>)| {
+            Some((item, file.ok()?.inspection?))
+        };
+        let (items, inspections): (Vec<Item>, Vec<Inspection>) =
+            folder.items.into_iter().zip(ingested.files).filter_map(usable).unzip();
+        let labels: Vec<usize> = items.iter().map(|item| item.class).collect();
+        let groups = duplicates::groups(&inspections);
+        let split = Split::of(&items, &labels, &groups, config)?;
+        let mut features = ingested.features.into_iter();
+        Ok(Self {
+            classes: folder.classes,
+            features: features.next().unwrap_or_default(),
+            random: features.next().unwrap_or_default(),
+            pixels: pixels(&inspections)?,
+            items,
+            labels,
+            groups,
+            split,
+            findings,
+            timing: ingested.timing,
+        })
+    }
+
+    /// Labels at these positions.
+    pub(crate) fn labels_at(&self, positions: &[usize]) -> Vec<usize> {
+        at(&self.labels, positions)
+    }
+}
+
+/// The values at these positions.
+pub(crate) fn at<T: Clone>(values: &[T], positions: &[usize]) -> Vec<T> {
+    positions.iter().filter_map(|position| values.get(*position).cloned()).collect()
+}
+
+/// The rows at these positions.
+pub(crate) fn rows(matrix: &Array2<f32>, positions: &[usize]) -> Array2<f32> {
+    matrix.select(Axis(0), positions)
+}
+
+/// Unreadable files are skipped up to a share; anything else that the doctor calls an error ends the run.
+fn refuse_errors<T>(
+    findings: &[Finding],
+    files: &[std::result::Result<T, String>],
+    config: &FitConfig,
+) -> Result<()> {
+    let unreadable = files.iter().filter(|file| file.is_err()).count();
+    let share = unreadable as f64 / files.len().max(1) as f64;
+    if share > config.max_unreadable {
+        let first = files.iter().find_map(|file| file.as_ref().err()).cloned().unwrap_or_default();
+        return Err(Error::Data(format!(
+            "{unreadable} of {} files cannot be read ({:.0} %, allowed are {:.0} %; --max-unreadable). The first: {first}. \
+             `regraft check {}` names them all",
+            files.len(), 100.0 * share, 100.0 * config.max_unreadable, config.data.display()
+        )));
+    }
+    let fatal = findings.iter().filter(|finding| finding.severity == Severity::Error && finding.code != "unreadable-files");
+    let messages: Vec<&str> = fatal.map(|finding| finding.message.as_str()).collect();
+    if messages.is_empty() { Ok(()) } else { Err(Error::Data(messages.join("\n"))) }
+}
+
+fn pixels(inspections: &[Inspection]) -> Result<Array2<f32>> {
+    let length = inspections.first().map_or(0, |inspection| inspection.thumbnail.len());
+    let values = inspections.iter().flat_map(|inspection| inspection.thumbnail.iter().map(|value| f32::from(*value)));
+    Array2::from_shape_vec((inspections.len(), length), values.collect()).map_err(Error::data)
+}
+
+impl Split {
+    /// With a test or validation folder beside train, that one is the test set; with both, validation serves selection;
+    /// with none, a stratified share is held out.
+    fn of(items: &[Item], labels: &[usize], groups: &[usize], config: &FitConfig) -> Result<Self> {
+        let part = |wanted: Part| -> Vec<usize> {
+            let of_part = items.iter().enumerate().filter(|(_, item)| item.part == wanted);
+            of_part.map(|(position, _)| position).collect()
+        };
+        let (train, validation, test) = match (part(Part::Train), part(Part::Validation), part(Part::Test)) {
+            (train, validation, test) if !validation.is_empty() && !test.is_empty() => (train, validation, test),
+            (train, validation, test) if !train.is_empty() => (train, Vec::new(), [validation, test].concat()),
+            _ => {
+                let (train, test) = hold_out(labels, groups, config.test_fraction, config.seed).map_err(Error::data)?;
+                (train, Vec::new(), test)
+            }
+        };
+        let folds = if validation.is_empty() {
+            let folds = fold_count(&at(labels, &train), config.folds);
+            stratified_folds(&at(labels, &train), &at(groups, &train), folds, config.seed).map_err(Error::data)?
+        } else {
+            Vec::new()
+        };
+        Ok(Self { train, validation, test, folds })
+    }
+}
+
+/// As many folds as were asked for, but no more than the smallest class has images.
+fn fold_count(labels: &[usize], wanted: usize) -> usize {
+    let mut counts = std::collections::BTreeMap::new();
+    labels.iter().for_each(|label| *counts.entry(label).or_insert(0usize) += 1);
+    counts.into_values().min().unwrap_or(0).clamp(2, wanted.max(2))
+}

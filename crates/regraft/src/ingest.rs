@@ -1,0 +1,317 @@
+//! From files to rows: read, hash, decode, summarise, run the network; whatever the cache knows is not done again.
+//!
+//! Images go through in batches. While the network runs on one batch, the next one is decoded in the same thread pool
+//! (`rayon::join`): a thread that finds no work left in the network takes a file, so that decoding never starves the
+//! network and the network never waits for a file. Memory is bounded by two batches whatever the number of files.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ndarray::{Array2, ArrayView4};
+use rayon::prelude::*;
+use regraft_data::decode::{DECODER, Limits, decode};
+use regraft_data::inspect::Inspection;
+use regraft_data::preprocess::preprocess;
+use regraft_engine::Program;
+use regraft_graph::{Dim, Model, Preprocessing};
+use regraft_system::clock::Stopwatch;
+use regraft_system::files;
+use regraft_system::hash::KeyHasher;
+
+use crate::cache::{Cache, ContentHash, Store, StoreInfo};
+use crate::progress::Progress;
+use crate::{Error, Result};
+
+/// A network that gives one row of numbers an image: the value of a wire, averaged over height and width.
+pub(crate) struct Network<'a> {
+    weights: NetworkWeights<'a>,
+    cut: String,
+    dimensions: usize,
+    store: Store,
+    program: OnceLock<Program>,
+}
+
+enum NetworkWeights<'a> {
+    Trained(&'a Model),
+    /// The same graph with freshly drawn weights: the baseline that tells training from architecture.
+    Random(&'a Model, u64),
+}
+
+impl<'a> Network<'a> {
+    /// The trained network up to `cut`.
+    pub(crate) fn trained(model: &'a Model, cut: &str, cache: &Cache) -> Result<Self> {
+        let key = KeyHasher::new().field("weights", fingerprint(model)?);
+        Self::open(NetworkWeights::Trained(model), model, cut, key, cache)
+    }
+
+    /// The same network with random weights.
+    pub(crate) fn random(model: &'a Model, cut: &str, seed: u64, cache: &Cache) -> Result<Self> {
+        let graph = serde_json::to_vec(model.graph()).map_err(Error::model)?;
+        let key = KeyHasher::new().field("random weights", seed.to_le_bytes()).field("graph", graph);
+        Self::open(NetworkWeights::Random(model, seed), model, cut, key, cache)
+    }
+
+    fn open(weights: NetworkWeights<'a>, model: &Model, cut: &str, key: KeyHasher, cache: &Cache) -> Result<Self> {
+        let dimensions = channels(model, cut)?;
+        let preprocessing = serde_json::to_vec(&model.card().preprocessing).map_err(Error::model)?;
+        let key = key.field("cut", cut).field("preprocessing", preprocessing).field("decoder", DECODER);
+        let key = key.field("precision", "f32").field("instructions", regraft_engine::instruction_set());
+        let kind = if matches!(weights, NetworkWeights::Random(..)) { ", random weights" } else { "" };
+        let [height, width] = model.card().preprocessing.crop;
+        let description = format!("{}{kind}, cut at {cut}, {height}×{width}", model.card().name);
+        let info = StoreInfo { kind: "features".to_owned(), description, row_bytes: dimensions * 4 };
+        Ok(Self { weights, cut: cut.to_owned(), dimensions, store: cache.store(&key, info), program: OnceLock::new() })
+    }
+
+    /// Length of a row.
+    pub(crate) fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
+    fn run(&self, input: ArrayView4<f32>) -> Result<Array2<f32>> {
+        let rows = self.program()?.run_pooled(input).map_err(Error::model)?.pop();
+        rows.ok_or_else(|| Error::Model(format!("the network has no output at '{}'", self.cut)))
+    }
+
+    /// Compiled at first use: with everything in the cache it is never needed.
+    fn program(&self) -> Result<&Program> {
+        match self.program.get() {
+            Some(program) => Ok(program),
+            None => self.compile().map(|program| self.program.get_or_init(|| program)),
+        }
+    }
+
+    fn compile(&self) -> Result<Program> {
+        let compile = |model: &Model| {
+            Program::compile(model, model.card().preprocessing.crop, &[&self.cut]).map_err(Error::model)
+        };
+        match &self.weights {
+            NetworkWeights::Trained(model) => compile(model),
+            NetworkWeights::Random(model, seed) => {
+                let weights = regraft_zoo::random_weights(model.graph(), *seed).map_err(Error::model)?;
+                compile(&Model::new(model.graph().clone(), weights, model.card().clone()).map_err(Error::model)?)
+            }
+        }
+    }
+}
+
+/// Number of values that a wire gives for one image, once averaged over height and width.
+fn channels(model: &Model, wire: &str) -> Result<usize> {
+    let fact = model.graph().fact(wire).map_err(Error::model)?;
+    match fact.shape.get(1) {
+        Some(Dim::Fixed(channels)) => Ok(*channels),
+        _ => Err(Error::Model(format!("wire '{wire}' of shape {fact} cannot be used as features"))),
+    }
+}
+
+/// A hash of everything that determines what a model computes.
+pub(crate) fn fingerprint(model: &Model) -> Result<String> {
+    let graph = serde_json::to_vec(model.graph()).map_err(Error::model)?;
+    let key = KeyHasher::new().field("graph", graph);
+    let key = model.weights().iter().fold(key, |key, (name, tensor)| {
+        key.field(name, tensor.dtype().name()).field("data", tensor.data())
+    });
+    Ok(key.finish())
+}
+
+/// What to do with each file.
+pub(crate) struct Ingest<'a> {
+    pub(crate) limits: Limits,
+    /// Where summaries for the data doctor are kept; `None` if nobody asks for them.
+    pub(crate) inspections: Option<Store>,
+    pub(crate) networks: Vec<Network<'a>>,
+    /// How the networks want their input; not used without a network.
+    pub(crate) preprocessing: Preprocessing,
+    pub(crate) progress: &'a dyn Progress,
+}
+
+/// What came of the files, in their order.
+pub(crate) struct Ingested {
+    /// One a file; the reason where the file could not be used.
+    pub(crate) files: Vec<std::result::Result<FileRecord, String>>,
+    /// One array a network, with one row a usable file.
+    pub(crate) features: Vec<Array2<f32>>,
+    pub(crate) timing: IngestTiming,
+}
+
+/// A usable file.
+#[derive(Debug, Clone)]
+pub(crate) struct FileRecord {
+    pub(crate) inspection: Option<Inspection>,
+}
+
+/// Where the time went.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct IngestTiming {
+    /// Seconds of reading, decoding and resizing, added up over the threads.
+    pub(crate) decode_seconds: f64,
+    /// Seconds from the first file to the last row.
+    pub(crate) seconds: f64,
+    /// Files whose rows all came from the cache.
+    pub(crate) from_cache: usize,
+}
+
+/// The store for the data doctor's summaries.
+pub(crate) fn inspection_store(cache: &Cache) -> Store {
+    let info = StoreInfo {
+        kind: "inspections".to_owned(),
+        description: format!("what the data doctor saw ({DECODER})"),
+        row_bytes: Inspection::BYTES,
+    };
+    cache.store(&KeyHasher::new().field("decoder", DECODER).field("inspection", Inspection::VERSION), info)
+}
+
+/// A file on its way: what the cache knew and what is still to be computed.
+struct Prepared {
+    key: ContentHash,
+    inspection: Option<Inspection>,
+    /// One a network: the row, if the cache has it.
+    rows: Vec<Option<Vec<f32>>>,
+    /// The network's input, if a row is missing.
+    input: Vec<f32>,
+}
+
+/// A usable file on its way, or the reason why the file is not usable.
+type Outcome = std::result::Result<Prepared, String>;
+
+/// Files in one batch: enough to keep the threads busy, few enough for two batches to stay small.
+const BATCH: usize = 32;
+
+impl Ingest<'_> {
+    /// Runs over the files.
+    ///
+    /// # Errors
+    /// The network cannot run, the cache cannot be written, or the user has asked to stop. A file that cannot be read
+    /// is not an error here: its reason stands in its place.
+    pub(crate) fn run(&self, paths: &[PathBuf]) -> Result<Ingested> {
+        let watch = Stopwatch::start();
+        let decoding = AtomicU64::new(0);
+        let mut collected = Collected::new(self.networks.len());
+        let outcome = self.work(paths, &decoding, &mut collected);
+        // Whatever happened, what was computed is kept.
+        let stores = self.inspections.iter().chain(self.networks.iter().map(|network| &network.store));
+        stores.map(Store::flush).collect::<Result<Vec<_>>>()?;
+        outcome?;
+        let timing = IngestTiming {
+            decode_seconds: decoding.into_inner() as f64 * 1e-9,
+            seconds: watch.seconds(),
+            from_cache: collected.from_cache,
+        };
+        let features = collected.rows.into_iter().zip(&self.networks).map(|(rows, network)| {
+            let shape = (rows.len() / network.dimensions.max(1), network.dimensions);
+            Array2::from_shape_vec(shape, rows).map_err(Error::model)
+        });
+        Ok(Ingested { features: features.collect::<Result<_>>()?, files: collected.files, timing })
+    }
+
+    fn work(&self, paths: &[PathBuf], decoding: &AtomicU64, collected: &mut Collected) -> Result<()> {
+        let mut batches = paths.chunks(BATCH);
+        let mut current = self.prepare(batches.next().unwrap_or_default(), decoding);
+        while !current.is_empty() {
+            if self.progress.interrupted() {
+                return Err(Error::Interrupted);
+            }
+            let upcoming = batches.next().unwrap_or_default();
+            let (computed, next) = rayon::join(|| self.compute(current), || self.prepare(upcoming, decoding));
+            let computed = computed?;
+            self.progress.advance(computed.len() as u64);
+            computed.into_iter().for_each(|outcome| collected.push(outcome));
+            current = next;
+        }
+        Ok(())
+    }
+
+    fn prepare(&self, paths: &[PathBuf], decoding: &AtomicU64) -> Vec<Outcome> {
+        let timed = |path: &PathBuf| {
+            let watch = Stopwatch::start();
+            let prepared = self.prepare_one(path);
+            decoding.fetch_add((watch.seconds() * 1e9) as u64, Ordering::Relaxed);
+            prepared
+        };
+        // One file a task: files differ too much in size to be dealt out in larger parts.
+        paths.par_iter().with_max_len(1).map(timed).collect()
+    }
+
+    fn prepare_one(&self, path: &Path) -> Outcome {
+        let content = files::read(path).map_err(|error| error.source.to_string())?;
+        let key = *blake3::hash(&content).as_bytes();
+        let inspection = self.inspections.as_ref().and_then(|store| Inspection::from_bytes(store.get(&key)?));
+        let rows: Vec<_> = self.networks.iter().map(|network| network.store.get(&key).map(|row| floats(row))).collect();
+        let mut prepared = Prepared { key, inspection, rows, input: Vec::new() };
+        let inspect = self.inspections.is_some() && prepared.inspection.is_none();
+        let missing = prepared.rows.iter().any(Option::is_none);
+        if inspect || missing {
+            let image = decode(&content, &self.limits).map_err(|error| error.to_string())?;
+            if inspect {
+                prepared.inspection = Some(Inspection::of(&image));
+            }
+            if missing {
+                let [height, width] = self.preprocessing.crop;
+                prepared.input = vec![0.0; 3 * height * width];
+                preprocess(&image, &self.preprocessing, &mut prepared.input).map_err(|error| error.to_string())?;
+            }
+        }
+        Ok(prepared)
+    }
+
+    /// Runs the networks over the files of a batch that need them, and hands new results to the cache.
+    fn compute(&self, mut batch: Vec<Outcome>) -> Result<Vec<Outcome>> {
+        for (index, network) in self.networks.iter().enumerate() {
+            let mut missing: Vec<&mut Prepared> = batch.iter_mut().flatten().filter(|file| is_missing(file, index)).collect();
+            if missing.is_empty() {
+                continue;
+            }
+            let [height, width] = self.preprocessing.crop;
+            let input: Vec<f32> = missing.iter().flat_map(|file| file.input.iter().copied()).collect();
+            let view = ArrayView4::from_shape((missing.len(), 3, height, width), &input).map_err(Error::model)?;
+            let rows = network.run(view)?;
+            for (file, row) in missing.iter_mut().zip(rows.rows()) {
+                network.store.put(file.key, row.iter().flat_map(|value| value.to_le_bytes()).collect())?;
+                if let Some(slot) = file.rows.get_mut(index) {
+                    *slot = Some(row.to_vec());
+                }
+            }
+        }
+        self.keep_inspections(&batch)?;
+        Ok(batch)
+    }
+
+    fn keep_inspections(&self, batch: &[Outcome]) -> Result<()> {
+        let Some(store) = &self.inspections else { return Ok(()) };
+        let new = batch.iter().flatten().filter(|file| store.get(&file.key).is_none());
+        new.filter_map(|file| Some((file.key, file.inspection.as_ref()?.to_bytes())))
+            .try_for_each(|(key, row)| store.put(key, row))
+    }
+}
+
+fn is_missing(file: &Prepared, network: usize) -> bool {
+    file.rows.get(network).is_some_and(Option::is_none)
+}
+
+fn floats(row: &[u8]) -> Vec<f32> {
+    row.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+/// Results in the order of the files.
+struct Collected {
+    files: Vec<std::result::Result<FileRecord, String>>,
+    rows: Vec<Vec<f32>>,
+    from_cache: usize,
+}
+
+impl Collected {
+    fn new(networks: usize) -> Self {
+        Self { files: Vec::new(), rows: vec![Vec::new(); networks], from_cache: 0 }
+    }
+
+    fn push(&mut self, outcome: Outcome) {
+        self.files.push(outcome.map(|file| {
+            self.from_cache += usize::from(file.input.is_empty());
+            for (all, row) in self.rows.iter_mut().zip(file.rows) {
+                all.extend(row.unwrap_or_default());
+            }
+            FileRecord { inspection: file.inspection }
+        }));
+    }
+}

@@ -1,0 +1,37 @@
+//! The run folder: what `regraft fit` leaves behind and what other verbs read.
+
+use std::path::{Path, PathBuf};
+
+use regraft_report::{RunRecord, render};
+use regraft_system::files::{self, write_atomically};
+
+use crate::{Error, Result};
+
+/// The whole record of the run, from which the report can be made again.
+pub(crate) const RECORD: &str = "record.json";
+/// The report.
+pub(crate) const REPORT: &str = "report.html";
+
+/// Rebuilds `report.html` of a run; returns its path.
+///
+/// # Errors
+/// The folder is not a run, or the report cannot be written.
+pub fn rebuild_report(run: &Path) -> Result<PathBuf> {
+    let record = read_record(run)?;
+    let report = run.join(REPORT);
+    write_atomically(&report, render(&record).as_bytes()).map_err(Error::output(&report, "writing the report"))?;
+    Ok(report)
+}
+
+/// Reads the record of a run.
+///
+/// # Errors
+/// The folder is not a run, or its record is damaged.
+pub fn read_record(run: &Path) -> Result<RunRecord> {
+    let path = run.join(RECORD);
+    if !path.is_file() {
+        return Err(Error::Model(format!("{}: not a run folder (there is no '{RECORD}' in it)", run.display())));
+    }
+    let text = files::read(&path).map_err(Error::model)?;
+    RunRecord::from_json(&String::from_utf8_lossy(&text)).map_err(|error| Error::Model(format!("{}: {error}", path.display())))
+}

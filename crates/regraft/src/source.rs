@@ -1,0 +1,47 @@
+//! `--source`: a zoo name, a run, a model folder, or a weight file.
+
+use std::path::Path;
+
+use regraft_formats::model_folder;
+use regraft_graph::Model;
+
+use crate::{Error, Result};
+
+/// Finds a source model. What exists as a path is read from there; anything else is a name of the zoo.
+///
+/// # Errors
+/// [`Error::Model`]: nothing of that name, or a file that cannot be used; the message says what to do.
+pub fn load_source(source: &str, architecture: Option<&str>) -> Result<Model> {
+    let path = Path::new(source);
+    if path.join("model").join("graph.json").is_file() {
+        model_folder::load(&path.join("model")).map_err(Error::model)
+    } else if path.join("graph.json").is_file() {
+        model_folder::load(path).map_err(Error::model)
+    } else if path.is_file() {
+        regraft_zoo::load_file(path, architecture).map(|(model, _)| model).map_err(Error::model)
+    } else if path.is_dir() {
+        let message = "is a folder without 'graph.json' or 'model/graph.json': neither a run nor a model";
+        Err(Error::Model(format!("{source} {message}")))
+    } else {
+        regraft_zoo::resolve(source).map_err(Error::model)
+    }
+}
+
+/// The wire that a `--cut` names: `features`, `logits`, or the wire itself.
+///
+/// # Errors
+/// [`Error::Usage`]: there is no such wire; the message names some that look alike.
+pub fn resolve_cut(model: &Model, cut: &str) -> Result<String> {
+    let roles = &model.card().roles;
+    let wire = match cut {
+        "features" => Some(roles.features.as_str()),
+        "logits" => roles.logits.as_deref(),
+        wire => Some(wire),
+    };
+    let wire = wire.ok_or_else(|| Error::Usage(format!("{} has no logits: it was cut before its head", model.card().name)))?;
+    let known = model.graph().fact(wire).map(|_| wire.to_owned());
+    known.map_err(|error| {
+        let cuts = roles.cuts.join(", ");
+        Error::Usage(format!("--cut {cut}: {error}. Cut points of {}: features, logits, {cuts}", model.card().name))
+    })
+}
