@@ -50,6 +50,16 @@ impl Model {
         Ok(Self { frozen_until, history, ..Self::new(self.graph, self.weights, card)? })
     }
 
+    /// The same model with the record of patches that a saved model carries: where it was frozen, and why it was
+    /// changed.
+    ///
+    /// # Errors
+    /// `frozen_until` is a wire that does not exist.
+    pub fn with_record(self, frozen_until: Option<String>, history: Vec<String>) -> Result<Self, GraphError> {
+        frozen_until.iter().try_for_each(|wire| self.graph.fact(wire).map(|_| ()))?;
+        Ok(Self { frozen_until, history, ..self })
+    }
+
     /// The wire up to which nothing is trained, if a patch froze the model.
     pub fn frozen_until(&self) -> Option<&str> {
         self.frozen_until.as_deref()
