@@ -1,7 +1,7 @@
 """Writes intervals.json: scipy's bootstrap intervals of scikit-learn's metrics, and of one metric's paired difference.
 
 Usage: python oracles/eval_intervals.py crates/regraft-eval/tests/golden
-Made with scipy 1.17.1, scikit-learn 1.9.1, numpy 2.4.6. 10,000 resamples, percentile intervals; "basic" for the ECE.
+Made with scipy 1.17.1, scikit-learn 1.9.1, numpy 2.4.6. 100,000 resamples, percentile intervals; "basic" for the ECE.
 """
 
 import json
@@ -16,7 +16,7 @@ from sklearn import metrics
 from eval_metrics import ece, noisy
 
 warnings.filterwarnings("ignore")
-RESAMPLES = 10_000
+RESAMPLES = 100_000
 
 
 def balanced_accuracy(labels, predicted, classes):
