@@ -12,13 +12,23 @@ use crate::error::{Error, Result};
 use crate::intervals::Bootstrap;
 
 impl Bootstrap {
-    /// Fails unless there is a resample and the confidence lies strictly between 0 and 1.
+    /// Fails unless the number of resamples is 1 to 1,000,000 and the confidence lies strictly between 0 and 1.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.resamples == 0 {
-            return Err(Error::Setting { name: "resamples", found: 0.0, expected: "at least 1" });
-        }
+        check_resamples(self.resamples, 1)?;
         check_confidence(self.confidence)
     }
+}
+
+/// Fails unless the number of resamples lies between `least` and a million, more than which only fills the memory.
+pub(crate) fn check_resamples(resamples: usize, least: usize) -> Result<()> {
+    if (least..=1_000_000).contains(&resamples) {
+        return Ok(());
+    }
+    Err(Error::Setting {
+        name: "resamples",
+        found: resamples as f64,
+        expected: "a few thousand, at most 1,000,000",
+    })
 }
 
 /// Fails unless the confidence lies strictly between 0 and 1.

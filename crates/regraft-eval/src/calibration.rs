@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use regraft_system::random;
 use serde::{Deserialize, Serialize};
 
+use crate::bootstrap::check_resamples;
 use crate::error::{Error, Result, check_labels};
 use crate::intervals::mean_and_deviation;
 use crate::items::{BINS, argmax, bin, check_probabilities};
@@ -102,7 +103,7 @@ pub struct EceReference {
 /// miscalibration (the consistency resampling of Bröcker & Smith 2007).
 ///
 /// # Errors
-/// As [`metrics`](crate::metrics::metrics), and [`Error::Setting`] for fewer than two resamples.
+/// As [`metrics`](crate::metrics::metrics), and [`Error::Setting`] unless there are 2 to 1,000,000 resamples.
 ///
 /// ```
 /// let probabilities = ndarray::Array2::from_elem((50, 2), 0.5);
@@ -111,9 +112,7 @@ pub struct EceReference {
 /// # Ok::<(), regraft_eval::Error>(())
 /// ```
 pub fn ece_reference(probabilities: ArrayView2<f64>, resamples: usize, seed: u64) -> Result<EceReference> {
-    if resamples < 2 {
-        return Err(Error::Setting { name: "resamples", found: resamples as f64, expected: "at least 2" });
-    }
+    check_resamples(resamples, 2)?;
     if probabilities.is_empty() {
         return Err(Error::Empty { what: "the array of probabilities" });
     }

@@ -182,7 +182,7 @@ pub fn brier(labels: &[usize], probabilities: ArrayView2<f64>) -> Result<f64> {
     Ok(Items::new(labels, probabilities)?.mean(|item| item.brier))
 }
 
-/// The expected calibration error Σ_b (n_b/n)·|acc_b − conf_b| over `bins` bins of equal width on the probability of
+/// The expected calibration error Σ_b (n_b/n)·|acc_b − conf_b| over 1 to 10,000 `bins` of equal width on the probability of
 /// the predicted class, each open below and closed above (Guo et al. 2017, equation 3, with 15 bins).
 ///
 /// It is biased upwards by about √(bins/n); [`calibration::ece_reference`](crate::calibration::ece_reference) says
@@ -192,8 +192,8 @@ pub fn expected_calibration_error(
     probabilities: ArrayView2<f64>,
     bins: usize,
 ) -> Result<f64> {
-    if bins == 0 {
-        return Err(Error::Setting { name: "bins", found: 0.0, expected: "at least 1" });
+    if !(1..=10_000).contains(&bins) {
+        return Err(Error::Setting { name: "bins", found: bins as f64, expected: "1 to 10,000" });
     }
     let items = Items::new(labels, probabilities)?;
     Ok(ece(&fill_bins(&items.list, bins), items.list.len()))
@@ -211,7 +211,7 @@ pub fn per_class(labels: &[usize], probabilities: ArrayView2<f64>) -> Result<Vec
     Ok((0..tally.support.len()).map(of_class).collect())
 }
 
-/// C × C counts: row = true class, column = predicted class (`confusion_matrix(labels=range(C))`).
+/// C × C counts, 800 MB for 10,000 classes: row = true class, column = predicted class (`confusion_matrix(labels=range(C))`).
 pub fn confusion_matrix(labels: &[usize], probabilities: ArrayView2<f64>) -> Result<Array2<usize>> {
     let items = Items::new(labels, probabilities)?;
     let mut counts = Array2::zeros((items.classes, items.classes));

@@ -214,7 +214,9 @@ fn settings_are_checked() {
     let with = |resamples, confidence| {
         intervals(&labels, p.view(), &Bootstrap { resamples, confidence, seed: 0 }).unwrap_err()
     };
-    assert!(matches!(with(0, 0.95), Error::Setting { name: "resamples", .. }));
+    for resamples in [0, usize::MAX] {
+        assert!(matches!(with(resamples, 0.95), Error::Setting { name: "resamples", .. }));
+    }
     for confidence in [0.0, 1.0, f64::NAN, -1.0] {
         assert!(matches!(with(10, confidence), Error::Setting { name: "confidence", .. }));
     }

@@ -103,7 +103,9 @@ fn bad_input_is_named() {
     assert_eq!(refused, Error::NotAProbability { item: 0, class: 0, value: 3.5 });
     assert!(matches!(fails(&[0, 1], &array![[0.5, 0.5], [0.1, 0.8]]), Error::NotNormalised { item: 1, .. }));
     assert!(metrics::top_k_accuracy(&[0, 1], p.view(), 0).is_err());
-    assert!(metrics::expected_calibration_error(&[0, 1], p.view(), 0).is_err());
+    for bins in [0, usize::MAX] {
+        assert!(metrics::expected_calibration_error(&[0, 1], p.view(), bins).is_err());
+    }
     assert!(metrics::predicted(Array2::zeros((0, 2)).view()).is_err());
 }
 
