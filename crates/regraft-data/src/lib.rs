@@ -8,6 +8,8 @@
 //! trained on those pixels, and a second opinion on a result starts from them.
 
 pub mod decode;
+pub mod duplicates;
+pub mod inspect;
 pub mod preprocess;
 pub mod raster;
 pub mod resize;

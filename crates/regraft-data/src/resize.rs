@@ -219,7 +219,7 @@ fn narrow(source: &Samples, first: usize, weights: &Weights) -> Vec<u8> {
         for (row, samples) in input.chunks_exact(stride).enumerate() {
             spread(&samples[3 * first..], &mut band, 4 * row);
         }
-        vectorised(|| narrow_band(&band, weights, output));
+        narrow_band(&band, weights, output);
     }
     output
 }
@@ -237,8 +237,24 @@ fn spread(samples: &[u8], band: &mut [[i32; LANES]], lane: usize) {
     }
 }
 
-#[inline(always)]
 fn narrow_band(band: &[[i32; LANES]], weights: &Weights, output: &mut [u8]) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor was just asked whether it has AVX2.
+        return unsafe { narrow_band_avx2(band, weights, output) };
+    }
+    narrow_band_portable(band, weights, output);
+}
+
+/// The same loop compiled for AVX2: the baseline x86-64 lacks a 32-bit vector product.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn narrow_band_avx2(band: &[[i32; LANES]], weights: &Weights, output: &mut [u8]) {
+    narrow_band_portable(band, weights, output);
+}
+
+#[inline(always)]
+fn narrow_band_portable(band: &[[i32; LANES]], weights: &Weights, output: &mut [u8]) {
     let stride = 3 * weights.len();
     for (column, (start, values)) in weights.iter().enumerate() {
         let mut sums = [1 << (PRECISION - 1); LANES];
@@ -259,19 +275,33 @@ fn narrow_band(band: &[[i32; LANES]], weights: &Weights, output: &mut [u8]) {
 fn shorten(source: &Samples, columns: &Range<usize>, weights: &Weights) -> Vec<u8> {
     let (stride, offset) = (source.stride(), 3 * columns.start);
     let mut output = vec![0; 3 * columns.len() * weights.len()];
-    vectorised(|| {
-        for (row, (start, values)) in output.chunks_exact_mut(3 * columns.len()).zip(weights.iter()) {
-            shorten_row(&source.bytes[start * stride + offset..], stride, values, row);
-        }
-    });
+    for (row, (start, values)) in output.chunks_exact_mut(3 * columns.len()).zip(weights.iter()) {
+        shorten_row(&source.bytes[start * stride + offset..], stride, values, row);
+    }
     output
 }
 
 /// Bytes of a row that are summed at a time, so that the sums stay in registers.
 const BLOCK: usize = 64;
 
-#[inline(always)]
 fn shorten_row(pixels: &[u8], stride: usize, values: &[i32], output: &mut [u8]) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor was just asked whether it has AVX2.
+        return unsafe { shorten_row_avx2(pixels, stride, values, output) };
+    }
+    shorten_row_portable(pixels, stride, values, output);
+}
+
+/// The same loop compiled for AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn shorten_row_avx2(pixels: &[u8], stride: usize, values: &[i32], output: &mut [u8]) {
+    shorten_row_portable(pixels, stride, values, output);
+}
+
+#[inline(always)]
+fn shorten_row_portable(pixels: &[u8], stride: usize, values: &[i32], output: &mut [u8]) {
     for (block, bytes) in output.chunks_mut(BLOCK).enumerate() {
         let mut sums = [1 << (PRECISION - 1); BLOCK];
         for (row, weight) in pixels.chunks(stride).zip(values) {
@@ -297,23 +327,6 @@ fn accumulate(sums: &mut [i32; BLOCK], samples: &[u8], weight: i32) {
 #[inline(always)]
 fn clip(sum: i32) -> u8 {
     (sum >> PRECISION).clamp(0, 255) as u8
-}
-
-/// Runs a loop compiled for AVX2 where the processor has it: the baseline x86-64 lacks a 32-bit vector product.
-#[inline(always)]
-fn vectorised(work: impl FnOnce()) {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor was just asked whether it has AVX2.
-        return unsafe { with_avx2(work) };
-    }
-    work();
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn with_avx2(work: impl FnOnce()) {
-    work();
 }
 
 #[cfg(test)]
