@@ -231,7 +231,9 @@ impl Draft {
             }
             Edit::Replace { node, weights } => {
                 self.put(weights);
-                self.nodes.iter_mut().filter(|old| old.name == node.name).for_each(|old| *old = node.clone());
+                // The inputs stay, because an edit before this one may have renamed them.
+                let same = self.nodes.iter_mut().filter(|old| old.name == node.name);
+                same.for_each(|old| old.op = node.op.clone());
             }
             Edit::Bypass { node } => self.bypass(&node),
             Edit::Roles { features, logits, labels } => {

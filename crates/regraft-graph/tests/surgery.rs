@@ -172,3 +172,22 @@ fn the_dump_has_a_line_a_node_and_marks_the_cuts() {
     assert!(line("conv1").contains("1,728"), "{text}");
     assert_eq!(text.lines().count(), graph().nodes().len() + 3);
 }
+
+#[test]
+fn folding_reaches_convolutions_without_an_activation_between() {
+    let mut graph = Graph::new("input", Fact::image(4));
+    let norm = || Op::BatchNormalization(BatchNormalization { channels: 4, epsilon: 1e-5 });
+    let nodes = [
+        Node::new("conv1", conv(4, 4, 1), ["input"]),
+        Node::new("bn1", norm(), ["conv1"]),
+        Node::new("conv2", conv(4, 4, 1), ["bn1"]),
+        Node::new("bn2", norm(), ["conv2"]),
+    ];
+    nodes.into_iter().try_for_each(|node| graph.push(node)).unwrap();
+    graph.set_output("bn2").unwrap();
+    let roles = Roles { features: "bn2".into(), logits: None, cuts: Vec::new() };
+    let weights = weights(&graph);
+    let model = Model::new(graph, weights, Card { roles, ..card() }).unwrap();
+    let folded = Patch::fold_batch_normalization(&model).unwrap().apply(model).unwrap();
+    assert_eq!(folded.graph().node("conv2").unwrap().inputs, ["conv1"]);
+}
