@@ -71,17 +71,20 @@ fn header(record: &RunRecord) -> String {
 
 /// One line on what was adapted to what.
 fn setting(record: &RunRecord) -> String {
-    let mut parts = vec![
-        format!("{} cut at {}", name(&record.source), name(&record.cut)),
-        escape(&record.method),
-        counted(record.classes.len(), "class", "classes"),
-        format!(
-            "{} training, {} test {}",
-            count(record.n_train as u64),
-            count(record.n_test as u64),
-            examples(record)
-        ),
-    ];
+    let cut = if record.cut.is_empty() { String::new() } else { format!(" cut at {}", name(&record.cut)) };
+    let sizes = [(record.n_train, "training"), (record.n_validation, "validation"), (record.n_test, "test")];
+    let sizes: Vec<_> = sizes
+        .into_iter()
+        .filter(|(size, _)| *size > 0)
+        .map(|(size, split)| format!("{} {split}", count(size as u64)))
+        .collect();
+    let mut parts = vec![name(&record.source) + &cut, name(&record.method)];
+    if !record.classes.is_empty() {
+        parts.push(counted(record.classes.len(), "class", "classes"));
+    }
+    if !sizes.is_empty() {
+        parts.push(format!("{} {}", sizes.join(", "), examples(record)));
+    }
     parts.retain(|part| !part.is_empty());
     parts.join(" · ")
 }
@@ -108,7 +111,10 @@ fn verdict_block(verdict: &Verdict) -> String {
 /// The four numbers that a reader looks for first.
 fn tiles(record: &RunRecord) -> String {
     let accuracy = &record.test.accuracy;
-    let mut tiles = vec![tile("Test accuracy", &percent(accuracy.value), &percent_interval(accuracy))];
+    let mut tiles = Vec::new();
+    if accuracy.is_known() {
+        tiles.push(tile("Test accuracy", &percent(accuracy.value), &percent_interval(accuracy)));
+    }
     if let Some(gain) = record.baselines.random_features.as_ref().and_then(|baseline| baseline.gain) {
         let value = format!("{} points", points(gain.estimate.value));
         tiles.push(tile("Gain over random weights", &value, &points_interval(&gain.estimate)));
@@ -121,7 +127,7 @@ fn tiles(record: &RunRecord) -> String {
         let note = format!("{}, peak {} MB", counted(record.threads, "thread", "threads"), memory(record));
         tiles.push(tile("Whole run", &seconds(record.timing.total_s), &note));
     }
-    format!("<dl class=\"tiles\">{}</dl>\n", tiles.concat())
+    if tiles.is_empty() { String::new() } else { format!("<dl class=\"tiles\">{}</dl>\n", tiles.concat()) }
 }
 
 /// `note` is markup; the other two are plain text.
@@ -133,10 +139,18 @@ fn memory(record: &RunRecord) -> String {
     crate::number::fixed(record.peak_rss_mb, 0)
 }
 
+fn version(record: &RunRecord) -> String {
+    if record.regraft_version.is_empty() {
+        String::new()
+    } else {
+        format!(" {}", name(&record.regraft_version))
+    }
+}
+
 fn footer(record: &RunRecord) -> String {
     format!(
-        "<footer><p>Made by Regraft {}. This page holds its pictures and its style, runs no scripts and asks for \
+        "<footer><p>Made by Regraft{}. This page holds its pictures and its style, runs no scripts and asks for \
          nothing over the network.</p></footer>\n",
-        escape(&record.regraft_version)
+        version(record)
     )
 }

@@ -13,6 +13,9 @@ use crate::verdict::verdict;
 /// Width of the plain lines; they also fit a narrow terminal.
 const LINE: usize = 78;
 
+/// The longest label of the plain table that keeps its rows within [`LINE`].
+const LABEL: usize = 29;
+
 /// A summary in Markdown: the verdict, the table with intervals and baselines, and how to use the model.
 pub fn render_markdown(record: &RunRecord) -> String {
     let verdict = verdict(record);
@@ -31,7 +34,7 @@ pub fn render_markdown(record: &RunRecord) -> String {
 fn markdown_table(record: &RunRecord) -> String {
     let level = level(record.interval_level);
     let mut table = format!(
-        "| method | accuracy, % | {level} interval | gain, points | {level} interval |\n|:--|--:|--:|--:|--:|\n"
+        "| method | accuracy | {level} interval | gain, points | {level} interval |\n|:--|--:|--:|--:|--:|\n"
     );
     for row in rows(record) {
         let cells = [escaped(&row.label), row.accuracy, row.interval, row.gain, row.gain_interval];
@@ -46,8 +49,8 @@ fn markdown_facts(record: &RunRecord) -> String {
         format!("Data: {}", data_line(record)),
         format!("Test: {}", metrics_line(record)),
     ];
-    facts.extend(weakness_line(record));
-    facts.extend(doctor_line(record).map(|line| format!("Data doctor: {line}")));
+    facts.extend(weakness_line(record).map(|line| format!("Weakest class: {line}")));
+    facts.extend(doctor_line(record));
     facts.push(format!("Regraft {}, seed {}", record.regraft_version, record.seed));
     facts.iter().map(|fact| format!("- {}\n", escaped(fact))).collect()
 }
@@ -85,7 +88,8 @@ struct Row {
 }
 
 fn rows(record: &RunRecord) -> Vec<Row> {
-    let source = row(&format!("{} (this run)", record.source), &record.test.accuracy, None);
+    let label = format!("{} (this run)", record.source);
+    let source = row(label.trim_start(), &record.test.accuracy, None);
     let baselines = record
         .baselines
         .measured()
@@ -96,7 +100,7 @@ fn rows(record: &RunRecord) -> Vec<Row> {
 fn row(label: &str, accuracy: &Estimate, gain: Option<PairedGain>) -> Row {
     Row {
         label: single_line(label),
-        accuracy: percent_bare(accuracy.value),
+        accuracy: percent(accuracy.value),
         interval: percent_interval(accuracy),
         gain: gain.map_or(String::new(), |gain| points(gain.estimate.value)),
         gain_interval: gain.map_or(String::new(), |gain| points_interval(&gain.estimate)),
@@ -107,20 +111,20 @@ fn plain_table(record: &RunRecord) -> Vec<String> {
     let level = level(record.interval_level);
     let titles = Row {
         label: String::new(),
-        accuracy: "accuracy %".to_owned(),
+        accuracy: "accuracy".to_owned(),
         interval: format!("{level} interval"),
         gain: "gain".to_owned(),
         gain_interval: format!("{level} interval"),
     };
     let rows: Vec<_> = std::iter::once(titles).chain(rows(record)).collect();
-    let width = rows.iter().map(|row| row.label.chars().count()).max().unwrap_or(0).min(30);
+    let width = rows.iter().map(|row| row.label.chars().count()).max().unwrap_or(0).min(LABEL);
     rows.iter().map(|row| plain_row(row, width)).collect()
 }
 
 fn plain_row(row: &Row, width: usize) -> String {
     let label = crate::markup::shorten(&row.label, width.max(1));
     let line = format!(
-        "{label:<width$}  {:>10}  {:>13}  {:>6}  {:>15}",
+        "{label:<width$}  {:>8}  {:>13}  {:>6}  {:>14}",
         row.accuracy, row.interval, row.gain, row.gain_interval
     );
     line.trim_end().to_owned()
@@ -150,16 +154,16 @@ fn metrics_line(record: &RunRecord) -> String {
 
 fn head_line(record: &RunRecord) -> Option<String> {
     let chosen = record.head_candidates.iter().find(|head| head.chosen).or(best_head(record))?;
-    let error = percent_bare(chosen.standard_error);
+    let (accuracy, error) = (percent_bare(chosen.accuracy), percent_bare(chosen.standard_error));
+    let judge = if record.n_validation == 0 { "cross-validation" } else { "validation" };
     let heads = counted(record.head_candidates.len(), "head", "heads");
-    let accuracy = percent_bare(chosen.accuracy);
-    Some(format!("{} of {heads}: {accuracy} ± {error} % when selected", head_label(chosen)))
+    Some(format!("{} of {heads} ({judge} {accuracy} ± {error} %)", head_label(chosen)))
 }
 
 fn weakness_line(record: &RunRecord) -> Option<String> {
-    let class = weakest_class(record)?;
+    let class = weakest_class(record).filter(|class| class.recall < 1.0)?;
     let recall = percent(class.recall);
-    let found = format!("{recall} of {} {} of {} found", count(class.support), examples(record), class.class);
+    let found = format!("{} {recall} of {}", class.class, count(class.support));
     let pairs = confused_pairs(record);
     let confused = pairs.first().map(|pair| {
         let times = counted(usize::try_from(pair.count).unwrap_or(usize::MAX), "time", "times");
@@ -179,18 +183,15 @@ fn doctor_line(record: &RunRecord) -> Option<String> {
 fn time_line(record: &RunRecord) -> String {
     let timing = &record.timing;
     let stages = [
-        ("decoding", timing.decode_s),
+        ("decode", timing.decode_s),
         ("features", timing.features_s),
         ("head", timing.head_s),
         ("total", timing.total_s),
     ];
     let known = stages.into_iter().filter(|(_, value)| value.is_finite());
     let mut parts: Vec<_> = known.map(|(label, value)| format!("{label} {}", seconds(value))).collect();
-    if record.images_per_second.is_finite() {
-        parts.push(format!("{} images/s", fixed(record.images_per_second, 1)));
-    }
     if record.peak_rss_mb.is_finite() {
-        parts.push(format!("peak {} MB", fixed(record.peak_rss_mb, 0)));
+        parts.push(format!("{} MB", fixed(record.peak_rss_mb, 0)));
     }
     if parts.is_empty() { UNKNOWN.to_owned() } else { parts.join(", ") }
 }
@@ -207,10 +208,12 @@ fn wrapped(text: &str) -> Vec<String> {
     wrap(text, LINE)
 }
 
-/// Breaks at spaces so that no line is longer than `width`, except a word that is longer itself.
+/// Breaks at spaces so that no line is longer than `width`, except a word that is longer itself. A number stays with
+/// its per cent sign.
 fn wrap(text: &str, width: usize) -> Vec<String> {
+    let glued = single_line(text).replace(" %", "\u{a0}%");
     let mut lines: Vec<String> = Vec::new();
-    for word in single_line(text).split_whitespace() {
+    for word in glued.split(' ').filter(|word| !word.is_empty()) {
         match lines.last_mut() {
             Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
                 line.push(' ');
@@ -219,7 +222,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
             _ => lines.push(word.to_owned()),
         }
     }
-    lines
+    lines.into_iter().map(|line| line.replace('\u{a0}', " ")).collect()
 }
 
 /// A name can hold line breaks and terminal control sequences; neither may reach a terminal.
@@ -250,6 +253,7 @@ mod tests {
     fn lines_break_at_spaces_and_long_words_stand_alone() {
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("a longestword b", 5), ["a", "longestword", "b"]);
+        assert_eq!(wrap("about 95 % of", 8), ["about", "95 % of"]);
         assert!(wrap("", 5).is_empty());
     }
 

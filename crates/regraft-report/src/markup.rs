@@ -25,9 +25,9 @@ fn is_xml_character(character: char) -> bool {
 }
 
 /// A user's name inside a sentence or a table: escaped, and isolated from the direction of the text around it,
-/// so that a right-to-left name or an override character cannot reorder the numbers beside it.
+/// so that a right-to-left name or an override character cannot reorder the numbers beside it. Nothing stays nothing.
 pub(crate) fn name(text: &str) -> String {
-    format!("<bdi>{}</bdi>", escape(text))
+    if text.is_empty() { String::new() } else { format!("<bdi>{}</bdi>", escape(text)) }
 }
 
 /// The first characters of `text`, with an ellipsis where something was left out; `limit` is at least 1.

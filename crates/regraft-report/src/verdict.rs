@@ -2,7 +2,8 @@
 //!
 //! The judgement rests on the paired gains alone: both models answer the same test examples, so the interval of
 //! their difference is much narrower than two separate intervals suggest. Transfer helped only if the interval
-//! lies above zero against *every* baseline that was run; one baseline that is clearly better is enough for
+//! lies above zero against *every* baseline that was run, the same network with random weights among them: to beat
+//! the majority class alone shows learning, not transfer. One baseline that is clearly better is enough for
 //! "did not help"; everything else is said to be undecided.
 
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,8 @@ pub enum Outcome {
     NotDistinguishable,
     /// At least one baseline is better: its interval of the gain lies below zero.
     Worse,
-    /// No baseline was compared on the same test examples, or the accuracy is unknown.
+    /// The accuracy is unknown, or the comparison with random weights, which defines transfer, was not made and no
+    /// other baseline decides.
     NotMeasured,
 }
 
@@ -58,11 +60,17 @@ fn outcome(record: &RunRecord, comparisons: &[Comparison]) -> Outcome {
         Outcome::NotMeasured
     } else if comparisons.iter().any(is_worse) {
         Outcome::Worse
-    } else if comparisons.iter().all(is_better) {
+    } else if !comparisons.iter().all(is_better) {
+        Outcome::NotDistinguishable
+    } else if has_random_network(comparisons) {
         Outcome::Better
     } else {
-        Outcome::NotDistinguishable
+        Outcome::NotMeasured
     }
+}
+
+fn has_random_network(comparisons: &[Comparison]) -> bool {
+    comparisons.iter().any(|(kind, _)| *kind == BaselineKind::RandomFeatures)
 }
 
 fn is_better((_, gain): &Comparison) -> bool {
@@ -84,7 +92,13 @@ fn sentence(record: &RunRecord, outcome: Outcome, comparisons: &[Comparison]) ->
             "This test set cannot tell whether transfer helped: {accuracy}, {}, so the two may be equally good.",
             difference(record, hardest)
         ),
-        _ => format!("Whether transfer helped was not measured (no baseline to compare with): {accuracy}."),
+        (_, Some(hardest)) => format!(
+            "Whether transfer helped was not measured (no run with random weights): {accuracy}, {}.",
+            difference(record, hardest)
+        ),
+        (_, None) => {
+            format!("Whether transfer helped was not measured (no baseline to compare with): {accuracy}.")
+        }
     }
 }
 
@@ -251,7 +265,21 @@ mod tests {
     #[test]
     fn a_baseline_without_a_paired_gain_decides_nothing() {
         let unpaired = Some(Baseline { accuracy: Estimate::new(0.99, 0.98, 1.0), ..Baseline::default() });
-        assert_eq!(judge(&run(unpaired, baseline(0.1, 0.04, 0.16))).0, Outcome::Better);
+        assert_eq!(judge(&run(unpaired, baseline(0.1, 0.04, 0.16))).0, Outcome::NotMeasured);
+    }
+
+    #[test]
+    fn beating_other_baselines_without_the_random_network_is_not_transfer() {
+        let (outcome, sentence) = judge(&run(None, baseline(0.1, 0.04, 0.16)));
+        assert_eq!(outcome, Outcome::NotMeasured);
+        assert_eq!(
+            sentence,
+            format!(
+                "Whether transfer helped was not measured (no run with random weights): {ACCURACY}, 10.0 points more \
+                 than nearest neighbours on raw pixels (95 % interval +4.0 to +16.0)."
+            )
+        );
+        assert_eq!(judge(&run(None, baseline(-0.1, -0.16, -0.04))).0, Outcome::Worse);
     }
 
     #[test]

@@ -12,23 +12,31 @@ use crate::svg;
 
 /// The run against its baselines, and every headline number.
 pub(super) fn section(record: &RunRecord) -> String {
-    let comparison = comparison_table(record);
     let caption = format!(
         "Test accuracy with its {} interval. The dashed line is this run.",
         level(record.interval_level)
     );
     let dots = svg::accuracy(record).map(|chart| block::figure("chart-box", &chart, &caption));
-    let body = comparison + &block::pair(&dots.unwrap_or_default(), &metrics_table(record));
-    let lead = format!(
+    let numbers = block::pair(&dots.unwrap_or_default(), &metrics_table(record));
+    block::section("comparison", "Did transfer help?", &lead(record), &(comparison_table(record) + &numbers))
+}
+
+fn lead(record: &RunRecord) -> String {
+    if record.baselines.best().is_none() {
+        return String::new();
+    }
+    format!(
         "All methods answer the same {count} held-out {examples}. A gain is the difference on those same {examples}, \
          so its interval is narrower than the two accuracies suggest.",
         count = count(record.n_test as u64),
         examples = examples(record)
-    );
-    block::section("comparison", "Did transfer help?", &lead, &body)
+    )
 }
 
 fn comparison_table(record: &RunRecord) -> String {
+    if !record.test.accuracy.is_known() && record.baselines.best().is_none() {
+        return String::new();
+    }
     let interval = format!("{} interval", level(record.interval_level));
     let columns = [
         (Column::Text, "Method"),
@@ -82,38 +90,44 @@ const fn explanation(kind: BaselineKind) -> &'static str {
     }
 }
 
+/// Every headline number that was measured.
 fn metrics_table(record: &RunRecord) -> String {
     let test = &record.test;
-    let shares = [
-        ("Accuracy", test.accuracy, "share of right answers"),
-        ("Balanced accuracy", test.balanced_accuracy, "mean of the classes’ recalls"),
-        ("Macro F1", test.macro_f1, "mean of the classes’ F1 scores"),
+    let mut rows = vec![
+        share_row("Accuracy", &test.accuracy, "share of right answers"),
+        share_row("Balanced accuracy", &test.balanced_accuracy, "mean of the classes’ recalls"),
+        share_row("Macro F1", &test.macro_f1, "mean of the classes’ F1 scores"),
     ];
-    let mut rows: Vec<_> = shares.map(|(label, estimate, what)| share_row(label, &estimate, what)).to_vec();
     let top = |k: usize| format!("Top-{k} accuracy");
     rows.extend(
         test.top_k.iter().map(|t| share_row(&top(t.k), &t.accuracy, "true class among the most probable")),
     );
-    let log_loss = &test.log_loss;
-    rows.push(metric_row(
-        "Log-loss",
-        fixed(log_loss.value, 3),
-        plain_interval(log_loss),
-        "nats; 0 is perfect",
-    ));
+    let loss = &test.log_loss;
+    rows.push(metric_row("Log-loss", loss, fixed(loss.value, 3), plain_interval(loss), "nats; 0 is perfect"));
     rows.push(share_row("Calibration error", &test.ece, &calibration(test)));
+    let rows: Vec<_> = rows.into_iter().flatten().collect();
+    if rows.is_empty() {
+        return String::new();
+    }
     let interval = format!("{} interval", level(record.interval_level));
     let columns =
         [(Column::Text, "On the test set"), (Column::Number, "Value"), (Column::Side, interval.as_str())];
     block::table(&columns, &rows)
 }
 
-fn share_row(label: &str, estimate: &Estimate, what: &str) -> Vec<String> {
-    metric_row(label, percent(estimate.value), percent_interval(estimate), what)
+fn share_row(label: &str, estimate: &Estimate, what: &str) -> Option<Vec<String>> {
+    metric_row(label, estimate, percent(estimate.value), percent_interval(estimate), what)
 }
 
-fn metric_row(label: &str, value: String, interval: String, what: &str) -> Vec<String> {
-    vec![format!("{}<span class=\"what\">{}</span>", escape(label), escape(what)), value, interval]
+fn metric_row(
+    label: &str,
+    estimate: &Estimate,
+    value: String,
+    interval: String,
+    what: &str,
+) -> Option<Vec<String>> {
+    let label = format!("{}<span class=\"what\">{}</span>", escape(label), escape(what));
+    estimate.is_known().then(|| vec![label, value, interval])
 }
 
 fn calibration(test: &TestMetrics) -> String {

@@ -2,7 +2,7 @@
 
 use super::block;
 use crate::insight::{findings_by_severity, findings_of};
-use crate::markup::{escape, name};
+use crate::markup::name;
 use crate::number::counted;
 use crate::record::{Finding, RunRecord, Severity};
 
@@ -34,8 +34,8 @@ fn tally(record: &RunRecord) -> String {
 fn finding(finding: &Finding) -> String {
     format!(
         "<li><span class=\"badge {severity}\">{severity}</span><div><p>{} <code>{}</code></p>{}</div></li>\n",
-        escape(&finding.message),
-        escape(&finding.code),
+        name(&finding.message),
+        name(&finding.code),
         files(&finding.files),
         severity = finding.severity.word(),
     )

@@ -99,7 +99,7 @@ pub(super) fn mistakes_section(record: &RunRecord) -> String {
     let (lead, body) = match (record.mistakes.is_empty(), record.test.accuracy.value >= 1.0) {
         (false, _) => (
             "Wrong answers that the model was surest of, the surest first. A wrong label in the data shows up here \
-             as often as a weakness of the model.",
+             just like a weakness of the model.",
             format!("<ul class=\"mistakes\">{cards}</ul>\n"),
         ),
         (true, true) => ("", "<p>There is none: every test answer is right.</p>\n".to_owned()),
@@ -116,7 +116,7 @@ fn mistake_card(mistake: &Mistake) -> String {
     );
     format!(
         "<li title=\"{path}\">{picture}<span class=\"answer\">{predicted} <b>{probability}</b></span>\
-         <span class=\"truth\">is {truth}</span><span class=\"path\">{file}</span></li>\n",
+         <span class=\"truth\">is really {truth}</span><span class=\"path\">{file}</span></li>\n",
         predicted = name(&mistake.predicted),
         probability = escape(&probability(mistake.probability)),
         truth = name(&mistake.true_class),

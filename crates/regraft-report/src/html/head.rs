@@ -1,7 +1,7 @@
 //! How the head was chosen.
 
 use super::block::{self, Column};
-use crate::markup::escape;
+use crate::markup::name;
 use crate::number::{counted, fixed, percent_bare};
 use crate::record::{HeadCandidate, RunRecord};
 use crate::svg;
@@ -48,14 +48,14 @@ fn table(record: &RunRecord) -> String {
 }
 
 fn row(head: &HeadCandidate) -> Vec<String> {
-    let kind = escape(&head.kind);
+    let kind = name(&head.kind);
     let chosen = if head.chosen { "<strong>chosen</strong> " } else { "" };
     vec![
         if head.chosen { format!("<strong>{kind}</strong>") } else { kind },
-        escape(&head.hyper_parameter),
+        name(&head.hyper_parameter),
         percent_bare(head.accuracy),
         percent_bare(head.standard_error),
         fixed(head.log_loss, 3),
-        format!("{chosen}{}", escape(&head.note)),
+        format!("{chosen}{}", name(&head.note)),
     ]
 }

@@ -11,9 +11,9 @@ const CLASSES_BY_NAME: usize = 12;
 
 /// The commands that use the run.
 pub(super) fn usage_section(record: &RunRecord) -> String {
-    let run = escape(&run_argument(record));
+    let run = name(&run_argument(record));
     let commands = [
-        ("label new images; folders and - work too", format!("regraft predict {run} FILE…")),
+        ("label new images: files, folders, or - for standard input", format!("regraft predict {run} FILE…")),
         (
             "the same as JSON lines, with the most probable classes",
             format!("regraft predict {run} FILE… --json"),
@@ -45,7 +45,7 @@ type Fact = (&'static str, String);
 fn facts(heading: &str, facts: &[Fact]) -> String {
     let known = facts.iter().filter(|(_, value)| !value.is_empty());
     let items: String = known.map(|(label, value)| format!("<dt>{label}</dt><dd>{value}</dd>")).collect();
-    format!("<div><h3>{heading}</h3><dl>{items}</dl></div>")
+    if items.is_empty() { items } else { format!("<div><h3>{heading}</h3><dl>{items}</dl></div>") }
 }
 
 fn source(record: &RunRecord) -> [Fact; 8] {
@@ -56,8 +56,8 @@ fn source(record: &RunRecord) -> [Fact; 8] {
     };
     [
         ("Name", name(&record.source)),
-        ("Origin", escape(&record.source_origin)),
-        ("Licence", escape(&record.source_licence)),
+        ("Origin", name(&record.source_origin)),
+        ("Licence", name(&record.source_licence)),
         ("SHA-256", hash(&record.source_sha256)),
         ("Cut at", name(&record.cut)),
         ("Input", size),
@@ -87,6 +87,9 @@ fn classes(record: &RunRecord) -> String {
     let names = named.collect::<Vec<_>>().join(", ");
     let rest = record.classes.len().saturating_sub(CLASSES_BY_NAME);
     let more = if rest == 0 { String::new() } else { format!(" and {} more", count(rest as u64)) };
+    if names.is_empty() {
+        return String::new();
+    }
     format!("{}: {names}{more}", count(record.classes.len() as u64))
 }
 
@@ -95,10 +98,10 @@ fn run(record: &RunRecord) -> [Fact; 10] {
     let rate = record.images_per_second;
     let memory = record.peak_rss_mb;
     [
-        ("Ended", escape(record.created.as_deref().unwrap_or_default())),
-        ("Version", escape(&record.regraft_version)),
+        ("Ended", name(record.created.as_deref().unwrap_or_default())),
+        ("Version", name(&record.regraft_version)),
         ("Seed", record.seed.to_string()),
-        ("Threads", record.threads.to_string()),
+        ("Threads", if record.threads == 0 { String::new() } else { record.threads.to_string() }),
         ("Decoding", time(record.timing.decode_s)),
         ("Features", time(record.timing.features_s)),
         ("Head", time(record.timing.head_s)),

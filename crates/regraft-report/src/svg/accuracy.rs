@@ -7,8 +7,8 @@ use crate::number::percent_interval;
 use crate::record::{Estimate, RunRecord};
 
 const WIDTH: f64 = 500.0;
-const LABELS: f64 = 112.0;
-const ROW: f64 = 38.0;
+const LABELS: f64 = 126.0;
+const ROW: f64 = 46.0;
 const TOP: f64 = 8.0;
 
 /// Dots with intervals: the run above its baselines, on one axis in per cent. `None` without an accuracy.

@@ -32,14 +32,18 @@ pub fn confusion(record: &RunRecord) -> Option<String> {
     }
     let labels: Vec<_> =
         record.classes.iter().map(|class| fit_width(class, LABEL_SIZE, LONGEST_LABEL)).collect();
-    let longest = labels.iter().map(|label| text_width(label, LABEL_SIZE)).fold(40.0, f64::max);
+    let longest = labels.iter().map(|label| text_width(label, LABEL_SIZE)).fold(0.0, f64::max);
     let rising = longest * std::f64::consts::FRAC_1_SQRT_2;
-    let layout =
-        Layout { cell: (400.0 / classes as f64).clamp(23.0, 64.0), left: longest + 12.0, top: rising + 16.0 };
+    let layout = Layout {
+        cell: (400.0 / classes as f64).clamp(23.0, 64.0),
+        left: longest.max(96.0) + 12.0,
+        top: rising + 16.0,
+    };
     let side = layout.cell * classes as f64;
     let size = (layout.left + side + rising, layout.top + side + 4.0);
     let mut drawing = Drawing::new("confusion", size, "Confusion matrix", &description(record));
     drawing.rectangle("void", Area { x: layout.left, y: layout.top, width: side, height: side });
+    drawing.text("small soft end", (layout.left - 8.0, layout.top - 6.0), "true ↓  predicted →");
     names(&mut drawing, &layout, &labels);
     for (row, counts) in record.confusion.iter().enumerate().take(classes) {
         cells(&mut drawing, &layout, record, row, counts);
@@ -77,7 +81,7 @@ fn cell(
     let (x, y) = (layout.left + layout.cell * column as f64, layout.top + layout.cell * row as f64);
     let area = Area { x: x + 0.5, y: y + 0.5, width: layout.cell - 1.0, height: layout.cell - 1.0 };
     let opacity = 0.1 + 0.9 * share.sqrt();
-    drawing.heat(if row == column { "right" } else { "wrong" }, area, opacity, tooltip);
+    drawing.heat(if row == column { "hit" } else { "miss" }, area, opacity, tooltip);
     let (text, size) = (count(found), if layout.cell < 30.0 { 11.0 } else { 13.0 });
     if text_width(&text, size) < layout.cell {
         let at = (x + layout.cell / 2.0, y + layout.cell / 2.0 + size * 0.35);

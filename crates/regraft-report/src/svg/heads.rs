@@ -6,8 +6,8 @@ use crate::insight::{best_head, head_label};
 use crate::markup::fit_width;
 use crate::record::{HeadCandidate, RunRecord};
 
-const WIDTH: f64 = 500.0;
-const LABELS: f64 = 220.0;
+const WIDTH: f64 = 530.0;
+const LABELS: f64 = 246.0;
 const ROW: f64 = 22.0;
 const TOP: f64 = 8.0;
 /// More rows than this are a wall; the page's table lists every head.

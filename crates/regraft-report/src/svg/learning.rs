@@ -9,7 +9,7 @@ use crate::record::{CurvePoint, CurveSeries, RunRecord};
 
 const WIDTH: f64 = 500.0;
 const LEFT: f64 = 44.0;
-const RIGHT: f64 = 118.0;
+const RIGHT: f64 = 124.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 262.0;
 
