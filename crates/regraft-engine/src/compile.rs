@@ -1,0 +1,265 @@
+//! From instructions to steps: layouts and borders of the values, kernels with packed weights.
+
+use regraft_graph::{
+    BatchNormalization, Conv, Gemm, Model, NearestNeighbors, Node, Op, ParameterKind, Pool as PoolAttributes,
+    Tensor,
+};
+
+use crate::{
+    EngineError, InstructionSet,
+    buffer::Buffer,
+    geometry::Geometry,
+    kernels::{
+        average::GlobalAverage,
+        dense::{Dense, Recipe},
+        depthwise::Depthwise,
+        elementwise::Elementwise,
+        pool::Pool,
+        rows::Rows,
+    },
+    network::{Clamp, Instruction, Network},
+    simd::LANES,
+    step::{Operation, Step},
+    window::{self, Window},
+};
+
+/// Steps in order and the geometry of every value.
+pub(crate) struct Compiled {
+    pub(crate) steps: Vec<Step>,
+    pub(crate) geometries: Vec<Geometry>,
+}
+
+/// Chooses layouts, picks kernels and packs weights.
+pub(crate) fn compile(
+    model: &Model,
+    network: &Network<'_>,
+    set: InstructionSet,
+) -> Result<Compiled, EngineError> {
+    let geometries = geometries(network)?;
+    let mut compiler = Compiler { model, set, compiled: Compiled { steps: Vec::new(), geometries } };
+    for instruction in &network.instructions {
+        compiler.push(instruction)?;
+    }
+    Ok(compiler.compiled)
+}
+
+/// The values' layouts: blocked, each with the widest border that a reader needs; the input planar where it can be.
+fn geometries(network: &Network<'_>) -> Result<Vec<Geometry>, EngineError> {
+    let mut geometries: Vec<Geometry> =
+        network.values.iter().map(|sizes| Geometry::blocked(*sizes)).collect();
+    if let Some(input) = geometries.first_mut().filter(|input| input.channels < LANES) {
+        let is_output = network.outputs.iter().any(|(value, _)| *value == 0);
+        if !is_output && network.instructions.iter().all(reads_planar) {
+            input.lanes = 1;
+        }
+    }
+    for instruction in &network.instructions {
+        if let (Op::Conv(conv), [value]) = (&instruction.node.op, instruction.inputs.as_slice()) {
+            let output = geometries.get(instruction.output).map(|output| [output.height, output.width]);
+            if let (Some(input), Some(output)) = (geometries.get_mut(*value), output) {
+                let needed = window::border(conv, input, output);
+                input.widen(needed.ok_or(EngineError::Memory { megabytes: usize::MAX })?);
+            }
+        }
+    }
+    geometries.iter().try_for_each(Geometry::check)?;
+    Ok(geometries)
+}
+
+/// Whether an instruction is fine with the input, value 0, being planar.
+fn reads_planar(instruction: &Instruction<'_>) -> bool {
+    let dense = matches!(&instruction.node.op, Op::Conv(conv) if conv.groups == 1);
+    (dense || !instruction.inputs.contains(&0)) && instruction.residual != Some(0)
+}
+
+struct Compiler<'a> {
+    model: &'a Model,
+    set: InstructionSet,
+    compiled: Compiled,
+}
+
+impl Compiler<'_> {
+    fn geometry(&self, value: usize) -> Geometry {
+        self.compiled.geometries.get(value).copied().unwrap_or(Geometry::blocked([1, 1, 1]))
+    }
+
+    fn push(&mut self, instruction: &Instruction<'_>) -> Result<(), EngineError> {
+        if let Op::NearestNeighbors(vote) = &instruction.node.op {
+            return self.push_votes(instruction, vote);
+        }
+        let operation = self.operation(instruction)?;
+        let reads = instruction.inputs.iter().chain(&instruction.residual).copied().collect();
+        let name = instruction.node.name.clone();
+        self.compiled.steps.push(Step { name, reads, writes: instruction.output, operation });
+        Ok(())
+    }
+
+    fn operation(&self, instruction: &Instruction<'_>) -> Result<Operation, EngineError> {
+        let input = self.geometry(instruction.inputs.first().copied().unwrap_or(0));
+        let output = self.geometry(instruction.output);
+        let second =
+            instruction.inputs.get(1).or(instruction.residual.as_ref()).map(|value| self.geometry(*value));
+        let elementwise = |scale_and_shift| {
+            Operation::Elementwise(Elementwise {
+                input,
+                second,
+                output,
+                scale_and_shift,
+                clamp: instruction.clamp,
+            })
+        };
+        let pool = |pool: &PoolAttributes, average| {
+            let window = Window::of_pool(pool, &input, &output);
+            let message = "a window lies wholly in the padding; use less padding";
+            let window = window.ok_or_else(|| unsupported(instruction.node, &input, message))?;
+            Ok(Operation::Pool(Pool { input, output, window, average }))
+        };
+        match &instruction.node.op {
+            Op::Conv(conv) => self.conv(instruction, conv, input, output, second),
+            Op::Gemm(gemm) => self.gemm(instruction, gemm, input, output, second),
+            Op::BatchNormalization(norm) => Ok(elementwise(Some(self.statistics(instruction.node, norm)?))),
+            Op::Relu | Op::Clip(_) | Op::Add | Op::Dropout { .. } => Ok(elementwise(None)),
+            Op::MaxPool(attributes) => pool(attributes, false),
+            Op::AveragePool(attributes) => pool(attributes, true),
+            Op::GlobalAveragePool => Ok(Operation::Average(GlobalAverage { input })),
+            Op::Flatten => Ok(Operation::Rows(Rows::Flatten { input, output })),
+            Op::Softmax => {
+                let over_width = self.model.graph().fact(&instruction.node.name)?.shape.len() == 4;
+                Ok(Operation::Rows(Rows::Softmax { input, output, over_width }))
+            }
+            _ => Err(unsupported(instruction.node, &input, "this operator has no kernel")),
+        }
+    }
+
+    fn tensor(&self, node: &Node, kind: ParameterKind) -> Result<Vec<f32>, EngineError> {
+        Ok(self.model.parameter(node, kind).map(Tensor::to_f32)?)
+    }
+
+    fn bias(&self, node: &Node, has_bias: bool) -> Result<Vec<f32>, EngineError> {
+        if has_bias { self.tensor(node, ParameterKind::Bias) } else { Ok(Vec::new()) }
+    }
+
+    fn conv(
+        &self,
+        instruction: &Instruction<'_>,
+        conv: &Conv,
+        input: Geometry,
+        output: Geometry,
+        residual: Option<Geometry>,
+    ) -> Result<Operation, EngineError> {
+        let recipe = Recipe {
+            input,
+            output,
+            residual,
+            window: Window::of_conv(conv, [input.height, input.width]),
+            groups: conv.groups,
+            weight: &self.tensor(instruction.node, ParameterKind::Weight)?,
+            bias: &self.bias(instruction.node, conv.bias)?,
+            clamp: instruction.clamp,
+        };
+        let one_each =
+            conv.groups == conv.in_channels && conv.groups == conv.out_channels && input.lanes == LANES;
+        if one_each && conv.groups > 1 {
+            return Ok(Operation::Depthwise(Depthwise::new(&recipe)?));
+        }
+        Ok(Operation::Dense(Dense::new(&recipe, self.set)?))
+    }
+
+    fn gemm(
+        &self,
+        instruction: &Instruction<'_>,
+        gemm: &Gemm,
+        input: Geometry,
+        output: Geometry,
+        residual: Option<Geometry>,
+    ) -> Result<Operation, EngineError> {
+        let recipe = Recipe {
+            input,
+            output,
+            residual,
+            window: Window::SINGLE,
+            groups: 1,
+            weight: &self.tensor(instruction.node, ParameterKind::Weight)?,
+            bias: &self.bias(instruction.node, gemm.bias)?,
+            clamp: instruction.clamp,
+        };
+        Ok(Operation::Dense(Dense::new(&recipe, self.set)?))
+    }
+
+    /// Scale and shift of a batch normalisation, computed in double precision.
+    fn statistics(&self, node: &Node, norm: &BatchNormalization) -> Result<[Buffer; 2], EngineError> {
+        use ParameterKind::{Bias, RunningMean, RunningVariance, Weight};
+        let [gamma, beta] = [self.tensor(node, Weight)?, self.tensor(node, Bias)?];
+        let [mean, variance] = [self.tensor(node, RunningMean)?, self.tensor(node, RunningVariance)?];
+        let padded = norm.channels.next_multiple_of(LANES);
+        let (mut scales, mut shifts) = (Buffer::zeroed(padded)?, Buffer::zeroed(padded)?);
+        let affine = gamma.iter().zip(&beta).zip(mean.iter().zip(&variance));
+        let slots = scales.iter_mut().zip(shifts.iter_mut());
+        for (((gamma, beta), (mean, variance)), (scale, shift)) in affine.zip(slots) {
+            let factor = f64::from(*gamma) / (f64::from(*variance) + norm.epsilon).sqrt();
+            *scale = factor as f32;
+            *shift = (f64::from(*beta) - f64::from(*mean) * factor) as f32;
+        }
+        Ok([scales, shifts])
+    }
+
+    /// Two steps: the dot products with all examples, and the vote.
+    fn push_votes(
+        &mut self,
+        instruction: &Instruction<'_>,
+        vote: &NearestNeighbors,
+    ) -> Result<(), EngineError> {
+        let node = instruction.node;
+        let queries = instruction.inputs.first().copied().unwrap_or(0);
+        let (query, output) = (self.geometry(queries), self.geometry(instruction.output));
+        let similarities = Geometry::blocked([vote.examples, 1, 1]);
+        similarities.check()?;
+        let labels = self.labels(node, vote, &query)?;
+        let recipe = Recipe {
+            input: query,
+            output: similarities,
+            residual: None,
+            window: Window::SINGLE,
+            groups: 1,
+            weight: &self.tensor(node, ParameterKind::Weight)?,
+            bias: &[],
+            clamp: Clamp::NONE,
+        };
+        let dots = Operation::Dense(Dense::new(&recipe, self.set)?);
+        let value = self.compiled.geometries.len();
+        self.compiled.geometries.push(similarities);
+        let name = |part: &str| format!("{} ({part})", node.name);
+        let rows = Rows::Votes { vote: vote.clone(), labels, input: similarities, query, output };
+        self.compiled.steps.extend([
+            Step { name: name("similarity"), reads: vec![queries], writes: value, operation: dots },
+            Step {
+                name: name("vote"),
+                reads: vec![value, queries],
+                writes: instruction.output,
+                operation: Operation::Rows(rows),
+            },
+        ]);
+        Ok(())
+    }
+
+    fn labels(
+        &self,
+        node: &Node,
+        vote: &NearestNeighbors,
+        query: &Geometry,
+    ) -> Result<Vec<usize>, EngineError> {
+        let labels = self.tensor(node, ParameterKind::Labels)?;
+        let index = |label: &f32| {
+            let class = *label as usize;
+            (class < vote.classes && class as f32 == *label).then_some(class)
+        };
+        let indices: Option<Vec<usize>> = labels.iter().map(index).collect();
+        let message = format!("a stored label is not a whole number below {}", vote.classes);
+        indices.ok_or_else(|| unsupported(node, query, message))
+    }
+}
+
+fn unsupported(node: &Node, input: &Geometry, message: impl Into<String>) -> EngineError {
+    let shape = format!("N×{}×{}×{}", input.channels, input.height, input.width);
+    EngineError::Unsupported { node: node.name.clone(), op: node.op.name(), shape, message: message.into() }
+}

@@ -1,0 +1,59 @@
+//! What can go wrong when a graph is compiled or run.
+
+use regraft_graph::GraphError;
+
+/// A graph that cannot be compiled, or an input that the compiled program cannot take.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// A wire is unknown, a weight is missing, or the image is too small for the network.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// No output wire was asked for.
+    #[error("no output wire was named; name at least one wire of the graph")]
+    NoOutputs,
+    /// The graph cannot take images of this size.
+    #[error("the graph's input is {expected}, which an image of {height}×{width} pixels does not fit")]
+    ImageSize {
+        /// The graph's input fact.
+        expected: String,
+        /// Height in pixels.
+        height: usize,
+        /// Width in pixels.
+        width: usize,
+    },
+    /// The batch has another shape than the program was compiled for.
+    #[error("the program takes a batch of N×{}×{}×{}, found {found:?}", expected[0], expected[1], expected[2])]
+    InputShape {
+        /// Channels, height and width of one image.
+        expected: [usize; 3],
+        /// Shape of the array that was given.
+        found: Vec<usize>,
+    },
+    /// The engine cannot compute a node with these attributes.
+    #[error("node '{node}' ({op}) with input {shape}: {message}")]
+    Unsupported {
+        /// The node's name.
+        node: String,
+        /// The operator's name.
+        op: &'static str,
+        /// Shape of its first input.
+        shape: String,
+        /// What stands in the way.
+        message: String,
+    },
+    /// The activations need more memory than there is.
+    #[error(
+        "the network's activations need {megabytes} MB, which could not be allocated; use a smaller image size"
+    )]
+    Memory {
+        /// Millions of bytes.
+        megabytes: usize,
+    },
+    /// The processor lacks the instructions that were asked for.
+    #[error("this processor has no {name} instructions")]
+    InstructionSet {
+        /// Name of the instruction set.
+        name: &'static str,
+    },
+}

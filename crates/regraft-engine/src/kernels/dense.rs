@@ -1,0 +1,457 @@
+//! Convolutions that mix channels, and dense layers: everything that is a sum over runs of inputs.
+//!
+//! A tile is up to `Simd::PIXELS` output pixels times `Simd::BLOCKS` blocks of output channels, whose sums stay in
+//! registers from the bias to the store. The inputs of a pixel are a list of runs of consecutive numbers at distances
+//! that are the same for all pixels, so one loop serves every kernel size, stride, dilation and border, a planar first
+//! layer, and a dense layer (whose pixels are the rows of the batch). Pixels are numbered through all images of the
+//! group, so that small maps fill their tiles too. Weights are packed in the order in which the loop reads them.
+//!
+//! In a group convolution whose groups do not fill a block of output channels, a block reads the inputs of all its
+//! groups with zero weights in between.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "indices come from the step's own sizes, checked when it is built"
+)]
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{Operands, check_bounds};
+use crate::{
+    EngineError, InstructionSet,
+    buffer::Buffer,
+    geometry::Geometry,
+    network::Clamp,
+    simd::{self, Kernel, LANES, Simd},
+    window::Window,
+};
+
+/// Largest number of pixels of a tile, over all instruction sets.
+const MOST_PIXELS: usize = 14;
+
+/// Weights of a layer up to this many numbers stay in the second-level cache while the pixels stream by.
+const CACHED_WEIGHTS: usize = 75_000;
+
+/// A packed convolution or dense layer.
+#[derive(Debug)]
+pub(crate) struct Dense {
+    input: Geometry,
+    output: Geometry,
+    residual: Option<Geometry>,
+    start: usize,
+    steps: [usize; 2],
+    runs: Vec<Run>,
+    panels: Vec<Panel>,
+    weights: Buffer,
+    bias: Buffer,
+    clamp: Clamp,
+    tile_pixels: usize,
+}
+
+/// Consecutive numbers of the input, at a distance from the start of a pixel's window.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    offset: usize,
+    len: usize,
+}
+
+/// Some blocks of output channels.
+#[derive(Debug, Clone)]
+struct Panel {
+    block: usize,
+    blocks: usize,
+    runs: Range<usize>,
+    weights: usize,
+}
+
+/// Where a run's numbers stand in the weight tensor.
+#[derive(Debug, Clone, Copy)]
+struct Source {
+    channel: usize,
+    tap: usize,
+    /// The run goes on to the right in the kernel rather than to the next channel.
+    along_row: bool,
+}
+
+impl Source {
+    fn advanced(self, by: usize) -> (usize, usize) {
+        if self.along_row { (self.channel, self.tap + by) } else { (self.channel + by, self.tap) }
+    }
+}
+
+/// What a dense step is built from.
+pub(crate) struct Recipe<'a> {
+    pub(crate) input: Geometry,
+    pub(crate) output: Geometry,
+    pub(crate) residual: Option<Geometry>,
+    pub(crate) window: Window,
+    pub(crate) groups: usize,
+    /// out × in / groups × kernel height × kernel width.
+    pub(crate) weight: &'a [f32],
+    /// One number an output channel, or nothing.
+    pub(crate) bias: &'a [f32],
+    pub(crate) clamp: Clamp,
+}
+
+impl Dense {
+    /// Packs the weights for an instruction set.
+    ///
+    /// # Errors
+    /// [`EngineError::Memory`].
+    pub(crate) fn new(recipe: &Recipe<'_>, set: InstructionSet) -> Result<Self, EngineError> {
+        let Recipe { input, output, window, .. } = *recipe;
+        let [tile_pixels, tile_blocks] = set.dense_tile();
+        let layout = Layout::new(recipe, tile_blocks);
+        let mut bias = Buffer::zeroed(output.blocks() * LANES)?;
+        bias[..recipe.bias.len()].copy_from_slice(recipe.bias);
+        let mut dense = Self {
+            input,
+            output,
+            residual: recipe.residual,
+            start: window.start(&input),
+            steps: window.steps(&input),
+            weights: Buffer::zeroed(layout.weights)?,
+            runs: layout.runs,
+            panels: layout.panels,
+            bias,
+            clamp: recipe.clamp,
+            tile_pixels,
+        };
+        dense.check()?;
+        dense.pack(recipe, &layout.sources);
+        Ok(dense)
+    }
+
+    fn check(&self) -> Result<(), EngineError> {
+        let reach = self.runs.iter().map(|run| run.offset + run.len).max().unwrap_or(1);
+        let corner =
+            self.start + (self.output.height - 1) * self.steps[0] + (self.output.width - 1) * self.steps[1];
+        check_bounds((corner + reach).checked_sub(1), &self.input)
+    }
+
+    fn pack(&mut self, recipe: &Recipe<'_>, sources: &[Source]) {
+        let (runs, mut rest) = (&self.runs, &mut self.weights[..]);
+        let mut parts = Vec::with_capacity(self.panels.len());
+        for panel in &self.panels {
+            let rows: usize = runs[panel.runs.clone()].iter().map(|run| run.len).sum();
+            let (part, tail) = rest.split_at_mut(rows * panel.blocks * LANES);
+            (rest, _) = (tail, parts.push((panel, part)));
+        }
+        parts.into_par_iter().for_each(|(panel, part)| {
+            let range = panel.runs.clone();
+            pack_panel(recipe, panel, runs[range.clone()].iter().zip(&sources[range]), part);
+        });
+    }
+
+    fn tiles(&self, images: usize) -> usize {
+        (images * self.output.pixels()).div_ceil(self.tile_pixels)
+    }
+
+    /// Number of units: tiles of pixels times panels of output channels.
+    pub(crate) fn units(&self, images: usize) -> usize {
+        self.tiles(images) * self.panels.len()
+    }
+
+    /// Multiply–accumulate operations on a group of images.
+    pub(crate) fn cost(&self, images: usize) -> usize {
+        images * self.output.pixels() * self.weights.len()
+    }
+
+    /// Computes some units.
+    ///
+    /// # Safety
+    /// The operands must hold `images` images of the geometries that the step was built with, the output apart from the
+    /// others, and no other thread may compute the same units.
+    pub(crate) unsafe fn run(&self, set: InstructionSet, operands: &Operands, units: Range<usize>) {
+        simd::launch(set, &Task { dense: self, operands, units });
+    }
+}
+
+/// Runs and panels of a layer.
+struct Layout {
+    runs: Vec<Run>,
+    sources: Vec<Source>,
+    panels: Vec<Panel>,
+    weights: usize,
+}
+
+impl Layout {
+    fn new(recipe: &Recipe<'_>, tile_blocks: usize) -> Self {
+        let per_group = recipe.output.channels / recipe.groups;
+        let blocks =
+            if recipe.groups > 1 && !per_group.is_multiple_of(tile_blocks * LANES) { 1 } else { tile_blocks };
+        let mut layout = Self { runs: Vec::new(), sources: Vec::new(), panels: Vec::new(), weights: 0 };
+        for block in (0..recipe.output.blocks()).step_by(blocks) {
+            let blocks = blocks.min(recipe.output.blocks() - block);
+            layout.push_panel(recipe, block, blocks);
+        }
+        layout
+    }
+
+    fn push_panel(&mut self, recipe: &Recipe<'_>, block: usize, blocks: usize) {
+        let [out_group, in_group] =
+            [recipe.output.channels, recipe.input.channels].map(|channels| channels / recipe.groups);
+        let last = ((block + blocks) * LANES).min(recipe.output.channels) - 1;
+        let channels = block * LANES / out_group * in_group..(last / out_group + 1) * in_group;
+        let runs = match self.panels.first() {
+            Some(first) if recipe.groups == 1 => first.runs.clone(),
+            _ => self.push_runs(recipe, channels),
+        };
+        let rows: usize = self.runs[runs.clone()].iter().map(|run| run.len).sum();
+        self.panels.push(Panel { block, blocks, runs, weights: self.weights });
+        self.weights += rows * blocks * LANES;
+    }
+
+    fn push_runs(&mut self, recipe: &Recipe<'_>, channels: Range<usize>) -> Range<usize> {
+        let (input, first) = (&recipe.input, self.runs.len());
+        let [height, width] = recipe.window.kernel;
+        let [down, right] = recipe.window.dilation;
+        // Neighbouring columns of a planar image follow each other, as neighbouring channels of a blocked one do.
+        let along_row = input.lanes == 1 && right == 1;
+        let mut channel = channels.start;
+        while channel < channels.end {
+            let len = (input.lanes - channel % input.lanes).min(channels.end - channel);
+            let lane = channel / input.lanes * input.plane() + channel % input.lanes;
+            for tap in (0..height * width).step_by(if along_row { width } else { 1 }) {
+                let (y, x) = (tap / width, tap % width);
+                let offset = lane + y * down * input.row() + x * right * input.lanes;
+                let run = Run { offset, len: if along_row { width } else { len } };
+                self.push_run(run, Source { channel, tap, along_row }, first, height * width == 1);
+            }
+            channel += len;
+        }
+        first..self.runs.len()
+    }
+
+    /// Appends a run; blocks of a single pixel that follow each other in memory become one run.
+    fn push_run(&mut self, run: Run, source: Source, first: usize, single: bool) {
+        let fresh = self.runs.len() == first;
+        match self.runs.last_mut() {
+            Some(last) if single && !fresh && last.offset + last.len == run.offset => last.len += run.len,
+            _ => {
+                self.runs.push(run);
+                self.sources.push(source);
+            }
+        }
+    }
+}
+
+fn pack_panel<'a>(
+    recipe: &Recipe<'_>,
+    panel: &Panel,
+    runs: impl Iterator<Item = (&'a Run, &'a Source)>,
+    packed: &mut [f32],
+) {
+    let [out_group, in_group] =
+        [recipe.output.channels, recipe.input.channels].map(|channels| channels / recipe.groups);
+    let taps = recipe.window.kernel[0] * recipe.window.kernel[1];
+    let outputs = panel.block * LANES..((panel.block + panel.blocks) * LANES).min(recipe.output.channels);
+    let mut rows = packed.chunks_exact_mut(panel.blocks * LANES);
+    for (run, source) in runs {
+        for (index, row) in (0..run.len).zip(&mut rows) {
+            let (channel, tap) = source.advanced(index);
+            for (output, packed) in outputs.clone().zip(row) {
+                let group = output / out_group * in_group;
+                if (group..group + in_group).contains(&channel) {
+                    *packed = recipe.weight[(output * in_group + channel - group) * taps + tap];
+                }
+            }
+        }
+    }
+}
+
+struct Task<'a> {
+    dense: &'a Dense,
+    operands: &'a Operands,
+    units: Range<usize>,
+}
+
+/// Where the pixels of a tile lie.
+struct Pixels {
+    inputs: [*const f32; MOST_PIXELS],
+    outputs: [*mut f32; MOST_PIXELS],
+    residuals: [*const f32; MOST_PIXELS],
+}
+
+impl Kernel for Task<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S) {
+        let (dense, panels) = (self.dense, self.dense.panels.len());
+        let pixels_outside = dense.weights.len() <= CACHED_WEIGHTS;
+        let total = self.operands.images * dense.output.pixels();
+        let tiles = dense.tiles(self.operands.images);
+        for unit in self.units.clone() {
+            let (tile, panel) =
+                if pixels_outside { (unit / panels, unit % panels) } else { (unit % tiles, unit / tiles) };
+            // Even shares: 49 pixels are 13 + 12 + 12 + 12 rather than three tiles of 14 and one of 7.
+            let (first, end) = (tile * total / tiles, (tile + 1) * total / tiles);
+            let pixels = dense.pixels(self.operands, first, end - first);
+            let panel = &dense.panels[panel];
+            // SAFETY: `Dense::run`'s caller vouches for the operands, and `Dense::check` for the offsets in them.
+            unsafe {
+                if panel.blocks == 2 {
+                    tile_of_any_size::<S, 2>(simd, dense, panel, &pixels, end - first);
+                } else {
+                    tile_of_any_size::<S, 1>(simd, dense, panel, &pixels, end - first);
+                }
+            }
+        }
+    }
+}
+
+impl Dense {
+    #[inline(always)]
+    fn pixels(&self, operands: &Operands, first: usize, count: usize) -> Pixels {
+        let Geometry { width, .. } = self.output;
+        let per_image = self.output.pixels();
+        let residual = self.residual.unwrap_or(self.output);
+        let (mut image, mut y, mut x) = (first / per_image, first % per_image / width, first % width);
+        let mut pixels = Pixels {
+            inputs: [std::ptr::null(); MOST_PIXELS],
+            outputs: [std::ptr::null_mut(); MOST_PIXELS],
+            residuals: [std::ptr::null(); MOST_PIXELS],
+        };
+        for index in 0..count.min(MOST_PIXELS) {
+            // Wrapping, because an address is only formed here; the kernel that reads it proves that it is valid.
+            let at =
+                |span: super::Span, offset: usize| span.pointer.wrapping_add(image * span.image + offset);
+            let window = self.start + y * self.steps[0] + x * self.steps[1];
+            pixels.inputs[index] = at(operands.input, window);
+            pixels.outputs[index] = at(operands.output, self.output.pixel(y, x));
+            pixels.residuals[index] = at(operands.second, residual.pixel(y, x));
+            x += 1;
+            if x == width {
+                (x, y) = (0, y + 1);
+            }
+            if y == self.output.height {
+                (y, image) = (0, image + 1);
+            }
+        }
+        pixels
+    }
+}
+
+/// # Safety
+/// As for [`tile`], for the first `count` pixels.
+#[inline(always)]
+unsafe fn tile_of_any_size<S: Simd, const B: usize>(
+    simd: S,
+    dense: &Dense,
+    panel: &Panel,
+    pixels: &Pixels,
+    count: usize,
+) {
+    macro_rules! sizes {
+        ($($size:literal)*) => {
+            match count {
+                // Sizes above the instruction set's are never asked for; the condition is constant and removes them.
+                // SAFETY: as the caller's.
+                $($size if $size <= S::PIXELS && B <= S::BLOCKS => unsafe {
+                    tile::<S, $size, B>(simd, dense, panel, pixels);
+                },)*
+                _ => {}
+            }
+        };
+    }
+    sizes!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+}
+
+/// Computes `P` pixels of `B` blocks of output channels.
+///
+/// # Safety
+/// From each of the first `P` inputs all runs of the panel must be readable, at each output and residual the panel's
+/// blocks at the distance of a plane.
+#[inline(always)]
+unsafe fn tile<S: Simd, const P: usize, const B: usize>(
+    simd: S,
+    dense: &Dense,
+    panel: &Panel,
+    pixels: &Pixels,
+) {
+    // SAFETY: bias and weights were packed for the panel's blocks and runs; the rest is the caller's promise.
+    unsafe {
+        let mut sums = [[simd.splat(0.0); B]; P];
+        for block in 0..B {
+            let bias = simd.load(dense.bias.as_ptr().add((panel.block + block) * LANES));
+            for sum in &mut sums {
+                sum[block] = bias;
+            }
+        }
+        let mut inputs = [std::ptr::null::<f32>(); P];
+        inputs.copy_from_slice(&pixels.inputs[..P]);
+        let mut weights = dense.weights.as_ptr().add(panel.weights);
+        for run in &dense.runs[panel.runs.clone()] {
+            let (mut at, end) = (run.offset, run.offset + run.len);
+            while at + 4 <= end {
+                for step in 0..4 {
+                    accumulate(simd, &mut sums, &inputs, at + step, weights.add(step * B * LANES));
+                }
+                (at, weights) = (at + 4, weights.add(4 * B * LANES));
+            }
+            while at < end {
+                accumulate(simd, &mut sums, &inputs, at, weights);
+                (at, weights) = (at + 1, weights.add(B * LANES));
+            }
+        }
+        finish(simd, dense, panel, pixels, &sums);
+    }
+}
+
+/// Adds one input number of each pixel, times its weights.
+///
+/// # Safety
+/// The number must be readable at each input, and `B` vectors at `weights`.
+#[inline(always)]
+unsafe fn accumulate<S: Simd, const P: usize, const B: usize>(
+    simd: S,
+    sums: &mut [[S::Vector; B]; P],
+    inputs: &[*const f32; P],
+    at: usize,
+    weights: *const f32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut weight = [simd.splat(0.0); B];
+        for block in 0..B {
+            weight[block] = simd.load(weights.add(block * LANES));
+        }
+        for pixel in 0..P {
+            let input = simd.splat(*inputs[pixel].add(at));
+            for block in 0..B {
+                sums[pixel][block] = simd.multiply_add(input, weight[block], sums[pixel][block]);
+            }
+        }
+    }
+}
+
+/// Adds the residual, clamps and stores.
+///
+/// # Safety
+/// As for [`tile`].
+#[inline(always)]
+unsafe fn finish<S: Simd, const P: usize, const B: usize>(
+    simd: S,
+    dense: &Dense,
+    panel: &Panel,
+    pixels: &Pixels,
+    sums: &[[S::Vector; B]; P],
+) {
+    let (low, high) = (simd.splat(dense.clamp.low), simd.splat(dense.clamp.high));
+    let plane = dense.output.plane();
+    let residual_plane = dense.residual.map(|residual| residual.plane());
+    for pixel in 0..P {
+        for block in 0..B {
+            let mut sum = sums[pixel][block];
+            // SAFETY: the caller's promise.
+            unsafe {
+                if let Some(plane) = residual_plane {
+                    sum =
+                        simd.add(sum, simd.load(pixels.residuals[pixel].add((panel.block + block) * plane)));
+                }
+                let to = pixels.outputs[pixel].add((panel.block + block) * plane);
+                simd.store(to, simd.clamp(sum, low, high));
+            }
+        }
+    }
+}

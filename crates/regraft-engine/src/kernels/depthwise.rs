@@ -1,0 +1,201 @@
+//! Depthwise convolutions: one kernel a channel, so that a block of channels is a vector all the way.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "indices come from the step's own sizes, checked when it is built"
+)]
+
+use std::ops::Range;
+
+use super::{Operands, check_bounds};
+use crate::{
+    EngineError, InstructionSet,
+    buffer::Buffer,
+    geometry::Geometry,
+    kernels::dense::Recipe,
+    network::Clamp,
+    simd::{self, Kernel, LANES, Simd},
+    window::Window,
+};
+
+/// Output pixels of a tile: enough independent sums to hide the latency of the multiply–add, few enough addresses.
+const PIXELS: usize = 8;
+
+/// A packed depthwise convolution.
+#[derive(Debug)]
+pub(crate) struct Depthwise {
+    output: Geometry,
+    residual: Option<Geometry>,
+    input_plane: usize,
+    start: usize,
+    steps: [usize; 2],
+    /// Distance of each kernel element from the start of the window.
+    taps: Vec<usize>,
+    /// Blocks × taps × 16.
+    weights: Buffer,
+    bias: Buffer,
+    clamp: Clamp,
+}
+
+impl Depthwise {
+    /// Packs the weights.
+    ///
+    /// # Errors
+    /// [`EngineError::Memory`].
+    pub(crate) fn new(recipe: &Recipe<'_>) -> Result<Self, EngineError> {
+        let Recipe { input, output, window, .. } = *recipe;
+        let taps = offsets(&window, &input);
+        let mut weights = Buffer::zeroed(output.blocks() * taps.len() * LANES)?;
+        for (channel, kernel) in recipe.weight.chunks_exact(taps.len()).enumerate() {
+            for (tap, weight) in kernel.iter().enumerate() {
+                weights[(channel / LANES * taps.len() + tap) * LANES + channel % LANES] = *weight;
+            }
+        }
+        let mut bias = Buffer::zeroed(output.blocks() * LANES)?;
+        bias[..recipe.bias.len()].copy_from_slice(recipe.bias);
+        let (start, steps) = (window.start(&input), window.steps(&input));
+        let corner = start + (output.height - 1) * steps[0] + (output.width - 1) * steps[1];
+        let reach = taps.last().copied().unwrap_or(0) + LANES - 1;
+        check_bounds(((output.blocks() - 1) * input.plane()).checked_add(corner + reach), &input)?;
+        let (residual, clamp, input_plane) = (recipe.residual, recipe.clamp, input.plane());
+        Ok(Self { output, residual, input_plane, start, steps, taps, weights, bias, clamp })
+    }
+
+    /// Number of units: rows of one block of one image.
+    pub(crate) fn units(&self, images: usize) -> usize {
+        images * self.output.blocks() * self.output.height
+    }
+
+    /// Multiply–accumulate operations on a group of images.
+    pub(crate) fn cost(&self, images: usize) -> usize {
+        images * self.output.pixels() * self.weights.len()
+    }
+
+    /// Computes some units.
+    ///
+    /// # Safety
+    /// The operands must hold `images` images of the geometries that the step was built with, the output apart from the
+    /// others, and no other thread may compute the same units.
+    pub(crate) unsafe fn run(&self, set: InstructionSet, operands: &Operands, units: Range<usize>) {
+        simd::launch(set, &Task { step: self, operands, units });
+    }
+}
+
+fn offsets(window: &Window, input: &Geometry) -> Vec<usize> {
+    let [height, width] = window.kernel;
+    let [down, right] = window.dilation;
+    let offset = |tap: usize| tap / width * down * input.row() + tap % width * right * input.lanes;
+    (0..height * width).map(offset).collect()
+}
+
+struct Task<'a> {
+    step: &'a Depthwise,
+    operands: &'a Operands,
+    units: Range<usize>,
+}
+
+/// One row of output pixels of one block.
+struct Row {
+    input: *const f32,
+    output: *mut f32,
+    residual: *const f32,
+    block: usize,
+}
+
+impl Kernel for Task<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S) {
+        let output = &self.step.output;
+        for unit in self.units.clone() {
+            let (plane, y) = (unit / output.height, unit % output.height);
+            let (image, block) = (plane / output.blocks(), plane % output.blocks());
+            // SAFETY: `Depthwise::run`'s caller vouches for the operands, and the check in `new` for the offsets in them.
+            unsafe {
+                let row = self.step.row(self.operands, image, block, y);
+                self.step.compute(simd, &row);
+            }
+        }
+    }
+}
+
+impl Depthwise {
+    /// # Safety
+    /// The operands must hold the image.
+    #[inline(always)]
+    unsafe fn row(&self, operands: &Operands, image: usize, block: usize, y: usize) -> Row {
+        let residual = self.residual.unwrap_or(self.output);
+        // SAFETY: a row of a block lies in its image.
+        unsafe {
+            Row {
+                input: operands
+                    .input
+                    .at(image)
+                    .add(block * self.input_plane + self.start + y * self.steps[0]),
+                output: operands.output.at(image).add(block * self.output.plane() + self.output.pixel(y, 0)),
+                // Not dereferenced without a residual, and then perhaps outside.
+                residual: operands
+                    .second
+                    .at(image)
+                    .wrapping_add(block * residual.plane() + residual.pixel(y, 0)),
+                block,
+            }
+        }
+    }
+
+    /// # Safety
+    /// The row must be valid.
+    #[inline(always)]
+    unsafe fn compute<S: Simd>(&self, simd: S, row: &Row) {
+        let (width, mut x) = (self.output.width, 0);
+        // SAFETY: the tiles cover the row and no more.
+        unsafe {
+            while x + PIXELS <= width {
+                self.tile::<S, PIXELS>(simd, row, x);
+                x += PIXELS;
+            }
+            while x + 2 <= width {
+                self.tile::<S, 2>(simd, row, x);
+                x += 2;
+            }
+            if x < width {
+                self.tile::<S, 1>(simd, row, x);
+            }
+        }
+    }
+
+    /// # Safety
+    /// The row must have `P` pixels from `x`.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const P: usize>(&self, simd: S, row: &Row, x: usize) {
+        let (step, weights) = (self.steps[1], row.block * self.taps.len());
+        // SAFETY: the check in `new` covers every tap of every pixel.
+        unsafe {
+            let mut sums = [simd.load(self.bias.as_ptr().add(row.block * LANES)); P];
+            let input = row.input.add(x * step);
+            for (tap, offset) in self.taps.iter().enumerate() {
+                let weight = simd.load(self.weights.as_ptr().add((weights + tap) * LANES));
+                for pixel in 0..P {
+                    let input = simd.load(input.add(pixel * step + offset));
+                    sums[pixel] = simd.multiply_add(input, weight, sums[pixel]);
+                }
+            }
+            self.finish(simd, row, x, &sums);
+        }
+    }
+
+    /// # Safety
+    /// As for [`Self::tile`].
+    #[inline(always)]
+    unsafe fn finish<S: Simd, const P: usize>(&self, simd: S, row: &Row, x: usize, sums: &[S::Vector; P]) {
+        let (low, high) = (simd.splat(self.clamp.low), simd.splat(self.clamp.high));
+        for pixel in 0..P {
+            let mut sum = sums[pixel];
+            // SAFETY: the caller's promise.
+            unsafe {
+                if self.residual.is_some() {
+                    sum = simd.add(sum, simd.load(row.residual.add((x + pixel) * LANES)));
+                }
+                simd.store(row.output.add((x + pixel) * LANES), simd.clamp(sum, low, high));
+            }
+        }
+    }
+}

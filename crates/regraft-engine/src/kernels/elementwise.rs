@@ -1,0 +1,104 @@
+//! What could not be fused: batch normalisation, addition and activations on their own.
+
+use std::ops::Range;
+
+use super::Operands;
+use crate::{
+    InstructionSet,
+    buffer::Buffer,
+    geometry::Geometry,
+    network::Clamp,
+    simd::{self, Kernel, LANES, Simd},
+};
+
+/// `clamp(x · scale + shift + second)`, each part where there is one.
+#[derive(Debug)]
+pub(crate) struct Elementwise {
+    pub(crate) input: Geometry,
+    pub(crate) second: Option<Geometry>,
+    pub(crate) output: Geometry,
+    /// One number a channel each, padded to whole blocks.
+    pub(crate) scale_and_shift: Option<[Buffer; 2]>,
+    pub(crate) clamp: Clamp,
+}
+
+impl Elementwise {
+    /// Number of units: rows of one block of one image.
+    pub(crate) fn units(&self, images: usize) -> usize {
+        images * self.output.blocks() * self.output.height
+    }
+
+    /// Numbers that are written for a group of images.
+    pub(crate) fn cost(&self, images: usize) -> usize {
+        images * self.output.image()
+    }
+
+    /// Computes some units.
+    ///
+    /// # Safety
+    /// The operands must hold `images` images of the step's geometries, the output apart from the others, and no other
+    /// thread may compute the same units.
+    pub(crate) unsafe fn run(&self, set: InstructionSet, operands: &Operands, units: Range<usize>) {
+        simd::launch(set, &Task { step: self, operands, units });
+    }
+}
+
+struct Task<'a> {
+    step: &'a Elementwise,
+    operands: &'a Operands,
+    units: Range<usize>,
+}
+
+impl Kernel for Task<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S) {
+        let Elementwise { input, second, output, .. } = self.step;
+        for unit in self.units.clone() {
+            let (plane, y) = (unit / output.height, unit % output.height);
+            let (image, block) = (plane / output.blocks(), plane % output.blocks());
+            // SAFETY: block and row lie in the image; `Elementwise::run`'s caller vouches for the operands.
+            unsafe {
+                let from = self.operands.input.at(image).add(block * input.plane() + input.pixel(y, 0));
+                let to = self.operands.output.at(image).add(block * output.plane() + output.pixel(y, 0));
+                let second = second.map(|second| {
+                    self.operands
+                        .second
+                        .at(image)
+                        .add(block * second.plane() + second.pixel(y, 0))
+                        .cast_const()
+                });
+                self.row(simd, from, second, to, block);
+            }
+        }
+    }
+}
+
+impl Task<'_> {
+    /// # Safety
+    /// All three must point to a row of pixels of the block.
+    #[inline(always)]
+    unsafe fn row<S: Simd>(
+        &self,
+        simd: S,
+        from: *const f32,
+        second: Option<*const f32>,
+        to: *mut f32,
+        block: usize,
+    ) {
+        let (low, high) = (simd.splat(self.step.clamp.low), simd.splat(self.step.clamp.high));
+        for x in 0..self.step.output.width {
+            // SAFETY: the caller's promise; scale and shift hold a vector for each block.
+            unsafe {
+                let mut value = simd.load(from.add(x * LANES));
+                if let Some([scale, shift]) = &self.step.scale_and_shift {
+                    let scale = simd.load(scale.as_ptr().add(block * LANES));
+                    value = simd.multiply_add(value, scale, simd.load(shift.as_ptr().add(block * LANES)));
+                }
+                if let Some(second) = second {
+                    value = simd.add(value, simd.load(second.add(x * LANES)));
+                }
+                simd.store(to.add(x * LANES), simd.clamp(value, low, high));
+            }
+        }
+    }
+}

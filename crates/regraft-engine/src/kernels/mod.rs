@@ -1,0 +1,58 @@
+//! The computations, one file per family.
+//!
+//! A kernel divides its work into numbered units that may run in any order and on any thread: every number is computed
+//! by one unit, in an order of operations that depends neither on the unit's neighbours nor on the batch. That is what
+//! makes results the same for any number of threads. Kernels work through raw pointers, because units of one step write
+//! interleaved parts of one buffer; their sizes are checked once, when a step is built.
+
+pub(crate) mod average;
+pub(crate) mod dense;
+pub(crate) mod depthwise;
+pub(crate) mod elementwise;
+pub(crate) mod pool;
+pub(crate) mod rows;
+
+use crate::{EngineError, geometry::Geometry};
+
+/// One value of a group of images: image `i` starts at `pointer + i · image`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span {
+    pub(crate) pointer: *mut f32,
+    pub(crate) image: usize,
+}
+
+// SAFETY: a span is an address without ownership; who reads or writes through it vouches for the absence of races.
+unsafe impl Send for Span {}
+// SAFETY: as above.
+unsafe impl Sync for Span {}
+
+impl Span {
+    /// Start of an image.
+    ///
+    /// # Safety
+    /// The span must hold more than `index` images.
+    #[inline(always)]
+    pub(crate) unsafe fn at(self, index: usize) -> *mut f32 {
+        // SAFETY: the image lies in the span's allocation.
+        unsafe { self.pointer.add(index * self.image) }
+    }
+}
+
+/// What a step reads and writes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Operands {
+    pub(crate) input: Span,
+    /// The other summand; the input again where a step has none.
+    pub(crate) second: Span,
+    pub(crate) output: Span,
+    pub(crate) images: usize,
+}
+
+/// Refuses a step that would touch numbers outside its buffers. Lowering never asks for one; this is the one place that
+/// the kernels' pointers rely on.
+fn check_bounds(last: Option<usize>, geometry: &Geometry) -> Result<(), EngineError> {
+    match last {
+        Some(last) if last < geometry.image() => Ok(()),
+        last => Err(EngineError::Memory { megabytes: last.unwrap_or(usize::MAX) / 250_000 }),
+    }
+}

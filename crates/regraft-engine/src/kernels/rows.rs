@@ -1,0 +1,126 @@
+//! Small computations on the rows of a batch, in plain code: they cost nothing beside the network before them.
+#![allow(clippy::indexing_slicing, reason = "indices come from the step's own sizes")]
+
+use std::ops::Range;
+
+use regraft_graph::NearestNeighbors;
+
+use super::Operands;
+use crate::geometry::Geometry;
+
+/// A computation on each image by itself.
+#[derive(Debug)]
+pub(crate) enum Rows {
+    /// `exp(x − max) / Σ exp(x − max)`, which no logit can overflow, over the channels of a vector, or over the width of an image.
+    Softmax { input: Geometry, output: Geometry, over_width: bool },
+    /// Blocked channels, rows and columns to one vector in row-major order.
+    Flatten { input: Geometry, output: Geometry },
+    /// Dot products with the stored examples (input) of a query (second) to log-probabilities.
+    Votes { vote: NearestNeighbors, labels: Vec<usize>, input: Geometry, query: Geometry, output: Geometry },
+}
+
+impl Rows {
+    fn geometries(&self) -> [&Geometry; 3] {
+        match self {
+            Self::Softmax { input, output, .. } | Self::Flatten { input, output } => [input, input, output],
+            Self::Votes { input, query, output, .. } => [input, query, output],
+        }
+    }
+
+    /// Numbers that are read for a group of images.
+    pub(crate) fn cost(&self, images: usize) -> usize {
+        images * 16 * self.geometries()[0].image()
+    }
+
+    /// Computes some images.
+    ///
+    /// # Safety
+    /// The operands must hold `images` images of the step's geometries, the output apart from the others, and no other
+    /// thread may compute the same images.
+    pub(crate) unsafe fn run(&self, operands: &Operands, images: Range<usize>) {
+        let [input, second, output] = self.geometries().map(Geometry::image);
+        for image in images {
+            // SAFETY: the caller vouches for the spans' sizes and for the output being this thread's alone.
+            let (input, second, output) = unsafe {
+                (
+                    std::slice::from_raw_parts(operands.input.at(image), input),
+                    std::slice::from_raw_parts(operands.second.at(image), second),
+                    std::slice::from_raw_parts_mut(operands.output.at(image), output),
+                )
+            };
+            self.image(input, second, output);
+        }
+    }
+
+    fn image(&self, input: &[f32], second: &[f32], output: &mut [f32]) {
+        match self {
+            Self::Softmax { input: from, output: to, over_width } => {
+                let axes = if *over_width {
+                    [from.channels, from.height, from.width]
+                } else {
+                    [1, 1, from.channels]
+                };
+                for row in 0..axes[0] * axes[1] {
+                    let place = |geometry: &Geometry, index: usize| {
+                        let (channel, y) = (row / axes[1], row % axes[1]);
+                        if *over_width {
+                            geometry.element(channel, y, index)
+                        } else {
+                            geometry.element(index, 0, 0)
+                        }
+                    };
+                    let logits: Vec<f32> = (0..axes[2]).map(|index| input[place(from, index)]).collect();
+                    for (index, probability) in softmax(&logits).enumerate() {
+                        output[place(to, index)] = probability;
+                    }
+                }
+            }
+            Self::Flatten { input: from, .. } => {
+                for (index, output) in output[..from.channels * from.pixels()].iter_mut().enumerate() {
+                    let (channel, pixel) = (index / from.pixels(), index % from.pixels());
+                    *output = input[from.element(channel, pixel / from.width, pixel % from.width)];
+                }
+            }
+            Self::Votes { vote, labels, .. } => {
+                let length = norm(&second[..vote.features]);
+                let similarities = input[..vote.examples].iter().map(|dot| f64::from(*dot) / length);
+                votes(vote, labels, &similarities.collect::<Vec<_>>(), &mut output[..vote.classes]);
+            }
+        }
+    }
+}
+
+fn softmax(logits: &[f32]) -> impl Iterator<Item = f32> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
+    let powers: Vec<f64> =
+        logits.iter().map(|logit| (f64::from(*logit) - f64::from(largest)).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.into_iter().map(move |power| (power / sum) as f32)
+}
+
+/// Euclidean length; 1 for a vector of zeros, whose similarity to everything is then 0.
+fn norm(vector: &[f32]) -> f64 {
+    let square: f64 = vector.iter().map(|value| f64::from(*value).powi(2)).sum();
+    if square == 0.0 { 1.0 } else { square.sqrt() }
+}
+
+/// Equal similarities go by the order of the examples, so that the vote does not depend on how they are sorted.
+fn votes(vote: &NearestNeighbors, labels: &[usize], similarities: &[f64], output: &mut [f32]) {
+    let mut order: Vec<usize> = (0..similarities.len()).collect();
+    let closer = |a: &usize, b: &usize| similarities[*b].total_cmp(&similarities[*a]).then(a.cmp(b));
+    let count = vote.neighbors.min(order.len());
+    if count > 0 && count < order.len() {
+        order.select_nth_unstable_by(count - 1, closer);
+    }
+    order.truncate(count);
+    order.sort_unstable_by(closer);
+    let nearest = order.first().map_or(0.0, |example| similarities[*example]);
+    let mut weights = vec![f64::from(vote.smoothing); vote.classes];
+    for example in order {
+        let distance = (similarities[example] - nearest) / f64::from(vote.similarity_temperature);
+        weights[labels[example]] += distance.exp();
+    }
+    for (output, weight) in output.iter_mut().zip(weights) {
+        *output = (weight.ln() * f64::from(vote.sharpness)) as f32;
+    }
+}

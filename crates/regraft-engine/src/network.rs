@@ -1,0 +1,243 @@
+//! The graph as the engine sees it: instructions over numbered values of known size.
+//!
+//! Here wires that compute nothing (dropout, the flattening of a single pixel) become other names of one value, and an
+//! activation or a residual addition becomes the last step of the convolution before it, where nothing else reads the
+//! value in between. A fused addition must find its other summand computed, so it joins the later of its producers.
+
+use std::collections::HashMap;
+
+use regraft_graph::{Bindings, Fact, Graph, GraphError, Model, Node, Op, Patch, Roles};
+
+use crate::EngineError;
+
+/// Bounds of an activation: `[0, ∞]` is ReLU, infinite bounds leave everything as it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Clamp {
+    pub(crate) low: f32,
+    pub(crate) high: f32,
+}
+
+impl Clamp {
+    pub(crate) const NONE: Self = Self { low: f32::NEG_INFINITY, high: f32::INFINITY };
+}
+
+/// One computation: a node of the graph and what was fused into it.
+#[derive(Debug)]
+pub(crate) struct Instruction<'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) inputs: Vec<usize>,
+    /// A value that is added before the clamp.
+    pub(crate) residual: Option<usize>,
+    pub(crate) clamp: Clamp,
+    pub(crate) output: usize,
+}
+
+/// Instructions in order; value 0 is the input.
+#[derive(Debug)]
+pub(crate) struct Network<'a> {
+    pub(crate) instructions: Vec<Instruction<'a>>,
+    /// Channels, height and width of each value; a vector has height and width 1.
+    pub(crate) values: Vec<[usize; 3]>,
+    /// The value of each output wire, and whether the wire is an image (N×C×H×W) or a vector (N×D).
+    pub(crate) outputs: Vec<(usize, bool)>,
+}
+
+/// The model with these outputs and its batch normalisation folded where no output wire would be lost.
+pub(crate) fn fold(model: &Model, outputs: &[&str]) -> Result<Model, EngineError> {
+    let [first, ..] = outputs else { return Err(EngineError::NoOutputs) };
+    let mut graph = model.graph().clone();
+    graph.set_outputs(outputs.iter().copied())?;
+    let mut card = model.card().clone();
+    // The roles may name wires behind the outputs, which go.
+    card.roles = Roles { features: (*first).to_owned(), logits: None, cuts: Vec::new() };
+    let model = Model::new(graph, model.weights().clone(), card)?;
+    if shares_parameters(model.graph()) {
+        return Ok(model);
+    }
+    Ok(Patch::fold_batch_normalization(&model)?.apply(model)?)
+}
+
+/// Whether two nodes read one tensor: folding would scale it for both.
+fn shares_parameters(graph: &Graph) -> bool {
+    let all: usize = graph.nodes().iter().map(|node| node.parameters().len()).sum();
+    graph.parameters().len() < all
+}
+
+impl<'a> Network<'a> {
+    /// Lowers the part of the graph that its outputs need.
+    pub(crate) fn new(graph: &'a Graph, image: [usize; 2]) -> Result<Self, EngineError> {
+        let mut lowering = Lowering::new(graph, image)?;
+        for node in needed(graph) {
+            lowering.lower(node)?;
+        }
+        lowering.network.outputs =
+            graph.outputs().iter().map(|wire| lowering.output(wire)).collect::<Result<_, _>>()?;
+        Ok(lowering.network)
+    }
+}
+
+/// The nodes that the outputs need, in topological order.
+fn needed(graph: &Graph) -> Vec<&Node> {
+    let mut wires: std::collections::HashSet<&str> = graph.outputs().iter().map(String::as_str).collect();
+    let mut nodes: Vec<&Node> = Vec::new();
+    for node in graph.nodes().iter().rev() {
+        if wires.contains(node.name.as_str()) {
+            wires.extend(node.inputs.iter().map(String::as_str));
+            nodes.push(node);
+        }
+    }
+    nodes.reverse();
+    nodes
+}
+
+struct Lowering<'a> {
+    graph: &'a Graph,
+    bindings: Bindings,
+    network: Network<'a>,
+    /// Wire to value.
+    values: HashMap<&'a str, usize>,
+    /// Value to the instruction that computes it.
+    producers: HashMap<usize, usize>,
+    /// Wire to the first wire with the same numbers.
+    origins: HashMap<&'a str, &'a str>,
+    /// How often the numbers of an origin are read, as an output included.
+    reads: HashMap<&'a str, usize>,
+}
+
+impl<'a> Lowering<'a> {
+    fn new(graph: &'a Graph, [height, width]: [usize; 2]) -> Result<Self, EngineError> {
+        let bindings = Bindings { batch: 1, height, width };
+        let fact = graph.input_fact();
+        let misfit = || EngineError::ImageSize { expected: fact.to_string(), height, width };
+        let input = sizes(fact, &bindings).filter(|(sizes, _)| sizes[1..] == [height, width]);
+        let (input, _) = input.ok_or_else(misfit)?;
+        let network = Network { instructions: Vec::new(), values: vec![input], outputs: Vec::new() };
+        let (values, producers) = (HashMap::from([(graph.input(), 0)]), HashMap::new());
+        let (origins, reads) = (HashMap::new(), HashMap::new());
+        let mut lowering = Self { graph, bindings, network, values, producers, origins, reads };
+        lowering.count_reads()?;
+        Ok(lowering)
+    }
+
+    fn count_reads(&mut self) -> Result<(), EngineError> {
+        for node in needed(self.graph) {
+            if self.is_renaming(node)? {
+                let source = node.inputs.first().map_or("", |wire| self.origin(wire));
+                self.origins.insert(&node.name, source);
+            } else {
+                node.inputs.iter().for_each(|wire| self.count(wire));
+            }
+        }
+        self.graph.outputs().iter().for_each(|wire| self.count(wire));
+        Ok(())
+    }
+
+    fn count(&mut self, wire: &'a str) {
+        let origin = self.origin(wire);
+        *self.reads.entry(origin).or_default() += 1;
+    }
+
+    fn origin(&self, wire: &'a str) -> &'a str {
+        self.origins.get(wire).copied().unwrap_or(wire)
+    }
+
+    /// Whether a node's output has the numbers of its input in the same order in memory.
+    fn is_renaming(&self, node: &Node) -> Result<bool, EngineError> {
+        match (&node.op, node.inputs.first()) {
+            (Op::Dropout { .. }, _) => Ok(true),
+            (Op::Flatten, Some(input)) => Ok(self.shape(input)?.0 == self.shape(&node.name)?.0),
+            _ => Ok(false),
+        }
+    }
+
+    fn shape(&self, wire: &str) -> Result<([usize; 3], bool), EngineError> {
+        let Bindings { height, width, .. } = self.bindings;
+        let too_small = || GraphError::InputTooSmall { node: wire.to_owned(), height, width };
+        Ok(sizes(self.graph.fact(wire)?, &self.bindings).ok_or_else(too_small)?)
+    }
+
+    fn output(&self, wire: &str) -> Result<(usize, bool), EngineError> {
+        Ok((self.value(wire)?, self.shape(wire)?.1))
+    }
+
+    fn value(&self, wire: &str) -> Result<usize, EngineError> {
+        let unknown = || GraphError::UnknownWire {
+            user: "this".to_owned(),
+            wire: wire.to_owned(),
+            nearest: Vec::new(),
+        };
+        Ok(self.values.get(wire).copied().ok_or_else(unknown)?)
+    }
+
+    fn lower(&mut self, node: &'a Node) -> Result<(), EngineError> {
+        let (sizes, _) = self.shape(&node.name)?;
+        let inputs: Vec<usize> = node.inputs.iter().map(|wire| self.value(wire)).collect::<Result<_, _>>()?;
+        let value = match inputs.as_slice() {
+            [input] if self.is_renaming(node)? => *input,
+            _ => match self.fuse(node, &inputs) {
+                Some(value) => value,
+                None => self.push(node, inputs, sizes),
+            },
+        };
+        self.values.insert(&node.name, value);
+        Ok(())
+    }
+
+    fn push(&mut self, node: &'a Node, inputs: Vec<usize>, sizes: [usize; 3]) -> usize {
+        let output = self.network.values.len();
+        self.network.values.push(sizes);
+        self.producers.insert(output, self.network.instructions.len());
+        let clamp = clamp_of(&node.op).unwrap_or(Clamp::NONE);
+        self.network.instructions.push(Instruction { node, inputs, residual: None, clamp, output });
+        output
+    }
+
+    /// Makes `node` the last step of the instruction before it, if it can be, and returns that one's value.
+    fn fuse(&mut self, node: &'a Node, inputs: &[usize]) -> Option<usize> {
+        match (clamp_of(&node.op), inputs, node.inputs.as_slice()) {
+            (Some(clamp), [value], [wire]) => {
+                self.fusable(wire, *value)?.clamp = clamp;
+                Some(*value)
+            }
+            (None, [left, right], [left_wire, right_wire]) if matches!(node.op, Op::Add) && left != right => {
+                let order = |value: &usize| self.producers.get(value);
+                let left_first = order(left) < order(right);
+                let (earlier, later, wire) =
+                    if left_first { (left, right, right_wire) } else { (right, left, left_wire) };
+                let instruction = self.fusable(wire, *later)?;
+                let takes_residual = matches!(instruction.node.op, Op::Conv(_) | Op::Gemm(_));
+                (takes_residual && instruction.residual.is_none()).then(|| {
+                    instruction.residual = Some(*earlier);
+                    *later
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// The producer of a wire that nothing else reads and that is not clamped yet.
+    fn fusable(&mut self, wire: &'a str, value: usize) -> Option<&mut Instruction<'a>> {
+        let alone = self.reads.get(self.origin(wire)) == Some(&1);
+        let instruction = self.network.instructions.get_mut(*self.producers.get(&value)?)?;
+        let takes =
+            matches!(instruction.node.op, Op::Conv(_) | Op::Gemm(_) | Op::Add | Op::BatchNormalization(_));
+        (alone && takes && instruction.clamp == Clamp::NONE).then_some(instruction)
+    }
+}
+
+fn clamp_of(op: &Op) -> Option<Clamp> {
+    match op {
+        Op::Relu => Some(Clamp { low: 0.0, high: f32::INFINITY }),
+        Op::Clip(clip) => Some(Clamp { low: clip.min, high: clip.max }),
+        _ => None,
+    }
+}
+
+/// Channels, height and width, and whether the wire is an image. `None` where an axis would be empty.
+fn sizes(fact: &Fact, bindings: &Bindings) -> Option<([usize; 3], bool)> {
+    match fact.bind(bindings)?.as_slice() {
+        [_, channels, height, width] => Some(([*channels, *height, *width], true)),
+        [_, features] => Some(([*features, 1, 1], false)),
+        _ => None,
+    }
+}

@@ -1,0 +1,111 @@
+//! Where every value lies in a worker's memory.
+//!
+//! Values that are alive at the same time lie apart; others share. A value with a zero border shares only with values of
+//! exactly its geometry: nobody writes the border, so that it is zeroed once, when the memory is allocated.
+
+use std::collections::HashMap;
+
+use crate::geometry::Geometry;
+
+/// A value's geometry and the steps between which it is alive.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lifetime {
+    pub(crate) geometry: Geometry,
+    /// Step that writes it.
+    pub(crate) first: usize,
+    /// Last step that reads it.
+    pub(crate) last: usize,
+}
+
+/// Offsets in numbers for one image; a group of `n` images has everything `n` times as far.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) offsets: Vec<usize>,
+    pub(crate) total: usize,
+}
+
+impl Plan {
+    /// Places the values: first fit, largest first.
+    pub(crate) fn new(values: &[Lifetime]) -> Self {
+        let mut order: Vec<usize> = (0..values.len()).collect();
+        let size = |index: &usize| values.get(*index).map_or(0, |value| value.geometry.image());
+        order.sort_by_key(|index| (std::cmp::Reverse(size(index)), *index));
+        let mut placement = Placement::default();
+        let mut offsets = vec![0; values.len()];
+        for index in order {
+            if let (Some(value), Some(offset)) = (values.get(index), offsets.get_mut(index)) {
+                *offset = placement.place(value);
+            }
+        }
+        Self { offsets, total: placement.end }
+    }
+}
+
+#[derive(Default)]
+struct Placement {
+    slots: Vec<Slot>,
+    /// Slots that only one geometry may use.
+    bordered: HashMap<Geometry, Vec<usize>>,
+    end: usize,
+}
+
+/// A stretch of memory and when it is in use.
+struct Slot {
+    start: usize,
+    end: usize,
+    uses: Vec<[usize; 2]>,
+    shared: bool,
+}
+
+impl Slot {
+    fn is_free(&self, value: &Lifetime) -> bool {
+        self.uses.iter().all(|[first, last]| value.last < *first || *last < value.first)
+    }
+}
+
+impl Placement {
+    fn place(&mut self, value: &Lifetime) -> usize {
+        if value.geometry.has_border() { self.place_bordered(value) } else { self.place_shared(value) }
+    }
+
+    fn place_bordered(&mut self, value: &Lifetime) -> usize {
+        let candidates = self.bordered.entry(value.geometry).or_default();
+        for slot in candidates.iter() {
+            if let Some(slot) = self.slots.get_mut(*slot).filter(|slot| slot.is_free(value)) {
+                slot.uses.push([value.first, value.last]);
+                return slot.start;
+            }
+        }
+        candidates.push(self.slots.len());
+        // Behind everything, so that no shared value ever overlaps it.
+        let start = self.end;
+        self.push(value, start, false);
+        start
+    }
+
+    fn place_shared(&mut self, value: &Lifetime) -> usize {
+        let mut taken: Vec<(usize, usize)> = self
+            .slots
+            .iter()
+            .filter(|slot| !slot.shared || !slot.is_free(value))
+            .map(|slot| (slot.start, slot.end))
+            .collect();
+        taken.sort_unstable();
+        let size = value.geometry.image();
+        let mut start = 0;
+        for (from, to) in taken {
+            if start + size <= from {
+                break;
+            }
+            start = start.max(to);
+        }
+        self.push(value, start, true);
+        start
+    }
+
+    fn push(&mut self, value: &Lifetime, start: usize, shared: bool) {
+        let end = start + value.geometry.image();
+        self.slots.push(Slot { start, end, uses: vec![[value.first, value.last]], shared });
+        self.end = self.end.max(end);
+    }
+}

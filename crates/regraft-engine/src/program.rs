@@ -1,0 +1,369 @@
+//! A compiled network and how a batch goes through it.
+//!
+//! A batch is cut into groups of images. A group goes through all steps on one thread with memory of its own, which needs
+//! no synchronisation; the images that are left when the threads have equal shares go through together, every step
+//! divided among the threads. Both ways run the same units, so the result does not depend on which was taken.
+
+use std::sync::{Mutex, PoisonError};
+
+use ndarray::{Array2, ArrayD, ArrayView4, Axis, IxDyn, Slice};
+use rayon::prelude::*;
+use regraft_graph::Model;
+
+use crate::{
+    EngineError, InstructionSet,
+    buffer::Buffer,
+    compile::{Compiled, compile},
+    geometry::Geometry,
+    kernels::{Operands, Span, average::GlobalAverage},
+    layout,
+    network::{Network, fold},
+    plan::{Lifetime, Plan},
+    step::{Operation, Step},
+};
+
+/// Most images of a group.
+const LARGEST_GROUP: usize = 4;
+
+/// A group's activations stay under this many numbers (256 MB), down to one image.
+const GROUP_NUMBERS: usize = 64_000_000;
+
+/// Steps with fewer vector operations are not worth waking other threads for.
+const SMALLEST_SHARED_STEP: usize = 20_000;
+
+/// A network compiled for one image size: weights packed, activations planned. It never changes, and any number of
+/// threads may run it at the same time.
+#[derive(Debug)]
+pub struct Program {
+    set: InstructionSet,
+    steps: Vec<Step>,
+    outputs: Vec<Output>,
+    geometries: Vec<Geometry>,
+    plan: Plan,
+    group: usize,
+    /// Memory that no run is using at the moment.
+    arenas: Mutex<Vec<Arena>>,
+}
+
+/// An output wire.
+#[derive(Debug)]
+struct Output {
+    value: usize,
+    /// N×C×H×W rather than N×D.
+    is_image: bool,
+    /// Takes the mean over height and width.
+    pooling: Step,
+}
+
+/// Activations of a group of up to `images` images.
+#[derive(Debug)]
+struct Arena {
+    numbers: Buffer,
+    images: usize,
+}
+
+/// Some images and the places of their results, one slice an output.
+struct Group<'a> {
+    images: ArrayView4<'a, f32>,
+    results: Vec<&'a mut [f32]>,
+}
+
+/// How a group's steps are run.
+#[derive(Clone, Copy)]
+struct Mode<'a> {
+    pooled: bool,
+    shared: bool,
+    /// Called with the name of every step that is done.
+    after: Option<&'a (dyn Fn(&str) + Sync)>,
+}
+
+impl Program {
+    /// Compiles for batches of N×C×`height`×`width`. `outputs` are wires of the graph, in the order in which
+    /// [`run`](Self::run) returns them; any wire will do, and several.
+    ///
+    /// # Errors
+    /// A wire is unknown, the image is too small for the network or does not fit its input, a weight is missing, or an
+    /// operator cannot be computed; the message names the node.
+    pub fn compile(model: &Model, image: [usize; 2], outputs: &[&str]) -> Result<Self, EngineError> {
+        Self::compile_for(model, image, outputs, InstructionSet::detect())
+    }
+
+    /// As [`compile`](Self::compile), for a certain instruction set.
+    ///
+    /// # Errors
+    /// As [`compile`](Self::compile), or the processor lacks the instructions.
+    pub fn compile_for(
+        model: &Model,
+        image: [usize; 2],
+        outputs: &[&str],
+        set: InstructionSet,
+    ) -> Result<Self, EngineError> {
+        if !set.is_available() {
+            return Err(EngineError::InstructionSet { name: set.name() });
+        }
+        let model = fold(model, outputs)?;
+        let network = Network::new(model.graph(), image)?;
+        let Compiled { steps, mut geometries } = compile(&model, &network, set)?;
+        let outputs: Vec<Output> =
+            network.outputs.iter().map(|output| Output::new(*output, &mut geometries)).collect();
+        let plan = Plan::new(&lifetimes(&geometries, &steps, &outputs));
+        let group = (GROUP_NUMBERS / plan.total.max(1)).clamp(1, LARGEST_GROUP);
+        Ok(Self { set, steps, outputs, geometries, plan, group, arenas: Mutex::default() })
+    }
+
+    /// Runs a batch of any size. Returns one array an output, rows in the order of the batch: N×C×H×W for an image wire,
+    /// N×D for a vector. Work is divided among the threads of the current rayon pool; their number changes no bit of the
+    /// result, nor does the size of the batch.
+    ///
+    /// # Errors
+    /// The batch has another image shape than the program, or memory runs out.
+    pub fn run(&self, input: ArrayView4<'_, f32>) -> Result<Vec<ArrayD<f32>>, EngineError> {
+        let batch = input.len_of(Axis(0));
+        let results = self.execute(input, false)?;
+        let shaped = self.outputs.iter().zip(results).map(|(output, numbers)| {
+            let Geometry { channels, height, width, .. } = self.geometry(output.value);
+            let shape =
+                if output.is_image { vec![batch, channels, height, width] } else { vec![batch, channels] };
+            ArrayD::from_shape_vec(IxDyn(&shape), numbers).map_err(|_| self.misfit(input))
+        });
+        shaped.collect()
+    }
+
+    /// As [`run`](Self::run), with image outputs reduced to their means over height and width: N×C.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_pooled(&self, input: ArrayView4<'_, f32>) -> Result<Vec<Array2<f32>>, EngineError> {
+        let batch = input.len_of(Axis(0));
+        let results = self.execute(input, true)?;
+        let shaped = self.outputs.iter().zip(results).map(|(output, numbers)| {
+            let channels = self.geometry(output.value).channels;
+            Array2::from_shape_vec([batch, channels], numbers).map_err(|_| self.misfit(input))
+        });
+        shaped.collect()
+    }
+
+    /// `avx512`, `avx2+fma` or `portable`.
+    pub fn instruction_set(&self) -> &'static str {
+        self.set.name()
+    }
+
+    /// A number of images from which on larger batches are hardly faster per image, for the current thread pool.
+    pub fn preferred_batch(&self) -> usize {
+        self.group * rayon::current_num_threads()
+    }
+
+    /// Runs at most one group of images on this thread and calls `after` with the name of every step that is done.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    #[doc(hidden)]
+    pub fn trace(
+        &self,
+        input: ArrayView4<'_, f32>,
+        after: &(dyn Fn(&str) + Sync),
+    ) -> Result<(), EngineError> {
+        self.check(input)?;
+        let images = input.slice_axis_move(Axis(0), Slice::from(..input.len_of(Axis(0)).min(self.group)));
+        let group = Group { images, results: Vec::new() };
+        self.run_group(group, Mode { pooled: false, shared: false, after: Some(after) })
+    }
+
+    fn geometry(&self, value: usize) -> Geometry {
+        self.geometries.get(value).copied().unwrap_or(Geometry::blocked([1, 1, 1]))
+    }
+
+    fn misfit(&self, input: ArrayView4<'_, f32>) -> EngineError {
+        let Geometry { channels, height, width, .. } = self.geometry(0);
+        EngineError::InputShape { expected: [channels, height, width], found: input.shape().to_vec() }
+    }
+
+    fn check(&self, input: ArrayView4<'_, f32>) -> Result<(), EngineError> {
+        let Geometry { channels, height, width, .. } = self.geometry(0);
+        let fits = matches!(input.shape(), [_, sizes @ ..] if sizes == [channels, height, width]);
+        if fits { Ok(()) } else { Err(self.misfit(input)) }
+    }
+
+    /// Numbers of one row of an output.
+    fn row(&self, output: &Output, pooled: bool) -> usize {
+        let geometry = self.geometry(output.value);
+        if pooled { geometry.channels } else { geometry.channels * geometry.pixels() }
+    }
+
+    fn execute(&self, input: ArrayView4<'_, f32>, pooled: bool) -> Result<Vec<Vec<f32>>, EngineError> {
+        self.check(input)?;
+        let batch = input.len_of(Axis(0));
+        let rows: Vec<usize> = self.outputs.iter().map(|output| self.row(output, pooled)).collect();
+        let mut results = rows.iter().map(|row| zeros(batch, *row)).collect::<Result<Vec<_>, _>>()?;
+        let slices = results.iter_mut().map(Vec::as_mut_slice).collect();
+        let (alone, together) = self.shares(batch);
+        let mut groups = Group { images: input, results: slices }.split(&rows, alone.iter().chain(&together));
+        let shared = groups.split_off(alone.len());
+        let mode = Mode { pooled, shared: false, after: None };
+        groups.into_par_iter().with_max_len(1).try_for_each(|group| self.run_group(group, mode))?;
+        shared.into_iter().try_for_each(|group| self.run_group(group, Mode { shared: true, ..mode }))?;
+        Ok(results)
+    }
+
+    /// Sizes of the groups that have a thread each, and of those that all threads work on.
+    fn shares(&self, batch: usize) -> (Vec<usize>, Vec<usize>) {
+        let threads = rayon::current_num_threads().max(1);
+        let even = batch - batch % threads;
+        let count = threads * even.div_ceil(threads * self.group);
+        let share = |index: usize| (index + 1) * even / count - index * even / count;
+        let rest = batch - even;
+        let together = (0..rest).step_by(self.group).map(|first| self.group.min(rest - first));
+        ((0..count).map(share).collect(), together.collect())
+    }
+
+    fn run_group(&self, group: Group<'_>, mode: Mode<'_>) -> Result<(), EngineError> {
+        let mut arena = self.arena(group.images.len_of(Axis(0)))?;
+        self.load(&group.images, &mut arena, mode);
+        let images = group.images.len_of(Axis(0));
+        let pooling = self.outputs.iter().filter(|_| mode.pooled).map(|output| &output.pooling);
+        for step in self.steps.iter().chain(pooling) {
+            self.run_step(step, &mut arena, images, mode.shared);
+            if let Some(after) = mode.after {
+                after(&step.name);
+            }
+        }
+        for (output, result) in self.outputs.iter().zip(group.results) {
+            let value = if mode.pooled { output.pooling.writes } else { output.value };
+            self.store(value, &arena, result);
+        }
+        if let Some(after) = mode.after {
+            after("store");
+        }
+        self.give_back(arena);
+        Ok(())
+    }
+
+    fn load(&self, images: &ArrayView4<'_, f32>, arena: &mut Arena, mode: Mode<'_>) {
+        let geometry = self.geometry(0);
+        let range = self.range(0, arena.images);
+        let places = arena.numbers.get_mut(range).unwrap_or(&mut []).chunks_exact_mut(geometry.image());
+        images.outer_iter().zip(places).for_each(|(image, to)| layout::pack(image, &geometry, to));
+        if let Some(after) = mode.after {
+            after("load");
+        }
+    }
+
+    fn store(&self, value: usize, arena: &Arena, result: &mut [f32]) {
+        let geometry = self.geometry(value);
+        let values = arena.numbers.get(self.range(value, arena.images)).unwrap_or(&[]);
+        let rows = result.chunks_exact_mut((geometry.channels * geometry.pixels()).max(1));
+        values
+            .chunks_exact(geometry.image())
+            .zip(rows)
+            .for_each(|(from, to)| layout::unpack(from, &geometry, to));
+    }
+
+    /// Where a value lies in an arena for this many images.
+    fn range(&self, value: usize, images: usize) -> std::ops::Range<usize> {
+        let start = self.plan.offsets.get(value).copied().unwrap_or(0) * images;
+        start..start + self.geometry(value).image() * images
+    }
+
+    fn run_step(&self, step: &Step, arena: &mut Arena, images: usize, shared: bool) {
+        let capacity = arena.images;
+        let base = arena.numbers.as_mut_ptr();
+        let span = |value: usize| Span {
+            // In bounds: the plan's total covers every value's range.
+            pointer: base.wrapping_add(self.range(value, capacity).start),
+            image: self.geometry(value).image(),
+        };
+        let first = step.reads.first().copied().unwrap_or(0);
+        let second = step.reads.get(1).copied().unwrap_or(first);
+        let operands =
+            Operands { input: span(first), second: span(second), output: span(step.writes), images };
+        let units = step.operation.units(images);
+        if !shared || step.operation.cost(images) < SMALLEST_SHARED_STEP {
+            // SAFETY: the arena holds at least `images` images of every value at the plan's offsets, values that are
+            // alive together lie apart, and the arena is this call's alone.
+            unsafe { step.operation.run(self.set, &operands, 0..units) };
+            return;
+        }
+        let parts = units.min(4 * rayon::current_num_threads());
+        (0..parts).into_par_iter().for_each(|part| {
+            let units = part * units / parts..(part + 1) * units / parts;
+            // SAFETY: as above; no unit is in two parts.
+            unsafe { step.operation.run(self.set, &operands, units) };
+        });
+    }
+
+    /// Memory for a group, from an earlier run if there is some.
+    fn arena(&self, images: usize) -> Result<Arena, EngineError> {
+        let mut arenas = self.arenas.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fit) = arenas.iter().position(|arena| arena.images >= images) {
+            return Ok(arenas.swap_remove(fit));
+        }
+        // Too small for this batch size, so probably for the next one too.
+        arenas.pop();
+        drop(arenas);
+        let numbers = self.plan.total.checked_mul(images);
+        let numbers = numbers.ok_or(EngineError::Memory { megabytes: usize::MAX })?;
+        Ok(Arena { numbers: Buffer::zeroed(numbers)?, images })
+    }
+
+    fn give_back(&self, arena: Arena) {
+        self.arenas.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
+    }
+}
+
+impl Output {
+    fn new((value, is_image): (usize, bool), geometries: &mut Vec<Geometry>) -> Self {
+        let input = geometries.get(value).copied().unwrap_or(Geometry::blocked([1, 1, 1]));
+        let pooled = geometries.len();
+        geometries.push(Geometry::blocked([input.channels, 1, 1]));
+        let operation = Operation::Average(GlobalAverage { input });
+        let pooling = Step { name: "mean".to_owned(), reads: vec![value], writes: pooled, operation };
+        Self { value, is_image, pooling }
+    }
+}
+
+impl<'a> Group<'a> {
+    /// Cuts off groups of these sizes, one after the other.
+    fn split<'s>(self, rows: &[usize], sizes: impl Iterator<Item = &'s usize>) -> Vec<Self> {
+        let Self { mut images, mut results } = self;
+        let mut groups = Vec::new();
+        for size in sizes {
+            let (head, tail) = images.split_at(Axis(0), *size);
+            let parts = results.into_iter().zip(rows).map(|(result, row)| result.split_at_mut(size * row));
+            let (heads, tails) = parts.unzip();
+            groups.push(Group { images: head, results: heads });
+            (images, results) = (tail, tails);
+        }
+        groups
+    }
+}
+
+/// When every value is written first and read last.
+fn lifetimes(geometries: &[Geometry], steps: &[Step], outputs: &[Output]) -> Vec<Lifetime> {
+    let alive = |geometry: &Geometry| Lifetime { geometry: *geometry, first: 0, last: 0 };
+    let mut lifetimes: Vec<Lifetime> = geometries.iter().map(alive).collect();
+    let mut touch = |value: usize, read: bool, at: usize| {
+        if let Some(lifetime) = lifetimes.get_mut(value) {
+            lifetime.first = if read { lifetime.first } else { at };
+            lifetime.last = lifetime.last.max(at);
+        }
+    };
+    for (at, step) in steps.iter().enumerate() {
+        step.reads.iter().for_each(|value| touch(*value, true, at));
+        touch(step.writes, false, at);
+    }
+    for output in outputs {
+        touch(output.value, true, usize::MAX);
+        touch(output.pooling.writes, false, steps.len());
+        touch(output.pooling.writes, true, usize::MAX);
+    }
+    lifetimes
+}
+
+fn zeros(batch: usize, row: usize) -> Result<Vec<f32>, EngineError> {
+    let failed = EngineError::Memory { megabytes: batch.saturating_mul(row) / 250_000 };
+    let len = batch.checked_mul(row).ok_or_else(|| failed.clone())?;
+    let mut numbers = Vec::new();
+    numbers.try_reserve_exact(len).map_err(|_| failed)?;
+    numbers.resize(len, 0.0);
+    Ok(numbers)
+}

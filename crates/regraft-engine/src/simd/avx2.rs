@@ -1,0 +1,91 @@
+//! Two 256-bit registers.
+
+use std::arch::x86_64::{
+    __m256, _CMP_UNORD_Q, _mm256_add_ps, _mm256_blendv_ps, _mm256_cmp_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_max_ps, _mm256_min_ps, _mm256_set1_ps, _mm256_storeu_ps,
+};
+
+use super::{Kernel, Simd};
+
+/// Proof that the processor has AVX2 and FMA.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    pub(crate) fn detect() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+    }
+}
+
+pub(super) fn enter<K: Kernel>(simd: Avx2, kernel: &K) {
+    #[target_feature(enable = "avx2,fma")]
+    fn with_features<K: Kernel>(simd: Avx2, kernel: &K) {
+        kernel.run(simd);
+    }
+    // SAFETY: `simd` is the proof that the processor has the features.
+    unsafe { with_features(simd, kernel) }
+}
+
+impl Simd for Avx2 {
+    type Vector = [__m256; 2];
+    // 12 sums, 2 weights and 1 input of 16 registers.
+    const PIXELS: usize = 6;
+    const BLOCKS: usize = 1;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> [__m256; 2] {
+        // SAFETY: `self` is the proof that the processor has the features.
+        unsafe { [_mm256_set1_ps(value); 2] }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> [__m256; 2] {
+        // SAFETY: `self` is the proof of the features; the caller vouches for 16 readable numbers.
+        unsafe { [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))] }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, value: [__m256; 2]) {
+        // SAFETY: `self` is the proof of the features; the caller vouches for 16 writable numbers.
+        unsafe {
+            _mm256_storeu_ps(to, value[0]);
+            _mm256_storeu_ps(to.add(8), value[1]);
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: `self` is the proof that the processor has the features.
+        unsafe { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
+    }
+
+    #[inline(always)]
+    fn multiply_add(self, a: [__m256; 2], b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: `self` is the proof that the processor has the features.
+        unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
+    }
+
+    #[inline(always)]
+    fn clamp(self, x: [__m256; 2], low: [__m256; 2], high: [__m256; 2]) -> [__m256; 2] {
+        // The instructions return the second operand where either is not a number.
+        // SAFETY: `self` is the proof that the processor has the features.
+        unsafe {
+            [
+                _mm256_min_ps(high[0], _mm256_max_ps(low[0], x[0])),
+                _mm256_min_ps(high[1], _mm256_max_ps(low[1], x[1])),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn maximum(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: `self` is the proof that the processor has the features.
+        unsafe {
+            let nan = [_mm256_cmp_ps::<_CMP_UNORD_Q>(a[0], a[0]), _mm256_cmp_ps::<_CMP_UNORD_Q>(a[1], a[1])];
+            [
+                _mm256_blendv_ps(_mm256_max_ps(a[0], b[0]), a[0], nan[0]),
+                _mm256_blendv_ps(_mm256_max_ps(a[1], b[1]), a[1], nan[1]),
+            ]
+        }
+    }
+}

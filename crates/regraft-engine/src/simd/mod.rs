@@ -1,0 +1,80 @@
+//! Sixteen single-precision lanes, on whatever vectors the processor has.
+//!
+//! A kernel is written once over [`Simd`] and compiled once for each instruction set: [`launch`] enters it through a
+//! function with `#[target_feature]`, and everything below is `#[inline(always)]`, so that the whole kernel is compiled
+//! with those instructions. Kernels therefore use plain loops: a closure that is not inlined would lose them. A value of
+//! a [`Simd`] type is the proof that its instructions exist, for only `detect` makes one.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::Avx512;
+pub(crate) use portable::Portable;
+
+use crate::InstructionSet;
+
+/// Lanes of a vector, and channels of a block.
+pub(crate) const LANES: usize = 16;
+
+/// Arithmetic on [`LANES`] numbers at once.
+pub(crate) trait Simd: Copy {
+    /// The lanes.
+    type Vector: Copy;
+    /// Output pixels of a dense tile: with [`Self::BLOCKS`] it fills the register file with sums.
+    const PIXELS: usize;
+    /// Blocks of output channels of a dense tile.
+    const BLOCKS: usize;
+
+    /// The same number in all lanes.
+    fn splat(self, value: f32) -> Self::Vector;
+    /// Reads 16 numbers.
+    ///
+    /// # Safety
+    /// `from` must be valid for reading 16 numbers; any alignment.
+    unsafe fn load(self, from: *const f32) -> Self::Vector;
+    /// Writes 16 numbers.
+    ///
+    /// # Safety
+    /// `to` must be valid for writing 16 numbers; any alignment.
+    unsafe fn store(self, to: *mut f32, value: Self::Vector);
+    /// `a + b`.
+    fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a · b + c`, rounded once where the instruction set can.
+    fn multiply_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// `min(max(x, low), high)`; not-a-number stays.
+    fn clamp(self, x: Self::Vector, low: Self::Vector, high: Self::Vector) -> Self::Vector;
+    /// The larger one, and not-a-number if either is.
+    fn maximum(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+}
+
+/// A computation written over [`Simd`].
+pub(crate) trait Kernel {
+    /// Computes. Implementations must be `#[inline(always)]`.
+    fn run<S: Simd>(&self, simd: S);
+}
+
+/// Runs a kernel with an instruction set; with the portable one where the processor lacks it.
+pub(crate) fn launch<K: Kernel>(set: InstructionSet, kernel: &K) {
+    #[cfg(target_arch = "x86_64")]
+    match set {
+        InstructionSet::Avx512 => {
+            if let Some(simd) = Avx512::detect() {
+                return avx512::enter(simd, kernel);
+            }
+        }
+        InstructionSet::Avx2 => {
+            if let Some(simd) = Avx2::detect() {
+                return avx2::enter(simd, kernel);
+            }
+        }
+        InstructionSet::Portable => {}
+    }
+    let _ = set;
+    kernel.run(Portable);
+}

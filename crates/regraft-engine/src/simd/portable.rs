@@ -1,0 +1,69 @@
+//! Plain arithmetic that the compiler turns into the target's baseline vectors.
+
+use super::{LANES, Simd};
+
+/// Needs no proof.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable;
+
+impl Simd for Portable {
+    type Vector = [f32; LANES];
+    // Eight 128-bit sums, four weights and one input of the sixteen registers of SSE2.
+    const PIXELS: usize = 2;
+    const BLOCKS: usize = 1;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> [f32; LANES] {
+        [value; LANES]
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> [f32; LANES] {
+        // SAFETY: the caller vouches for 16 readable numbers.
+        unsafe { from.cast::<[f32; LANES]>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, value: [f32; LANES]) {
+        // SAFETY: the caller vouches for 16 writable numbers.
+        unsafe { to.cast::<[f32; LANES]>().write_unaligned(value) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        let mut sum = a;
+        for (sum, b) in sum.iter_mut().zip(b) {
+            *sum += b;
+        }
+        sum
+    }
+
+    #[inline(always)]
+    fn multiply_add(self, a: [f32; LANES], b: [f32; LANES], c: [f32; LANES]) -> [f32; LANES] {
+        // Rounded twice: a fused operation would be a call into the C library on the baseline.
+        let mut sum = c;
+        for (sum, (a, b)) in sum.iter_mut().zip(a.into_iter().zip(b)) {
+            *sum += a * b;
+        }
+        sum
+    }
+
+    #[inline(always)]
+    fn clamp(self, x: [f32; LANES], low: [f32; LANES], high: [f32; LANES]) -> [f32; LANES] {
+        let mut clamped = x;
+        for (x, (low, high)) in clamped.iter_mut().zip(low.into_iter().zip(high)) {
+            *x = if *x < low { low } else { *x };
+            *x = if *x > high { high } else { *x };
+        }
+        clamped
+    }
+
+    #[inline(always)]
+    fn maximum(self, a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        let mut larger = a;
+        for (a, b) in larger.iter_mut().zip(b) {
+            *a = if b > *a || b.is_nan() { b } else { *a };
+        }
+        larger
+    }
+}

@@ -1,0 +1,80 @@
+//! One step of a program: a kernel with its packed weights, and the values that it reads and writes.
+
+use std::ops::Range;
+
+use crate::{
+    InstructionSet,
+    kernels::{
+        Operands, average::GlobalAverage, dense::Dense, depthwise::Depthwise, elementwise::Elementwise,
+        pool::Pool, rows::Rows,
+    },
+};
+
+/// A kernel bound to values.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// The node that it computes.
+    pub(crate) name: String,
+    /// Values that it reads: the input and, if there is one, the second summand.
+    pub(crate) reads: Vec<usize>,
+    /// The value that it writes.
+    pub(crate) writes: usize,
+    pub(crate) operation: Operation,
+}
+
+/// A kernel family.
+#[derive(Debug)]
+pub(crate) enum Operation {
+    Dense(Dense),
+    Depthwise(Depthwise),
+    Pool(Pool),
+    Average(GlobalAverage),
+    Elementwise(Elementwise),
+    Rows(Rows),
+}
+
+impl Operation {
+    /// Number of parts that the work on a group of images divides into.
+    pub(crate) fn units(&self, images: usize) -> usize {
+        match self {
+            Self::Dense(step) => step.units(images),
+            Self::Depthwise(step) => step.units(images),
+            Self::Pool(step) => step.units(images),
+            Self::Average(step) => step.units(images),
+            Self::Elementwise(step) => step.units(images),
+            Self::Rows(_) => images,
+        }
+    }
+
+    /// Roughly how much work there is: vector operations.
+    pub(crate) fn cost(&self, images: usize) -> usize {
+        let numbers = match self {
+            Self::Dense(step) => step.cost(images),
+            Self::Depthwise(step) => step.cost(images),
+            Self::Pool(step) => step.cost(images),
+            Self::Average(step) => step.cost(images),
+            Self::Elementwise(step) => step.cost(images),
+            Self::Rows(step) => step.cost(images),
+        };
+        numbers / crate::simd::LANES
+    }
+
+    /// Computes some units.
+    ///
+    /// # Safety
+    /// The operands must hold `images` images of the geometries that the step was built with, the output apart from the
+    /// others, and no other thread may compute the same units.
+    pub(crate) unsafe fn run(&self, set: InstructionSet, operands: &Operands, units: Range<usize>) {
+        // SAFETY: the caller's promise is every kernel's.
+        unsafe {
+            match self {
+                Self::Dense(step) => step.run(set, operands, units),
+                Self::Depthwise(step) => step.run(set, operands, units),
+                Self::Pool(step) => step.run(set, operands, units),
+                Self::Average(step) => step.run(set, operands, units),
+                Self::Elementwise(step) => step.run(set, operands, units),
+                Self::Rows(step) => step.run(operands, units),
+            }
+        }
+    }
+}

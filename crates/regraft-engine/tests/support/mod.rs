@@ -1,0 +1,153 @@
+//! Cases from the golden files: a graph, its tensors from the generator that the oracle shares, and PyTorch's results.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::path::PathBuf;
+
+use ndarray::{Array4, ArrayD};
+use regraft_graph::{
+    Card, ChannelOrder, Graph, Model, Preprocessing, Resize, ResizeFilter, Roles, Tensor, Weights,
+};
+use serde_json::Value;
+
+pub(crate) const FAMILIES: [&str; 10] = [
+    "conv",
+    "conv_sizes",
+    "conv_first",
+    "conv_windows",
+    "conv_groups",
+    "depthwise",
+    "pool",
+    "elementwise",
+    "rows",
+    "networks",
+];
+
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) model: Model,
+    pub(crate) input: Array4<f32>,
+    /// Wire and what PyTorch computes for it.
+    pub(crate) outputs: Vec<(String, ArrayD<f32>)>,
+}
+
+impl Case {
+    pub(crate) fn image(&self) -> [usize; 2] {
+        let [_, _, height, width] = <[usize; 4]>::try_from(self.input.shape()).unwrap();
+        [height, width]
+    }
+
+    pub(crate) fn wires(&self) -> Vec<&str> {
+        self.outputs.iter().map(|(wire, _)| wire.as_str()).collect()
+    }
+
+    /// All wires of the graph that can be outputs.
+    pub(crate) fn all_wires(&self) -> Vec<&str> {
+        self.model.graph().nodes().iter().map(|node| node.name.as_str()).collect()
+    }
+}
+
+pub(crate) fn family(name: &str) -> Vec<Case> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let json = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
+    let results = regraft_system::files::read(&folder.join(format!("{name}.npy"))).unwrap();
+    let mut results = npyz::NpyFile::new(&results[..]).unwrap().into_vec::<f32>().unwrap().into_iter();
+    let cases: Vec<Value> = serde_json::from_str(&json).unwrap();
+    cases.iter().map(|case| read(name, case, &mut results)).collect()
+}
+
+pub(crate) fn every_case() -> Vec<Case> {
+    FAMILIES.iter().flat_map(|name| family(name)).collect()
+}
+
+fn read(family: &str, case: &Value, results: &mut impl Iterator<Item = f32>) -> Case {
+    let graph: Graph = serde_json::from_value(case["graph"].clone()).unwrap();
+    let tensors = case["tensors"].as_object().unwrap();
+    let weights: Weights =
+        tensors.iter().map(|(name, tensor)| (name.clone(), weight(name, tensor))).collect();
+    let shape = <[usize; 4]>::try_from(sizes(&case["input"])).unwrap();
+    let scale = case["input_scale"].as_f64().unwrap() as f32;
+    let input = numbers("input", shape.iter().product(), scale, 0.0);
+    let outputs = case["outputs"].as_array().unwrap().iter().map(|output| {
+        let shape = sizes(&output["shape"]);
+        let values = results.by_ref().take(shape.iter().product()).collect();
+        (output["wire"].as_str().unwrap().to_owned(), ArrayD::from_shape_vec(shape, values).unwrap())
+    });
+    Case {
+        name: format!("{family}: {}", case["name"].as_str().unwrap()),
+        outputs: outputs.collect(),
+        model: model(graph, weights),
+        input: Array4::from_shape_vec(shape, input).unwrap(),
+    }
+}
+
+fn weight(name: &str, tensor: &Value) -> Tensor {
+    let shape = sizes(&tensor["shape"]);
+    let number = |key: &str| tensor[key].as_f64().unwrap() as f32;
+    let values = match tensor["values"].as_array() {
+        Some(values) => values.iter().map(|value| value.as_f64().unwrap() as f32).collect(),
+        None => numbers(name, shape.iter().product(), number("scale"), number("shift")),
+    };
+    Tensor::from_f32(shape, &values).unwrap()
+}
+
+fn sizes(value: &Value) -> Vec<usize> {
+    value.as_array().unwrap().iter().map(|size| size.as_u64().unwrap() as usize).collect()
+}
+
+pub(crate) fn model(graph: Graph, weights: Weights) -> Model {
+    let preprocessing = Preprocessing {
+        channel_order: ChannelOrder::Rgb,
+        resize: Resize::ShortSide(8),
+        filter: ResizeFilter::Bilinear,
+        crop: [8, 8],
+        mean: [0.0; 3],
+        std: [1.0; 3],
+    };
+    let roles = Roles { features: graph.outputs()[0].clone(), logits: None, cuts: Vec::new() };
+    let card = Card {
+        name: "case".to_owned(),
+        origin: "generated".to_owned(),
+        sha256: None,
+        licence: None,
+        preprocessing,
+        labels: Vec::new(),
+        source_task: None,
+        source_accuracy: None,
+        roles,
+    };
+    Model::new(graph, weights, card).unwrap()
+}
+
+/// `shift + scale · u` with u in [−1, 1) from a multiplicative hash of the index, as in `oracles/engine_cases.py`.
+pub(crate) fn numbers(name: &str, count: usize, scale: f32, shift: f32) -> Vec<f32> {
+    let seed = crc32(name.as_bytes());
+    let number = |index: usize| {
+        let mut x = (index as u32).wrapping_mul(2_654_435_761).wrapping_add(seed);
+        x ^= x >> 15;
+        x = x.wrapping_mul(2_246_822_519);
+        x ^= x >> 13;
+        let u = (x >> 8) as f32 / (1 << 23) as f32 - 1.0;
+        shift + scale * u
+    };
+    (0..count).map(number).collect()
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, byte: &u8| {
+        (0..8).fold(
+            crc ^ u32::from(*byte),
+            |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 },
+        )
+    };
+    !bytes.iter().fold(!0, step)
+}
+
+/// Largest difference, relative to the largest expected magnitude.
+pub(crate) fn error(expected: &ArrayD<f32>, found: &ArrayD<f32>) -> f64 {
+    assert_eq!(expected.shape(), found.shape());
+    let scale = expected.iter().fold(0.0f64, |scale, value| scale.max(f64::from(*value).abs()));
+    let differences = expected.iter().zip(found).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs());
+    // A difference that is not a number must not get lost in a maximum.
+    let largest = differences.fold(0.0f64, |largest, d| if d <= largest { largest } else { d });
+    largest / scale.max(f64::MIN_POSITIVE)
+}

@@ -1,0 +1,284 @@
+"""Writes <family>.json and <family>.npy into OUT: small graphs and what PyTorch computes for them.
+
+A case is a graph as `graph.json` stores it, the image size, the batch, the wires to compare, and for every tensor the
+numbers of a generator that both sides share, so that only results are stored. PyTorch computes in double precision from
+the same single-precision numbers; the results are rounded to single precision at the end. The .npy file holds all
+results of a family one after the other.
+
+usage: engine_cases.py OUT
+versions: torch 2.15, numpy
+"""
+
+import json
+import math
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+out = Path(sys.argv[1])
+out.mkdir(parents=True, exist_ok=True)
+torch.set_num_threads(1)
+
+
+def numbers(name, shape, scale, shift):
+    """shift + scale · u with u in [−1, 1) from a multiplicative hash of the index; exact in single precision."""
+    index = np.arange(math.prod(shape), dtype=np.uint64)
+    x = (index * 2654435761 + zlib.crc32(name.encode())) & 0xFFFFFFFF
+    x ^= x >> 15
+    x = (x * 2246822519) & 0xFFFFFFFF
+    x ^= x >> 13
+    u = (x >> 8).astype(np.float32) / np.float32(1 << 23) - np.float32(1)
+    return (np.float32(shift) + np.float32(scale) * u).astype(np.float32).reshape(shape)
+
+
+class Net:
+    """A graph under construction, together with its tensors."""
+
+    def __init__(self, family, channels, height, width, batch=2, input_scale=1.0):
+        self.family, self.size, self.batch, self.channels = family, (height, width), batch, channels
+        self.nodes, self.tensors, self.last = [], {}, "input"
+        self.input_scale = input_scale
+
+    def add(self, name, op, inputs=None, weights=()):
+        self.nodes.append({"name": name, "op": op, "inputs": list(inputs or [self.last])})
+        for suffix, shape, scale, shift in weights:
+            self.tensors[f"{name}.{suffix}"] = {"shape": list(shape), "scale": scale, "shift": shift}
+        self.last = name
+        return self
+
+    def conv(self, name, cin, cout, kernel, stride=1, padding=0, dilation=1, groups=1, bias=True, inputs=None):
+        pair = lambda v: list(v) if isinstance(v, (tuple, list)) else [v, v]
+        kernel, stride, dilation = pair(kernel), pair(stride), pair(dilation)
+        if padding != "same_upper":
+            padding = {"explicit": list(padding) if isinstance(padding, (tuple, list)) else [padding] * 4}
+        fan = cin // groups * kernel[0] * kernel[1]
+        weights = [("weight", [cout, cin // groups, *kernel], 2.0 ** -math.floor(math.log2(fan) / 2), 0.0)]
+        if bias:
+            weights.append(("bias", [cout], 0.5, 0.0))
+        attributes = dict(in_channels=cin, out_channels=cout, kernel=kernel, stride=stride, dilation=dilation)
+        return self.add(name, {"conv": {**attributes, "padding": padding, "groups": groups, "bias": bias}}, inputs, weights)
+
+    def norm(self, name, channels, epsilon=1e-5, inputs=None):
+        shape = [channels]
+        weights = [("weight", shape, 0.5, 1.0), ("bias", shape, 0.5, 0.0),
+                   ("running_mean", shape, 0.5, 0.0), ("running_var", shape, 0.5, 1.0)]
+        return self.add(name, {"batch_normalization": dict(channels=channels, epsilon=epsilon)}, inputs, weights)
+
+    def pool(self, name, kind, kernel, stride, padding=0, inputs=None):
+        if padding != "same_upper":
+            padding = {"explicit": list(padding) if isinstance(padding, (tuple, list)) else [padding] * 4}
+        pair = lambda v: list(v) if isinstance(v, (tuple, list)) else [v, v]
+        return self.add(name, {kind: dict(kernel=pair(kernel), stride=pair(stride), padding=padding)}, inputs)
+
+    def gemm(self, name, inputs, outputs, bias=True):
+        weights = [("weight", [outputs, inputs], 2.0 ** -math.floor(math.log2(inputs) / 2), 0.0)]
+        weights += [("bias", [outputs], 0.5, 0.0)] if bias else []
+        return self.add(name, {"gemm": dict(in_features=inputs, out_features=outputs, bias=bias)}, None, weights)
+
+    def clip(self, name, low, high):
+        return self.add(name, {"clip": dict(min=low, max=high)})
+
+    def relu(self, name="relu"):
+        return self.add(name, "relu")
+
+
+def same(size, kernel, stride, dilation):
+    extent = (kernel - 1) * dilation + 1
+    total = max((math.ceil(size / stride) - 1) * stride + extent - size, 0)
+    return total // 2, total - total // 2
+
+
+def pads(padding, x, kernel, stride, dilation):
+    if padding == "same_upper":
+        top, bottom = same(x.shape[2], kernel[0], stride[0], dilation[0])
+        left, right = same(x.shape[3], kernel[1], stride[1], dilation[1])
+        return left, right, top, bottom
+    top, left, bottom, right = padding["explicit"]
+    return left, right, top, bottom
+
+
+def votes(x, weight, labels, a):
+    similarity = F.normalize(x, dim=1) @ weight.T
+    result = torch.full((x.shape[0], a["classes"]), a["smoothing"], dtype=x.dtype)
+    nearest, index = similarity.topk(a["neighbors"], dim=1)
+    gains = ((nearest - nearest[:, :1]) / a["similarity_temperature"]).exp()
+    result.scatter_add_(1, labels[index].long(), gains)
+    return result.log() * a["sharpness"]
+
+
+def compute(node, inputs, tensors):
+    op = node["op"]
+    kind, a = next(iter(op.items())) if isinstance(op, dict) else (op, {})
+    p = {name.removeprefix(node["name"] + "."): t for name, t in tensors.items() if name.startswith(node["name"] + ".")}
+    x = inputs[0]
+    match kind:
+        case "conv":
+            x = F.pad(x, pads(a["padding"], x, a["kernel"], a["stride"], a["dilation"]))
+            return F.conv2d(x, p["weight"], p.get("bias"), a["stride"], 0, a["dilation"], a["groups"])
+        case "batch_normalization":
+            return F.batch_norm(x, p["running_mean"], p["running_var"], p["weight"], p["bias"], eps=a["epsilon"])
+        case "relu":
+            return x.relu()
+        case "clip":
+            return x.clamp(a["min"], a["max"])
+        case "add":
+            return x + inputs[1]
+        case "max_pool":
+            x = F.pad(x, pads(a["padding"], x, a["kernel"], a["stride"], [1, 1]), value=-math.inf)
+            return F.max_pool2d(x, a["kernel"], a["stride"])
+        case "average_pool":
+            border = pads(a["padding"], x, a["kernel"], a["stride"], [1, 1])
+            area = F.avg_pool2d(F.pad(torch.ones_like(x), border), a["kernel"], a["stride"])
+            return F.avg_pool2d(F.pad(x, border), a["kernel"], a["stride"]) / area
+        case "global_average_pool":
+            return x.mean((2, 3), keepdim=True)
+        case "flatten":
+            return x.flatten(1)
+        case "gemm":
+            return F.linear(x, p["weight"], p.get("bias"))
+        case "nearest_neighbors":
+            return votes(x, p["weight"], p["labels"], a)
+        case "dropout":
+            return x
+        case "softmax":
+            return x.softmax(-1)
+    raise ValueError(kind)
+
+
+families = {}
+
+
+def case(net, name, wires=None):
+    tensors = {}
+    for key, t in net.tensors.items():
+        if t["scale"] == "unit_rows":
+            values = numbers(key, t["shape"], 1.0, 0.0)
+            values = (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
+            t["values"], t["scale"] = values.ravel().tolist(), 0.0
+        elif t["scale"] == "labels":
+            values = np.arange(t["shape"][0]).astype(np.float32) % t["shift"]
+            t["values"], t["scale"] = values.tolist(), 0.0
+        else:
+            values = numbers(key, t["shape"], t["scale"], t["shift"])
+        tensors[key] = torch.from_numpy(values.copy()).double()
+    shape = (net.batch, net.channels, *net.size)
+    known = {"input": torch.from_numpy(numbers("input", shape, net.input_scale, 0.0)).double()}
+    for node in net.nodes:
+        known[node["name"]] = compute(node, [known[wire] for wire in node["inputs"]], tensors)
+    wires = wires or [net.last]
+    entry = families.setdefault(net.family, {"cases": [], "results": []})
+    symbol = lambda s: {"symbolic": dict(symbol=s, offset=0, divisor=1)}
+    # Flattening needs sizes that are known when the graph is built.
+    fixed = net.family == "rows"
+    size = [{"fixed": s} for s in net.size] if fixed else [symbol("height"), symbol("width")]
+    graph = {
+        "input": "input",
+        "input_fact": {"shape": [symbol("batch"), {"fixed": net.channels}, *size]},
+        "nodes": net.nodes,
+        "outputs": [net.last],
+    }
+    outputs = [{"wire": wire, "shape": list(known[wire].shape)} for wire in wires]
+    entry["cases"].append({"name": name, "graph": graph, "tensors": net.tensors, "input": list(shape),
+                           "input_scale": net.input_scale, "outputs": outputs})
+    entry["results"] += [known[wire].float().numpy().ravel() for wire in wires]
+
+
+# Convolutions: channels around the block size, small and odd images, strides, borders on each side.
+for cin, cout in [(1, 1), (3, 5), (5, 17), (17, 33), (33, 3), (16, 16), (100, 33), (32, 64), (48, 20)]:
+    for kernel, stride, padding in [(1, 1, 0), (3, 1, 1), (3, 2, "same_upper")]:
+        case(Net("conv", cin, 5, 7).conv("c", cin, cout, kernel, stride, padding), f"{cin}to{cout} k{kernel} s{stride}")
+for size in [(1, 1), (2, 3), (15, 15), (16, 9)]:
+    for kernel, stride, padding in [(3, 1, 1), (3, 2, "same_upper"), (5, 2, "same_upper"), (1, 2, 0), (7, 2, 3)]:
+        case(Net("conv_sizes", 20, *size, batch=1).conv("c", 20, 18, kernel, stride, padding), f"{size} k{kernel} s{stride} {padding}")
+for cin in [3, 4, 15, 16]:
+    for kernel, stride, padding, dilation in [(3, 2, "same_upper", 1), (7, 2, 3, 1), (3, 1, 2, 2), ((2, 3), (1, 2), (0, 1, 1, 2), 1)]:
+        case(Net("conv_first", cin, 11, 13).conv("c", cin, 19, kernel, stride, padding, dilation), f"{cin} k{kernel} s{stride} d{dilation}")
+for kernel, stride, padding, dilation in [(3, 1, 2, 2), (3, 2, "same_upper", 2), ((3, 1), (2, 1), (1, 0, 2, 0), 1),
+                                          ((1, 5), 1, (0, 2, 0, 2), 1), ((2, 4), (3, 2), (1, 2, 0, 1), (2, 1)), (3, 1, 3, 1)]:
+    case(Net("conv_windows", 24, 9, 11).conv("c", 24, 20, kernel, stride, padding, dilation), f"k{kernel} s{stride} p{padding} d{dilation}")
+for cin, cout, groups in [(4, 6, 2), (32, 64, 2), (64, 32, 4), (24, 24, 3), (32, 32, 8), (6, 12, 6), (20, 40, 20), (34, 34, 2), (96, 192, 3)]:
+    for kernel, stride, padding in [(1, 1, 0), (3, 2, "same_upper")]:
+        case(Net("conv_groups", cin, 5, 6).conv("c", cin, cout, kernel, stride, padding, groups=groups), f"{cin}to{cout} g{groups} k{kernel}")
+for channels in [1, 3, 17, 32, 100]:
+    for kernel, stride, padding, dilation in [(3, 1, 1, 1), (3, 2, "same_upper", 1), (5, 2, "same_upper", 1), (3, 1, 2, 2)]:
+        net = Net("depthwise", channels, 5, 7).conv("c", channels, channels, kernel, stride, padding, dilation, groups=channels)
+        case(net, f"{channels} k{kernel} s{stride} d{dilation}")
+for size in [(1, 1), (15, 15), (3, 20)]:
+    case(Net("depthwise", 20, *size, batch=1).conv("c", 20, 20, 5, 2, "same_upper", groups=20, bias=False), f"{size}")
+
+# Pools.
+for kind in ["max_pool", "average_pool"]:
+    for channels, size in [(3, (5, 7)), (17, (15, 15)), (33, (2, 2))]:
+        for kernel, stride, padding in [(2, 2, 0), (3, 2, 1), (3, 2, "same_upper"), (2, 1, (0, 1, 1, 0))]:
+            case(Net("pool", channels, *size).pool("p", kind, kernel, stride, padding), f"{kind} {channels} {size} k{kernel} s{stride} {padding}")
+for channels, size in [(3, (5, 7)), (100, (7, 7)), (17, (1, 1))]:
+    case(Net("pool", channels, *size, batch=5).add("g", "global_average_pool"), f"global {channels} {size}")
+
+# Everything else, alone and fused.
+for channels in [1, 17, 48]:
+    net = lambda: Net("elementwise", channels, 3, 5)
+    case(net().relu(), f"relu {channels}")
+    case(net().clip("c", -0.25, 0.5), f"clip {channels}")
+    case(net().norm("n", channels), f"norm {channels}")
+    case(net().norm("n", channels, 1e-3).relu(), f"norm relu {channels}")
+    case(net().add("a", "add", ["input", "input"]), f"add to itself {channels}")
+    case(net().relu().add("a", "add", ["input", "relu"]).clip("c", 0.0, 1.0), f"add clip {channels}")
+    case(net().conv("c", channels, channels, 3, 1, 1).add("a", "add", ["c", "input"]).relu(), f"conv add relu {channels}")
+    case(net().conv("c", channels, channels, 3, 1, 1).add("a", "add", ["input", "c"]), f"add conv {channels}")
+    case(net().conv("c", channels, channels, 3, 1, 1, groups=channels).add("a", "add", ["input", "c"]).clip("k", 0.0, 6.0), f"depthwise add clip {channels}")
+    case(net().conv("c", channels, 20, 1).add("d", {"dropout": {"ratio": 0.5}}).relu("r").add("a", "add", ["d", "r"]), f"dropout read twice {channels}")
+    case(net().conv("c", channels, 20, 1).norm("n", 20).relu("r").add("a", "add", ["c", "r"]), f"conv read twice {channels}")
+for batch, inputs, outputs in [(1, 5, 3), (2, 17, 33), (5, 100, 10), (5, 1024, 100), (16, 64, 40), (31, 33, 16)]:
+    case(Net("rows", inputs, 1, 1, batch).add("f", "flatten").gemm("g", inputs, outputs), f"gemm {inputs}to{outputs}")
+    case(Net("rows", inputs, 1, 1, batch).add("f", "flatten").gemm("g", inputs, outputs, False).relu(), f"gemm relu {inputs}to{outputs}")
+case(Net("rows", 5, 3, 2, 3).add("f", "flatten").gemm("g", 30, 7), "flatten of an image")
+case(Net("rows", 20, 5, 5, 2).conv("c", 20, 18, 3).add("f", "flatten").gemm("g", 162, 9).add("s", "softmax"), "flatten behind a convolution")
+case(Net("rows", 33, 1, 1, 3, 64.0).add("f", "flatten").add("s", "softmax"), "softmax of large logits")
+case(Net("rows", 3, 2, 5, 2).add("s", "softmax"), "softmax over the width")
+for features, examples, classes, neighbors in [(5, 9, 3, 4), (64, 40, 7, 11), (20, 6, 2, 6)]:
+    attributes = dict(features=features, examples=examples, classes=classes, neighbors=neighbors,
+                      similarity_temperature=0.07, smoothing=0.01, sharpness=1.25)
+    net = Net("rows", features, 1, 1, 3).add("f", "flatten")
+    net.add("v", {"nearest_neighbors": attributes}, None, [("weight", [examples, features], "unit_rows", 0.0), ("labels", [examples], "labels", classes)])
+    case(net, f"votes {features} {examples}")
+
+# Whole networks.
+def basic_block(net, name, cin, cout, stride, source):
+    net.conv(f"{name}.conv1", cin, cout, 3, stride, 1, bias=False, inputs=[source]).norm(f"{name}.bn1", cout).relu(f"{name}.relu1")
+    net.conv(f"{name}.conv2", cout, cout, 3, 1, 1, bias=False).norm(f"{name}.bn2", cout)
+    main, shortcut = f"{name}.bn2", source
+    if stride != 1 or cin != cout:
+        net.conv(f"{name}.down", cin, cout, 1, stride, bias=False, inputs=[source]).norm(f"{name}.down_bn", cout)
+        shortcut = f"{name}.down_bn"
+    net.add(f"{name}.add", "add", [main, shortcut]).relu(f"{name}.out")
+
+
+net = Net("networks", 3, 33, 29)
+net.conv("stem", 3, 20, 7, 2, 3, bias=False).norm("stem_bn", 20).relu("stem_relu").pool("pool", "max_pool", 3, 2, 1)
+basic_block(net, "a", 20, 20, 1, "pool")
+basic_block(net, "b", 20, 40, 2, "a.out")
+net.add("mean", "global_average_pool").add("flat", "flatten").gemm("fc", 40, 10).add("p", "softmax")
+case(net, "residual", ["p", "fc", "flat", "b.out", "a.conv1", "a.bn1", "a.add", "stem_bn", "b.down"])
+
+net = Net("networks", 3, 31, 26)
+net.conv("stem", 3, 24, 3, 2, "same_upper", bias=False).norm("stem_bn", 24, 1e-3).clip("stem_relu", 0.0, 6.0)
+for index, (cin, mid, cout, kernel, stride) in enumerate([(24, 40, 20, 3, 2), (20, 60, 20, 5, 1), (20, 60, 33, 5, 2)]):
+    source = net.last
+    net.conv(f"{index}.expand", cin, mid, 1, bias=False).norm(f"{index}.bn1", mid, 1e-3).clip(f"{index}.relu1", 0.0, 6.0)
+    net.conv(f"{index}.depthwise", mid, mid, kernel, stride, "same_upper", groups=mid, bias=False).norm(f"{index}.bn2", mid, 1e-3).clip(f"{index}.relu2", 0.0, 6.0)
+    net.conv(f"{index}.project", mid, cout, 1, bias=False).norm(f"{index}.bn3", cout, 1e-3)
+    if cin == cout and stride == 1:
+        net.add(f"{index}.add", "add", [f"{index}.bn3", source])
+net.conv("head", 33, 50, 1, bias=False).norm("head_bn", 50, 1e-3).clip("head_relu", 0.0, 6.0)
+net.add("mean", "global_average_pool").add("flat", "flatten").add("drop", {"dropout": {"ratio": 0.2}}).gemm("fc", 50, 7)
+case(net, "inverted residual", ["fc", "drop", "flat", "head", "1.add", "1.bn3", "0.relu2", "stem"])
+
+for family, entry in families.items():
+    results = np.concatenate(entry["results"])
+    (out / f"{family}.json").write_text(json.dumps(entry["cases"], separators=(",", ":")))
+    np.save(out / f"{family}.npy", results)
+    print(family, len(entry["cases"]), "cases", results.nbytes, "bytes", (out / f"{family}.json").stat().st_size)
