@@ -37,7 +37,9 @@ pub fn read(path: &Path) -> Result<(Weights, Vec<Skipped>), FormatError> {
     for tensor in tensors {
         let name = tensor.name.clone();
         match convert(path, &tensor)? {
-            Some(converted) => drop(weights.insert(name, converted)),
+            Some(converted) => {
+                weights.insert(name, converted);
+            }
             None => skipped.push(Skipped { tensor: name, dtype: format!("{:?}", tensor.dtype()) }),
         }
     }
@@ -46,15 +48,16 @@ pub fn read(path: &Path) -> Result<(Weights, Vec<Skipped>), FormatError> {
 }
 
 fn open(path: &Path) -> Result<PytorchReader, FormatError> {
-    let entries = ENTRIES.iter().map(|entry| PytorchReader::with_top_level_key(path, entry));
-    let found = entries.filter(|result| !matches!(result, Err(PytorchError::KeyNotFound(_))));
-    // An entry of that name without tensors in it is something else: the name of a model, say.
-    let found = found.filter(|result| result.as_ref().map_or(true, |reader| !reader.is_empty())).next();
-    let reader = found.unwrap_or_else(|| PytorchReader::new(path)).map_err(|error| explain(path, error))?;
+    // An entry of that name that holds no tensors is something else: the name of a model, say. An error is not lost: a
+    // broken file is broken at its root, too.
+    let mut entries = ENTRIES.iter().filter_map(|entry| PytorchReader::with_top_level_key(path, entry).ok());
+    if let Some(reader) = entries.find(|reader| !reader.is_empty()) {
+        return Ok(reader);
+    }
+    let reader = PytorchReader::new(path).map_err(|error| explain(path, error))?;
     if reader.is_empty() {
-        let message = "it holds no tensors";
+        let (path, message) = (path.to_path_buf(), "it holds no tensors".to_owned());
         let advice = "save the weights with torch.save(model.state_dict(), …)";
-        let (path, message) = (path.to_path_buf(), message.to_owned());
         return Err(FormatError::Malformed { path, format: FORMAT, message, advice });
     }
     Ok(reader)
@@ -62,11 +65,15 @@ fn open(path: &Path) -> Result<PytorchReader, FormatError> {
 
 fn explain(path: &Path, error: PytorchError) -> FormatError {
     match error {
-        PytorchError::Io(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => {
-            FileError::on(path, "read")(source).into()
-        }
+        PytorchError::Io(source) if !is_damage(&source) => FileError::on(path, "read")(source).into(),
         error => FormatError::malformed(path, FORMAT, error),
     }
+}
+
+/// Whether the file disagrees with itself, as opposed to a file that cannot be read at all.
+fn is_damage(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
 }
 
 fn check_size(path: &Path, tensors: &[StoredTensor], size: u64) -> Result<(), FormatError> {
