@@ -13,3 +13,4 @@ pub mod inspect;
 pub mod preprocess;
 pub mod raster;
 pub mod resize;
+pub mod source;
