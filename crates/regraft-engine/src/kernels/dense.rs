@@ -8,6 +8,7 @@
 //!
 //! In a group convolution whose groups do not fill a block of output channels, a block reads the inputs of all its
 //! groups with zero weights in between.
+#![allow(clippy::needless_range_loop, reason = "counted loops over constants unroll into registers")]
 #![allow(
     clippy::indexing_slicing,
     reason = "indices come from the step's own sizes, checked when it is built"

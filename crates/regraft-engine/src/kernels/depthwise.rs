@@ -1,4 +1,5 @@
 //! Depthwise convolutions: one kernel a channel, so that a block of channels is a vector all the way.
+#![allow(clippy::needless_range_loop, reason = "counted loops over constants unroll into registers")]
 #![allow(
     clippy::indexing_slicing,
     reason = "indices come from the step's own sizes, checked when it is built"
