@@ -22,7 +22,7 @@ const CLASSES: [Class; 8] = [
     Class {
         name: "animals",
         subcategories: &["animal-mammal", "animal-bird", "animal-amphibian", "animal-reptile", "animal-marine", "animal-bug"],
-        without: &["feet", "pig_nose", "spider_web", "microbe", "shell", "feather", "phoenix", "unicorn_face", "dragon", "dragon_face"],
+        without: &["wing", "coral", "feet", "pig_nose", "spider_web", "microbe", "shell", "feather", "phoenix", "unicorn_face", "dragon", "dragon_face"],
     },
     Class {
         name: "clothing",
@@ -42,7 +42,7 @@ const CLASSES: [Class; 8] = [
         subcategories: &["food-fruit", "food-vegetable", "food-prepared", "food-asian", "food-sweet"],
         without: &["takeout_box"],
     },
-    Class { name: "sports_and_games", subcategories: &["sport", "game"], without: &["gun", "magic_wand"] },
+    Class { name: "sports_and_games", subcategories: &["sport", "game"], without: &["gun", "magic_wand", "crystal_ball", "mirror_ball"] },
     Class {
         name: "tools_and_household",
         subcategories: &["tool", "household"],
