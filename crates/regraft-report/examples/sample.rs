@@ -2,7 +2,7 @@
 //! `cargo run --release -p regraft-report --example sample -- html nine > sample.html`.
 //!
 //! The first argument is `html`, `markdown`, `summary`, `metrics`, `record`, or the name of a chart as an SVG file
-//! (`accuracy`, `curve`, `confusion`, `recall`, `heads`); the second is `nine`, `two`, `hundred`, `hostile` or `empty`.
+//! (`accuracy`, `curve`, `confusion`, `recall`, `heads`); the second is `nine`, `two`, `thirty`, `hundred`, `hostile` or `empty`.
 
 #![allow(clippy::print_stdout, reason = "an example that prints")]
 #![allow(clippy::indexing_slicing, reason = "made-up data of fixed size")]
@@ -24,10 +24,11 @@ fn record(name: &str) -> Result<RunRecord, String> {
     match name {
         "nine" => Ok(sample::nine_classes()),
         "two" => Ok(sample::two_classes()),
+        "thirty" => Ok(sample::square(30)),
         "hundred" => Ok(sample::hundred_classes()),
         "hostile" => Ok(sample::hostile()),
         "empty" => Ok(RunRecord::default()),
-        other => Err(format!("no sample is called `{other}`: nine, two, hundred, hostile, empty")),
+        other => Err(format!("no sample is called `{other}`: nine, two, thirty, hundred, hostile, empty")),
     }
 }
 

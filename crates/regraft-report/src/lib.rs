@@ -10,6 +10,15 @@
 //!
 //! Rendering never fails: a value that was not measured is NaN or absent, and is shown as a dash; a part
 //! that has no data is left out.
+//!
+//! ```
+//! use regraft_report::{Outcome, RunRecord, record::Estimate, render, verdict};
+//!
+//! let mut record = RunRecord { name: "cats".to_owned(), n_test: 180, ..RunRecord::default() };
+//! record.test.accuracy = Estimate::new(0.942, 0.901, 0.970);
+//! assert_eq!(verdict(&record).outcome, Outcome::NotMeasured); // no baseline was run
+//! assert!(render(&record).contains("94.2"));
+//! ```
 
 mod error;
 pub mod html;

@@ -48,7 +48,8 @@ pub struct RunRecord {
     pub baselines: Baselines,
     /// Test metrics of each class, in the order of `classes`.
     pub per_class: Vec<ClassMetrics>,
-    /// Counts of test examples: rows are true classes, columns predicted classes, in the order of `classes`.
+    /// Counts of test examples: rows are true classes, columns predicted classes, in the order of `classes`. May be
+    /// empty, and should be for thousands of classes: it grows with their square, in memory and in `metrics.json`.
     pub confusion: Vec<Vec<u64>>,
     /// Accuracy over the number of training examples.
     pub learning_curve: LearningCurve,

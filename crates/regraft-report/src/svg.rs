@@ -3,8 +3,10 @@
 //! A plotting crate would bring its own fonts, raster back ends and fixed colours; what is needed here is
 //! rectangles, lines and text that take their colours from the page, so that one chart serves light, dark and
 //! print. Meaning never rests on colour alone: methods also differ by marker and dash, cells carry their counts.
-//! The hues are blue, vermilion and bluish green after Okabe and Ito, which stay apart in all common forms
-//! of colour blindness.
+//! The hues are blue, vermilion and bluish green after Okabe and Ito. Under simulated protanopia and deuteranopia
+//! (Machado et al., 2009) any two methods keep a CIEDE2000 distance of 10 or more, right and wrong cells one of 45;
+//! blue and green come close under the rare tritanopia, where marker and dash tell them apart. Coloured text has a
+//! contrast of 4.5 or more on its ground, in light and in dark.
 //!
 //! A chart without data is `None`, never an empty frame.
 

@@ -6,6 +6,7 @@ mod sample;
 
 use std::collections::BTreeSet;
 
+use regraft_report::record::ClassMetrics;
 use regraft_report::{RunRecord, render, render_markdown, summary_text, svg};
 
 fn records() -> Vec<(String, RunRecord)> {
@@ -16,19 +17,10 @@ fn records() -> Vec<(String, RunRecord)> {
         ("hostile".to_owned(), sample::hostile()),
         ("empty".to_owned(), RunRecord::default()),
     ];
-    records.extend([1, 2, 12, 13, 30, 31].map(|classes| (format!("{classes} classes"), square(classes))));
+    records.extend(
+        [1, 2, 12, 13, 30, 31].map(|classes| (format!("{classes} classes"), sample::square(classes))),
+    );
     records
-}
-
-/// A run with `classes` classes, ten examples each, nine of them right where there is a second class.
-fn square(classes: usize) -> RunRecord {
-    let mut confusion = vec![vec![0; classes]; classes];
-    for (index, row) in confusion.iter_mut().enumerate() {
-        row[index] += 9;
-        row[(index + 1) % classes] += 1;
-    }
-    let names = (0..classes).map(|index| format!("name of class {index}")).collect();
-    RunRecord { classes: names, confusion, ..sample::two_classes() }
 }
 
 fn charts(record: &RunRecord) -> Vec<String> {
@@ -146,9 +138,9 @@ fn parts_without_data_are_left_out() {
 
 #[test]
 fn above_thirty_classes_the_most_confused_pairs_replace_the_matrix() {
-    assert!(svg::confusion(&square(30)).is_some());
-    assert!(svg::confusion(&square(31)).is_none());
-    assert!(render(&square(31)).contains("Most often confused"));
+    assert!(svg::confusion(&sample::square(30)).is_some());
+    assert!(svg::confusion(&sample::square(31)).is_none());
+    assert!(render(&sample::square(31)).contains("Most often confused"));
 }
 
 #[test]
@@ -164,6 +156,18 @@ fn a_record_whose_parts_disagree_still_renders() {
     record.head_candidates.iter_mut().for_each(|head| head.accuracy = 17.0);
     check(&render(&record));
     charts(&record).iter().for_each(|chart| drop(check(chart)));
+}
+
+#[test]
+fn ten_thousand_classes_give_a_page_that_a_browser_can_open() {
+    let classes: Vec<_> = (0..10_000).map(|index| format!("class {index}")).collect();
+    let metrics =
+        |class: &String| ClassMetrics { class: class.clone(), recall: 0.5, ..ClassMetrics::default() };
+    let per_class = classes.iter().map(metrics).collect();
+    let record = RunRecord { classes, per_class, confusion: Vec::new(), ..sample::nine_classes() };
+    let page = render(&record);
+    check(&page);
+    assert!(page.len() < 4_000_000, "{} bytes", page.len());
 }
 
 #[test]

@@ -81,21 +81,25 @@ fn cell(
     let (x, y) = (layout.left + layout.cell * column as f64, layout.top + layout.cell * row as f64);
     let area = Area { x: x + 0.5, y: y + 0.5, width: layout.cell - 1.0, height: layout.cell - 1.0 };
     let opacity = 0.1 + 0.9 * share.sqrt();
-    drawing.heat(if row == column { "hit" } else { "miss" }, area, opacity, tooltip);
-    let (text, size) = (count(found), if layout.cell < 30.0 { 11.0 } else { 13.0 });
+    let hit = row == column;
+    drawing.heat(if hit { "hit" } else { "miss" }, area, opacity, tooltip);
+    let (size, small) = if layout.cell < 30.0 { (11.0, " small") } else { (13.0, "") };
+    let text = count(found);
     if text_width(&text, size) < layout.cell {
         let at = (x + layout.cell / 2.0, y + layout.cell / 2.0 + size * 0.35);
-        drawing.text(cell_text_class(size, opacity), at, &text);
+        drawing.text(&format!("middle{small}{}", ink_on(hit, opacity)), at, &text);
     }
 }
 
-/// Text on a strong colour takes the colour of the paper.
-fn cell_text_class(size: f64, opacity: f64) -> &'static str {
-    match (size < 12.0, opacity > 0.6) {
-        (true, true) => "middle small on-heat",
-        (true, false) => "middle small",
-        (false, true) => "middle on-heat",
-        (false, false) => "middle",
+/// The class of text that keeps a contrast of about 4 or more on a cell, in light and in dark: only the deepest blue
+/// wants white letters in light.
+fn ink_on(hit: bool, opacity: f64) -> &'static str {
+    if hit && opacity > 0.78 {
+        " on-deep"
+    } else if opacity > 0.58 {
+        " on-heat"
+    } else {
+        ""
     }
 }
 

@@ -11,7 +11,7 @@ pub const MOST_ROWS: usize = 30;
 
 const WIDTH: f64 = 500.0;
 const LABELS: f64 = 130.0;
-const BARS: f64 = 250.0;
+const BARS: f64 = 240.0;
 const ROW: f64 = 24.0;
 const TOP: f64 = 22.0;
 

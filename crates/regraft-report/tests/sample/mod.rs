@@ -131,6 +131,17 @@ pub(crate) fn hundred_classes() -> RunRecord {
     }
 }
 
+/// A run with `classes` classes, ten examples each, nine of them right where there is a second class.
+pub(crate) fn square(classes: usize) -> RunRecord {
+    let mut confusion = vec![vec![0; classes]; classes];
+    for (index, row) in confusion.iter_mut().enumerate() {
+        row[index] += 9;
+        row[(index * 5 + 1) % classes] += 1;
+    }
+    let classes: Vec<_> = (0..classes).map(|index| format!("name of class {index}")).collect();
+    RunRecord { per_class: per_class(&classes, &confusion), classes, confusion, ..two_classes() }
+}
+
 /// A user's names that hold markup, control characters, quotes and scripts from right to left.
 pub(crate) fn hostile() -> RunRecord {
     let evil = "<script>alert('1')</script>\"&\u{0}\u{1b}[2J\u{202e}";
