@@ -14,3 +14,4 @@ pub mod preprocess;
 pub mod raster;
 pub mod resize;
 pub mod source;
+pub mod split;
