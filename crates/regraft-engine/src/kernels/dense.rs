@@ -395,7 +395,12 @@ unsafe fn tile<S: Simd, const P: usize, const B: usize>(
                 (at, weights) = (at + 1, weights.add(B * LANES));
             }
         }
-        finish(simd, dense, panel, pixels, &sums);
+        // A condition inside would keep the loop over the sums from unrolling, and the sums from staying in registers.
+        if dense.residual.is_some() {
+            finish::<S, P, B, true>(simd, dense, panel, pixels, sums);
+        } else {
+            finish::<S, P, B, false>(simd, dense, panel, pixels, sums);
+        }
     }
 }
 
@@ -431,27 +436,27 @@ unsafe fn accumulate<S: Simd, const P: usize, const B: usize>(
 /// # Safety
 /// As for [`tile`].
 #[inline(always)]
-unsafe fn finish<S: Simd, const P: usize, const B: usize>(
+unsafe fn finish<S: Simd, const P: usize, const B: usize, const RESIDUAL: bool>(
     simd: S,
     dense: &Dense,
     panel: &Panel,
     pixels: &Pixels,
-    sums: &[[S::Vector; B]; P],
+    sums: [[S::Vector; B]; P],
 ) {
     let (low, high) = (simd.splat(dense.clamp.low), simd.splat(dense.clamp.high));
     let plane = dense.output.plane();
-    let residual_plane = dense.residual.map(|residual| residual.plane());
+    let residual_plane = dense.residual.map_or(0, |residual| residual.plane());
+    let (output, residual) = (panel.block * plane, panel.block * residual_plane);
     for pixel in 0..P {
         for block in 0..B {
             let mut sum = sums[pixel][block];
             // SAFETY: the caller's promise.
             unsafe {
-                if let Some(plane) = residual_plane {
-                    sum =
-                        simd.add(sum, simd.load(pixels.residuals[pixel].add((panel.block + block) * plane)));
+                if RESIDUAL {
+                    let from = pixels.residuals[pixel].add(residual + block * residual_plane);
+                    sum = simd.add(sum, simd.load(from));
                 }
-                let to = pixels.outputs[pixel].add((panel.block + block) * plane);
-                simd.store(to, simd.clamp(sum, low, high));
+                simd.store(pixels.outputs[pixel].add(output + block * plane), simd.clamp(sum, low, high));
             }
         }
     }
