@@ -20,9 +20,13 @@ const ENTRIES: [&str; 3] = ["state_dict", "model_state_dict", "model"];
 /// What data-parallel training puts before every name.
 const PREFIX: &str = "module.";
 
-/// A file whose tensors unfold to more than this many times its size is refused. Sharing makes tensors larger than
-/// their file, and rarely by more than two; a stride of zero lets a hostile file claim any size.
+/// A file whose tensors unfold to more than this many times its size, and to more than [`HARMLESS`] bytes, is refused.
+/// Sharing makes tensors larger than their file, and rarely by more than two; a stride of zero lets a hostile file claim
+/// any size.
 const LARGEST_EXPANSION: u64 = 8;
+
+/// Any machine has this much memory to spare.
+const HARMLESS: u64 = 256 << 20;
 
 /// Reads a checkpoint: the tensors of its root, or of the entry `state_dict`, `model_state_dict` or `model` where
 /// there is one. A prefix `module.` that all names share is removed. Integers of other widths become 64 bits wide.
@@ -78,7 +82,7 @@ fn is_damage(error: &std::io::Error) -> bool {
 
 fn check_size(path: &Path, tensors: &[StoredTensor], size: u64) -> Result<(), FormatError> {
     let claimed = tensors.iter().fold(0u64, |sum, tensor| sum.saturating_add(tensor.byte_len() as u64));
-    if claimed <= size.saturating_mul(LARGEST_EXPANSION) {
+    if claimed <= size.saturating_mul(LARGEST_EXPANSION).max(HARMLESS) {
         return Ok(());
     }
     let message = format!("its tensors claim {claimed} bytes, the file has {size}");

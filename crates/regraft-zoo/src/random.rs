@@ -1,5 +1,8 @@
 //! Random weights: what a network is before it has seen anything. The yardstick that a pretrained one must beat.
 
+use std::collections::HashSet;
+use std::f64::consts::SQRT_2;
+
 use rand_distr::{Distribution as _, StandardNormal};
 use regraft_graph::{Graph, GraphError, Node, Op, Parameter, ParameterKind, Tensor, Weights};
 use regraft_system::random;
@@ -15,14 +18,33 @@ use regraft_system::random;
 /// None for a graph of a possible size.
 pub fn random_weights(graph: &Graph, seed: u64) -> Result<Weights, GraphError> {
     let mut weights = Weights::new();
+    let rectified = rectified(graph);
     for node in graph.nodes() {
-        let gain = gain(graph, node);
+        let gain = if rectified.contains(node.name.as_str()) { SQRT_2 } else { 1.0 };
         for parameter in node.parameters() {
             let values = values(node, &parameter, gain, seed);
             weights.insert(parameter.name, Tensor::from_f32(parameter.shape, &values)?);
         }
     }
     Ok(weights)
+}
+
+/// The wires that meet a (clipped) ReLU before the next layer with weights.
+fn rectified(graph: &Graph) -> HashSet<&str> {
+    let mut wires = HashSet::new();
+    for node in graph.nodes().iter().rev() {
+        let passes = match node.op {
+            Op::Relu | Op::Clip(_) => true,
+            Op::BatchNormalization(_) | Op::Add | Op::MaxPool(_) | Op::AveragePool(_) => {
+                wires.contains(node.name.as_str())
+            }
+            _ => false,
+        };
+        if passes {
+            wires.extend(node.inputs.iter().map(String::as_str));
+        }
+    }
+    wires
 }
 
 fn values(node: &Node, parameter: &Parameter, gain: f64, seed: u64) -> Vec<f32> {
@@ -42,23 +64,4 @@ fn normal(parameter: &Parameter, gain: f64, seed: u64) -> Vec<f32> {
     let stream = random::stream(seed, &format!("initial weights of {}", parameter.name), 0);
     let normal = StandardNormal.sample_iter(stream).take(count);
     normal.map(|value: f64| (value * deviation) as f32).collect()
-}
-
-fn gain(graph: &Graph, node: &Node) -> f64 {
-    if matches!(node.op, Op::Conv(_)) && feeds_relu(graph, &node.name) {
-        std::f64::consts::SQRT_2
-    } else {
-        1.0
-    }
-}
-
-/// Whether a ReLU comes before the next layer with weights.
-fn feeds_relu(graph: &Graph, wire: &str) -> bool {
-    graph.consumers(wire).any(|node| match node.op {
-        Op::Relu | Op::Clip(_) => true,
-        Op::BatchNormalization(_) | Op::Add | Op::MaxPool(_) | Op::AveragePool(_) => {
-            feeds_relu(graph, &node.name)
-        }
-        _ => false,
-    })
 }

@@ -1,0 +1,63 @@
+//! What the tests share: golden files, and weights that are a formula.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::path::{Path, PathBuf};
+
+use regraft_graph::{DType, Tensor, Weights};
+
+pub(crate) fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+/// Names and shapes of the original's tensors.
+pub(crate) fn original_tensors(architecture: &str) -> Vec<(String, Vec<usize>)> {
+    let text = regraft_system::files::read(&golden("names.json")).unwrap();
+    let names: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let lines = names[architecture].as_array().unwrap().iter().map(|line| line.as_str().unwrap());
+    let parsed = lines.map(|line| {
+        let (name, shape) = line.split_once(' ').unwrap();
+        (name.to_owned(), serde_json::from_str(shape).unwrap())
+    });
+    parsed.collect()
+}
+
+/// The original's tensors with a classifier of so many rows, filled by [`hashed`].
+pub(crate) fn hashed_weights(architecture: &str, classifier: &str, classes: usize) -> Weights {
+    let tensors = original_tensors(architecture).into_iter().map(|(name, mut shape)| {
+        if name.starts_with(&format!("{classifier}.")) {
+            shape[0] = classes;
+        }
+        let counter = Tensor::new(DType::I64, vec![], 0i64.to_le_bytes().to_vec().into()).unwrap();
+        let tensor = if name.ends_with("num_batches_tracked") { counter } else { hashed(&name, shape) };
+        (name, tensor)
+    });
+    tensors.collect()
+}
+
+/// The formula of `oracles/zoo_logits.py`: the same numbers there and here, so that no weight file need be kept.
+fn hashed(name: &str, shape: Vec<usize>) -> Tensor {
+    let seed = fnv1a64(name);
+    let fan_in: usize = shape.iter().skip(1).product();
+    let (scale, offset) = match name.rsplit('.').next().unwrap() {
+        "running_var" => (1.0, 1.0),
+        "running_mean" | "bias" => (0.5, 0.0),
+        _ if shape.len() == 1 => (0.5, 1.0),
+        _ => ((12.0 / fan_in as f64).sqrt(), 0.0),
+    };
+    let count: usize = shape.iter().product();
+    let unit = |index| (splitmix64(seed.wrapping_add(index)) >> 40) as f64 / 16_777_216.0 - 0.5;
+    let values: Vec<f32> = (0..count as u64).map(|index| (unit(index) * scale + offset) as f32).collect();
+    Tensor::from_f32(shape, &values).unwrap()
+}
+
+fn fnv1a64(name: &str) -> u64 {
+    let step = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
+    name.bytes().fold(0xCBF2_9CE4_8422_2325, step)
+}
+
+fn splitmix64(state: u64) -> u64 {
+    let z = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}

