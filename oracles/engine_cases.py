@@ -232,7 +232,9 @@ for channels in [1, 17, 48]:
     case(net().conv("c", channels, channels, 3, 1, 1, groups=channels).add("a", "add", ["input", "c"]).clip("k", 0.0, 6.0), f"depthwise add clip {channels}")
     case(net().conv("c", channels, 20, 1).add("d", {"dropout": {"ratio": 0.5}}).relu("r").add("a", "add", ["d", "r"]), f"dropout read twice {channels}")
     case(net().conv("c", channels, 20, 1).norm("n", 20).relu("r").add("a", "add", ["c", "r"]), f"conv read twice {channels}")
-for batch, inputs, outputs in [(1, 5, 3), (2, 17, 33), (5, 100, 10), (5, 1024, 100), (16, 64, 40), (31, 33, 16)]:
+    net_ = net().conv("c", channels, 20, 1).conv("d", 20, 20, 3, 1, 1).add("s", "add", ["c", "d"])
+    case(net_.add("r", "relu", ["c"]).add("t", "add", ["s", "r"]), f"residual with an activation of its own {channels}")
+for batch, inputs, outputs in [(2, 25088, 16), (1, 5, 3), (2, 17, 33), (5, 100, 10), (5, 1024, 100), (16, 64, 40), (31, 33, 16)]:
     case(Net("rows", inputs, 1, 1, batch).add("f", "flatten").gemm("g", inputs, outputs), f"gemm {inputs}to{outputs}")
     case(Net("rows", inputs, 1, 1, batch).add("f", "flatten").gemm("g", inputs, outputs, False).relu(), f"gemm relu {inputs}to{outputs}")
 case(Net("rows", 5, 3, 2, 3).add("f", "flatten").gemm("g", 30, 7), "flatten of an image")

@@ -30,7 +30,8 @@ fn main() {
     let stopwatch = Stopwatch::start();
     let program = pool.install(|| Program::compile(&model, [224, 224], &["fc"])).unwrap();
     let compiled = stopwatch.seconds();
-    let input = Array4::from_shape_vec([batch, 3, 224, 224], numbers("input", batch * 3 * 224 * 224, 1.0)).unwrap();
+    let input =
+        Array4::from_shape_vec([batch, 3, 224, 224], numbers("input", batch * 3 * 224 * 224, 1.0)).unwrap();
     if std::env::args().any(|argument| argument == "--steps") {
         return steps(&program, &input, runs);
     }
@@ -88,10 +89,27 @@ impl Builder {
         self.push(name, op, &[&last])
     }
 
-    fn conv(&mut self, name: &str, from: &str, sizes: [usize; 2], window: [usize; 2], padding: Padding, groups: usize) -> &mut Self {
+    fn conv(
+        &mut self,
+        name: &str,
+        from: &str,
+        sizes: [usize; 2],
+        window: [usize; 2],
+        padding: Padding,
+        groups: usize,
+    ) -> &mut Self {
         let [in_channels, out_channels] = sizes;
         let [kernel, stride] = window.map(|size| [size; 2]);
-        let conv = Conv { in_channels, out_channels, kernel, stride, dilation: [1; 2], padding, groups, bias: false };
+        let conv = Conv {
+            in_channels,
+            out_channels,
+            kernel,
+            stride,
+            dilation: [1; 2],
+            padding,
+            groups,
+            bias: false,
+        };
         self.push(name, Op::Conv(conv), &[from]);
         let norm = BatchNormalization { channels: out_channels, epsilon: 1e-5 };
         self.then(&format!("{name}_bn"), Op::BatchNormalization(norm))
@@ -115,8 +133,10 @@ fn resnet50() -> Graph {
             let stride = if block == 0 && stage > 0 { 2 } else { 1 };
             let (name, source) = (format!("layer{}.{block}", stage + 1), b.1.clone());
             let part = |part: &str| format!("{name}.{part}");
-            b.conv(&part("conv1"), &source, [channels, width], [1, 1], Padding::all(0), 1).then(&part("relu1"), Op::Relu);
-            b.conv(&part("conv2"), &part("relu1"), [width, width], [3, stride], Padding::all(1), 1).then(&part("relu2"), Op::Relu);
+            b.conv(&part("conv1"), &source, [channels, width], [1, 1], Padding::all(0), 1)
+                .then(&part("relu1"), Op::Relu);
+            b.conv(&part("conv2"), &part("relu1"), [width, width], [3, stride], Padding::all(1), 1)
+                .then(&part("relu2"), Op::Relu);
             b.conv(&part("conv3"), &part("relu2"), [width, 4 * width], [1, 1], Padding::all(0), 1);
             let shortcut = if block == 0 {
                 b.conv(&part("down"), &source, [channels, 4 * width], [1, stride], Padding::all(0), 1);
@@ -136,7 +156,15 @@ fn efficientnet_lite0() -> Graph {
     let six = || Op::Clip(Clip { min: 0.0, max: 6.0 });
     b.conv("stem", "input", [3, 32], [3, 2], Padding::SameUpper, 1).then("stem_relu", six());
     let mut channels = 32;
-    let stages = [(1, 1, 16, 3, 1), (2, 6, 24, 3, 2), (2, 6, 40, 5, 2), (3, 6, 80, 3, 2), (3, 6, 112, 5, 1), (4, 6, 192, 5, 2), (1, 6, 320, 3, 1)];
+    let stages = [
+        (1, 1, 16, 3, 1),
+        (2, 6, 24, 3, 2),
+        (2, 6, 40, 5, 2),
+        (3, 6, 80, 3, 2),
+        (3, 6, 112, 5, 1),
+        (4, 6, 192, 5, 2),
+        (1, 6, 320, 3, 1),
+    ];
     for (stage, (blocks, expansion, width, kernel, first_stride)) in stages.into_iter().enumerate() {
         for block in 0..blocks {
             let (name, source) = (format!("{stage}.{block}"), b.1.clone());
@@ -144,10 +172,12 @@ fn efficientnet_lite0() -> Graph {
             let stride = if block == 0 { first_stride } else { 1 };
             let middle = channels * expansion;
             if expansion > 1 {
-                b.conv(&part("expand"), &source, [channels, middle], [1, 1], Padding::all(0), 1).then(&part("relu1"), six());
+                b.conv(&part("expand"), &source, [channels, middle], [1, 1], Padding::all(0), 1)
+                    .then(&part("relu1"), six());
             }
             let last = b.1.clone();
-            b.conv(&part("depthwise"), &last, [middle, middle], [kernel, stride], Padding::SameUpper, middle).then(&part("relu2"), six());
+            b.conv(&part("depthwise"), &last, [middle, middle], [kernel, stride], Padding::SameUpper, middle)
+                .then(&part("relu2"), six());
             b.conv(&part("project"), &part("relu2"), [middle, width], [1, 1], Padding::all(0), 1);
             if channels == width && stride == 1 {
                 b.push(&part("add"), Op::Add, &[&part("project_bn"), &source]);

@@ -1,0 +1,225 @@
+//! What must hold whatever the numbers are: the same bits for any split of the work, no crash on any input.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test"
+)]
+
+mod support;
+
+use ndarray::{Array4, ArrayD, Axis, s};
+use regraft_engine::{EngineError, InstructionSet, Program};
+use regraft_graph::{Conv, Fact, Graph, GraphError, Node, Op, Padding, Pool, Weights};
+use support::{Case, family, model, numbers};
+
+/// Large enough that steps are divided among threads.
+const IMAGE: [usize; 2] = [97, 130];
+
+fn networks() -> Vec<Case> {
+    family("networks")
+}
+
+fn images(batch: usize) -> Array4<f32> {
+    let shape = [batch, 3, IMAGE[0], IMAGE[1]];
+    Array4::from_shape_vec(shape, numbers("images", shape.iter().product(), 1.0, 0.0)).unwrap()
+}
+
+fn run(program: &Program, input: &Array4<f32>, threads: usize) -> Vec<ArrayD<f32>> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    pool.install(|| program.run(input.view())).unwrap()
+}
+
+fn bits(array: &ArrayD<f32>) -> Vec<u32> {
+    array.iter().map(|value| value.to_bits()).collect()
+}
+
+#[test]
+fn threads_and_batch_size_change_no_bit() {
+    let input = images(11);
+    for case in networks() {
+        for set in InstructionSet::ALL.into_iter().filter(|set| set.is_available()) {
+            let wires = case.wires();
+            let program = Program::compile_for(&case.model, IMAGE, &wires, set).unwrap();
+            let expected = run(&program, &input, 1);
+            for (threads, batch) in [(2, 11), (3, 11), (2, 8), (1, 1), (2, 1), (3, 2)] {
+                let found = run(&program, &input.slice(s![..batch, .., .., ..]).to_owned(), threads);
+                for ((wire, expected), found) in wires.iter().zip(&expected).zip(&found) {
+                    let expected = expected.slice_axis(Axis(0), (..batch).into()).to_owned();
+                    let same = bits(&expected) == bits(found);
+                    assert!(same, "{} '{wire}': {threads} threads, batch {batch}", case.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn neighbours_in_the_batch_change_no_bit_even_if_they_are_not_numbers() {
+    let clean = images(6);
+    let mut dirty = clean.clone();
+    dirty.slice_mut(s![0, .., 10, 10]).fill(f32::NAN);
+    dirty.slice_mut(s![2, .., .., ..]).fill(f32::INFINITY);
+    dirty.slice_mut(s![3, 0, 0, 0]).fill(f32::NEG_INFINITY);
+    for case in networks() {
+        let program = Program::compile(&case.model, IMAGE, &case.wires()).unwrap();
+        let (clean, dirty) = (run(&program, &clean, 2), run(&program, &dirty, 2));
+        for (clean, dirty) in clean.iter().zip(&dirty) {
+            for image in [1, 4, 5] {
+                let [clean, dirty] = [clean, dirty].map(|array| array.index_axis(Axis(0), image).to_owned());
+                assert_eq!(bits(&clean), bits(&dirty));
+            }
+        }
+        // Memory that has held such numbers is clean again.
+        assert_eq!(bits(&run(&program, &images(6), 2)[0]), bits(&clean[0]));
+        assert!(dirty[0].index_axis(Axis(0), 0).iter().any(|value| value.is_nan()));
+    }
+}
+
+#[test]
+fn not_a_number_passes_activations_and_pools() {
+    let mut graph = Graph::new("input", Fact::image(2));
+    let pool = Pool { kernel: [2; 2], stride: [1; 2], padding: Padding::all(0) };
+    graph.push(Node::new("relu", Op::Relu, ["input"])).unwrap();
+    graph.push(Node::new("pool", Op::MaxPool(pool), ["relu"])).unwrap();
+    let model = model(graph, Weights::new());
+    let mut input = Array4::zeros([1, 2, 3, 3]);
+    input[[0, 1, 0, 0]] = f32::NAN;
+    for set in InstructionSet::ALL.into_iter().filter(|set| set.is_available()) {
+        let program = Program::compile_for(&model, [3, 3], &["relu", "pool"], set).unwrap();
+        let outputs = program.run(input.view()).unwrap();
+        for output in outputs {
+            assert!(output[[0, 1, 0, 0]].is_nan(), "{}", set.name());
+            assert_eq!(output.iter().filter(|value| value.is_nan()).count(), 1);
+        }
+    }
+}
+
+#[test]
+fn several_threads_may_run_one_program() {
+    let case = &networks()[0];
+    let program = Program::compile(&case.model, IMAGE, &case.wires()).unwrap();
+    let input = images(3);
+    let expected = bits(&program.run(input.view()).unwrap()[0]);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> =
+            (0..4).map(|_| scope.spawn(|| bits(&program.run(input.view()).unwrap()[0]))).collect();
+        workers.into_iter().for_each(|worker| assert_eq!(worker.join().unwrap(), expected));
+    });
+}
+
+#[test]
+fn strided_views_and_empty_batches_run() {
+    let case = &networks()[0];
+    let program = Program::compile(&case.model, IMAGE, &["fc", "b.out"]).unwrap();
+    let input = images(2);
+    let mut channels_last = Array4::zeros([2, IMAGE[0], IMAGE[1], 3]);
+    channels_last.assign(&input.view().permuted_axes([0, 2, 3, 1]));
+    let view = channels_last.view().permuted_axes([0, 3, 1, 2]);
+    assert_eq!(program.run(view).unwrap(), program.run(input.view()).unwrap());
+    let empty = program.run(Array4::zeros([0, 3, IMAGE[0], IMAGE[1]]).view()).unwrap();
+    assert_eq!(empty[0].shape(), [0, 10]);
+    assert_eq!(
+        program.run_pooled(Array4::zeros([0, 3, IMAGE[0], IMAGE[1]]).view()).unwrap()[1].shape(),
+        [0, 40]
+    );
+    assert!(program.preferred_batch() > 0);
+}
+
+#[test]
+fn the_input_itself_may_be_an_output() {
+    let case = &networks()[0];
+    let program = Program::compile(&case.model, IMAGE, &["input", "fc"]).unwrap();
+    let input = images(2);
+    assert_eq!(program.run(input.view()).unwrap()[0], input.into_dyn());
+}
+
+#[test]
+fn a_batch_of_another_shape_is_refused_with_both_shapes() {
+    let case = &networks()[0];
+    let program = Program::compile(&case.model, IMAGE, &["fc"]).unwrap();
+    for shape in [[1, 1, 97, 130], [1, 3, 97, 129], [1, 3, 130, 97], [0, 4, 97, 130]] {
+        let error = program.run(Array4::zeros(shape).view()).unwrap_err();
+        assert_eq!(error, EngineError::InputShape { expected: [3, 97, 130], found: shape.to_vec() });
+        assert!(error.to_string().contains("N×3×97×130"));
+    }
+}
+
+#[test]
+fn what_cannot_be_compiled_is_named() {
+    let case = &networks()[0];
+    let compile = |image, outputs: &[&str]| Program::compile(&case.model, image, outputs).unwrap_err();
+    assert_eq!(compile(IMAGE, &[]), EngineError::NoOutputs);
+    assert!(matches!(compile(IMAGE, &["nowhere"]), EngineError::Graph(GraphError::UnknownWire { .. })));
+    assert!(matches!(compile([0, 0], &["fc"]), EngineError::ImageSize { .. }));
+    let huge = compile([1 << 40, 1 << 40], &["fc"]);
+    assert!(matches!(huge, EngineError::Memory { .. }), "{huge}");
+}
+
+fn single(op: Op, channels: usize) -> regraft_graph::Model {
+    let mut graph = Graph::new("input", Fact::image(channels));
+    graph.push(Node::new("node", op, ["input"])).unwrap();
+    graph.set_output("node").unwrap();
+    let weights = graph.parameters().into_iter().map(|parameter| {
+        let count = parameter.shape.iter().product();
+        let values = numbers(&parameter.name, count, 1.0, 0.0);
+        (parameter.name, regraft_graph::Tensor::from_f32(parameter.shape, &values).unwrap())
+    });
+    let weights: Weights = weights.collect();
+    model(graph, weights)
+}
+
+fn conv(kernel: usize, padding: Padding) -> Op {
+    Op::Conv(Conv {
+        in_channels: 3,
+        out_channels: 4,
+        kernel: [kernel; 2],
+        stride: [1; 2],
+        dilation: [1; 2],
+        padding,
+        groups: 1,
+        bias: false,
+    })
+}
+
+#[test]
+fn an_image_smaller_than_a_window_is_refused() {
+    let model = single(conv(5, Padding::all(0)), 3);
+    for image in [[4, 9], [9, 4], [1, 1]] {
+        let error = Program::compile(&model, image, &["node"]).unwrap_err();
+        assert!(matches!(error, EngineError::Graph(GraphError::InputTooSmall { .. })), "{error}");
+    }
+    Program::compile(&model, [5, 5], &["node"]).unwrap();
+}
+
+#[test]
+fn windows_that_see_only_padding_are_refused_and_wide_borders_of_convolutions_are_not() {
+    for op in [Op::MaxPool, Op::AveragePool] {
+        let model = single(op(Pool { kernel: [2; 2], stride: [1; 2], padding: Padding::all(2) }), 3);
+        let error = Program::compile(&model, [5, 5], &["node"]).unwrap_err().to_string();
+        assert!(error.contains("'node'") && error.contains("N×3×5×5"), "{error}");
+    }
+    let model = single(conv(3, Padding::all(4)), 3);
+    let program = Program::compile(&model, [2, 2], &["node"]).unwrap();
+    assert_eq!(program.run(Array4::ones([1, 3, 2, 2]).view()).unwrap()[0].shape(), [1, 4, 8, 8]);
+}
+
+#[test]
+fn a_border_beyond_all_memory_is_an_error() {
+    let model = single(conv(3, Padding::all(1 << 40)), 3);
+    let error = Program::compile(&model, [5, 5], &["node"]).unwrap_err();
+    assert!(matches!(error, EngineError::Memory { .. }), "{error}");
+}
+
+#[test]
+fn an_unavailable_instruction_set_is_refused() {
+    let model = single(Op::Relu, 3);
+    for set in InstructionSet::ALL {
+        let compiled = Program::compile_for(&model, [2, 2], &["node"], set);
+        match compiled {
+            Ok(program) => assert_eq!(program.instruction_set(), set.name()),
+            Err(error) => assert_eq!(error, EngineError::InstructionSet { name: set.name() }),
+        }
+    }
+}
