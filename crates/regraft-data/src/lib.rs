@@ -15,3 +15,4 @@ pub mod raster;
 pub mod resize;
 pub mod source;
 pub mod split;
+pub mod thumbnail;

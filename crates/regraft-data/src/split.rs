@@ -229,7 +229,8 @@ struct Group {
 
 impl Group {
     /// All groups in the order of placement: shuffled, then those that are hardest to balance first, which are those
-    /// whose class counts vary most. Among equals one class after the other, which keeps the folds equally large.
+    /// whose class counts vary most. Single examples come last, one class after the other, which evens out the sizes
+    /// of the folds.
     fn ordered(examples: &Examples, seed: u64) -> Result<Vec<Self>, SplitError> {
         check(examples)?;
         let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -239,8 +240,11 @@ impl Group {
         let mut groups: Vec<Self> =
             members.into_values().map(|members| Self::new(members, examples.labels)).collect();
         random::shuffle(&mut groups, &mut random::stream(seed, "split", 0));
-        let first_class = |group: &Self| group.counts.first().map(|(class, _)| *class);
-        groups.sort_by_key(|group| (Reverse(group.spread(examples.classes.len())), first_class(group)));
+        let single = |group: &Self| match group.counts.as_slice() {
+            [(class, 1)] => Some(*class),
+            _ => None,
+        };
+        groups.sort_by_key(|group| (Reverse(group.spread(examples.classes.len())), single(group)));
         Ok(groups)
     }
 
