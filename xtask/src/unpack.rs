@@ -67,3 +67,73 @@ fn inside(destination: &Path, name: &str) -> anyhow::Result<PathBuf> {
     ensure!(plain, "'{name}' would lie outside the folder");
     Ok(destination.join(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// A gzipped tar whose members have these raw names and types.
+    fn tar_gz(members: &[(&str, tar::EntryType)]) -> Vec<u8> {
+        let mut builder =
+            tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+        for (name, kind) in members {
+            let mut header = tar::Header::new_ustar();
+            // The builder would refuse a hostile name; a hostile archive does not ask it.
+            header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_entry_type(*kind);
+            header.set_link_name("/etc/passwd").unwrap();
+            header.set_size(4);
+            header.set_cksum();
+            builder.append(&header, b"data".as_slice()).unwrap();
+        }
+        builder.into_inner().unwrap().finish().unwrap()
+    }
+
+    fn zip(names: &[&str]) -> Vec<u8> {
+        let mut writer = zip::ZipWriter::new(io::Cursor::new(Vec::new()));
+        for name in names {
+            writer.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+            writer.write_all(b"data").unwrap();
+        }
+        writer.finish().unwrap().into_inner()
+    }
+
+    fn unpacked(archive: &[u8]) -> (tempfile::TempDir, anyhow::Result<()>) {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("archive");
+        files::write_atomically(&path, archive).unwrap();
+        let result = members(&path, &["package/"], &place.path().join("inside"));
+        (place, result)
+    }
+
+    #[test]
+    fn takes_the_wanted_files() {
+        let file = tar::EntryType::Regular;
+        for archive in [tar_gz(&[("package/a/b", file), ("other/c", file)]), zip(&["package/a/b", "other/c"])]
+        {
+            let (place, result) = unpacked(&archive);
+            result.unwrap();
+            assert_eq!(files::read(&place.path().join("inside/package/a/b")).unwrap(), b"data");
+            assert!(!place.path().join("inside/other").exists());
+        }
+    }
+
+    #[test]
+    fn refuses_to_leave_the_folder() {
+        let hostile = "package/../../evil";
+        for archive in [tar_gz(&[(hostile, tar::EntryType::Regular)]), zip(&[hostile])] {
+            let (place, result) = unpacked(&archive);
+            assert!(format!("{:#}", result.unwrap_err()).contains("outside"));
+            assert!(!place.path().join("evil").exists());
+        }
+    }
+
+    #[test]
+    fn follows_no_links() {
+        let (place, result) = unpacked(&tar_gz(&[("package/link", tar::EntryType::Symlink)]));
+        assert!(format!("{:#}", result.unwrap_err()).contains("holds none of"));
+        assert!(!place.path().join("inside/package/link").exists());
+    }
+}
