@@ -11,7 +11,7 @@ mod common;
 
 use std::path::Path;
 
-use common::file;
+use common::{damaged, file};
 use rand::RngExt as _;
 use regraft_formats::model_folder::{is_model_folder, load, save};
 use regraft_graph::{
@@ -259,4 +259,14 @@ fn a_card_that_json_cannot_hold_is_not_saved() {
     card.preprocessing.mean[0] = f32::NAN;
     let message = save(&model.with_card(card).unwrap(), folder.path()).unwrap_err().to_string();
     assert!(message.contains("graph.json"), "{message}");
+}
+
+#[test]
+fn damaged_bytes_never_panic() {
+    let (folder, _) = saved();
+    let content = files::read(&folder.path().join("graph.json")).unwrap();
+    for round in 0..2000 {
+        file(&folder, "graph.json", &damaged(&content, round));
+        let _ = load(folder.path());
+    }
 }

@@ -9,7 +9,7 @@
 
 mod common;
 
-use common::{expected, file, golden, numbers, shape};
+use common::{damaged, expected, file, golden, numbers, shape};
 use ndarray::{Array, ArrayD, IxDyn};
 use regraft_formats::npy;
 use regraft_system::files;
@@ -89,5 +89,16 @@ fn other_elements_are_named() {
     for (name, expected) in [("integers.npy", "i4"), ("objects.npy", "O"), ("structured.npy", "structured")] {
         let message = npy::read_f32(&golden(name)).unwrap_err().to_string();
         assert!(message.contains(expected) && message.contains("f4 or f8"), "{message}");
+    }
+}
+
+#[test]
+fn damaged_bytes_never_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["f32.npy", "fortran.npy", "structured.npy", "objects.npy"] {
+        let content = files::read(&golden(name)).unwrap();
+        for round in 0..500 {
+            let _ = npy::read_f32(&file(&folder, name, &damaged(&content, round)));
+        }
     }
 }

@@ -9,10 +9,9 @@
 
 mod common;
 
-use common::{assert_holds, file, golden};
-use rand::{Rng as _, RngExt as _};
+use common::{assert_holds, damaged, file, golden};
 use regraft_formats::{pytorch, read_weights};
-use regraft_system::{files, random};
+use regraft_system::files;
 
 #[test]
 fn reads_what_torch_writes() {
@@ -76,13 +75,7 @@ fn damaged_bytes_never_panic() {
     for name in ["zip.pth", "legacy.pth", "views_legacy.pth", "hostile.pth"] {
         let content = files::read(&golden(name)).unwrap();
         for round in 0..400 {
-            let mut stream = random::stream(1, "damage", round);
-            let mut damaged = content.clone();
-            for _ in 0..stream.random_range(1..6) {
-                let index = stream.random_range(0..damaged.len());
-                damaged[index] = stream.next_u32() as u8;
-            }
-            let _ = pytorch::read(&file(&folder, name, &damaged));
+            let _ = pytorch::read(&file(&folder, name, &damaged(&content, round)));
         }
     }
 }

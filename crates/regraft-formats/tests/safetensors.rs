@@ -12,7 +12,7 @@ mod common;
 use std::path::Path;
 
 use bytes::Bytes;
-use common::{assert_holds, file, golden};
+use common::{assert_holds, damaged, file, golden};
 use regraft_formats::{read_weights, safetensors};
 use regraft_graph::{DType, Tensor, Weights};
 use regraft_system::files;
@@ -133,4 +133,12 @@ fn what_is_no_weight_file_is_named_by_its_content() {
         assert!(message.contains(expected) && message.contains("some.pth"), "{message}");
     }
     assert!(read_weights(&folder.path().join("absent.pth")).unwrap_err().to_string().contains("absent.pth"));
+}
+
+#[test]
+fn damaged_bytes_never_panic() {
+    let content = files::read(&golden("plain.safetensors")).unwrap();
+    for round in 0..20_000 {
+        let _ = parse(&damaged(&content, round));
+    }
 }

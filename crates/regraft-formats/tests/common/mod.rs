@@ -1,9 +1,11 @@
 //! What the tests share: the golden files and what they hold.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+use rand::{Rng as _, RngExt as _};
 use std::path::{Path, PathBuf};
 
 use regraft_graph::{DType, Weights};
+use regraft_system::random;
 use serde_json::Value;
 
 pub(crate) fn golden(name: &str) -> PathBuf {
@@ -41,8 +43,26 @@ pub(crate) fn assert_holds(weights: &Weights, file: &str) {
 }
 
 /// `content` under a name in a fresh folder.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "thousands of short-lived files: waiting for the disk each time takes minutes"
+)]
 pub(crate) fn file(folder: &tempfile::TempDir, name: &str, content: &[u8]) -> PathBuf {
     let path = folder.path().join(name);
-    regraft_system::files::write_atomically(&path, content).unwrap();
+    std::fs::write(&path, content).unwrap();
     path
+}
+
+/// `content` with up to five bytes replaced, and half of the time cut off somewhere.
+pub(crate) fn damaged(content: &[u8], round: u64) -> Vec<u8> {
+    let mut stream = random::stream(1, "damage", round);
+    let mut damaged = content.to_vec();
+    for _ in 0..stream.random_range(1..6) {
+        let index = stream.random_range(0..damaged.len());
+        damaged[index] = stream.next_u32() as u8;
+    }
+    if stream.random() {
+        damaged.truncate(stream.random_range(0..damaged.len()));
+    }
+    damaged
 }
