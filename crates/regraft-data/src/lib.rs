@@ -8,6 +8,7 @@
 //! trained on those pixels, and a second opinion on a result starts from them.
 
 pub mod decode;
+pub mod doctor;
 pub mod duplicates;
 pub mod inspect;
 pub mod preprocess;

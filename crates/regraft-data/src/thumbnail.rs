@@ -25,7 +25,8 @@ pub fn png(image: &RgbImage, side: usize) -> Result<Vec<u8>, png::EncodingError>
 fn shrunk(image: &RgbImage, side: usize) -> Option<RgbImage> {
     let longer = image.width().max(image.height());
     let scaled = |length: usize| (length * side / longer.max(1)).max(1);
-    (longer > side).then(|| resize(image, scaled(image.width()), scaled(image.height()), ResizeFilter::Bicubic))?
+    (longer > side)
+        .then(|| resize(image, scaled(image.width()), scaled(image.height()), ResizeFilter::Bicubic))?
 }
 
 #[cfg(test)]
