@@ -30,12 +30,12 @@ pub(crate) struct PrincipalBasis {
 }
 
 impl PrincipalBasis {
-    /// Standardises and decomposes `examples`.
+    /// Standardises and decomposes `examples`, whose means `standardisation` has to be fitted to.
     ///
     /// # Errors
     /// [`AdaptError::Decomposition`](crate::AdaptError::Decomposition) if the eigenvalues do not converge.
-    pub(crate) fn fit(examples: &Examples) -> Result<Self> {
-        let standardisation = Standardisation::fit(examples);
+    pub(crate) fn fit(examples: &Examples, standardisation: &Standardisation) -> Result<Self> {
+        let standardisation = standardisation.clone();
         if examples.len() < examples.dimension() {
             Self::from_rows(examples, standardisation)
         } else {

@@ -76,6 +76,9 @@ pub enum AdaptError {
         /// The decomposition.
         what: &'static str,
     },
+    /// The evaluation of a candidate failed.
+    #[error(transparent)]
+    Eval(#[from] regraft_eval::Error),
 }
 
 /// Fails unless `found` equals `expected`.

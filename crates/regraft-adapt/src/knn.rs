@@ -16,11 +16,11 @@ use crate::examples::{Examples, check_features};
 /// The neighbourhood sizes worth comparing.
 pub const NEIGHBOURS: [usize; 3] = [1, 5, 20];
 /// Softness of the vote.
-const TEMPERATURE: f64 = 0.07;
+pub const TEMPERATURE: f64 = 0.07;
 /// Queries whose similarities exist at a time.
 const BLOCK: usize = 64;
 /// Weight, relative to the nearest neighbour's, that is spread over all classes so that none has probability 0.
-const PRIOR_WEIGHT: f64 = 1.0;
+pub const PRIOR_WEIGHT: f64 = 1.0;
 
 /// A neighbour of a query: its similarity and its position among the training rows.
 type Neighbour = (f32, usize);
@@ -57,6 +57,16 @@ impl NearestNeighbours {
     /// Number of features D of a row.
     pub fn dimension(&self) -> usize {
         self.dimension
+    }
+
+    /// The stored rows, each of length 1 (or 0), one after the other: n × D numbers.
+    pub fn rows(&self) -> &[f32] {
+        &self.rows
+    }
+
+    /// The class of each stored row.
+    pub fn labels(&self) -> &[usize] {
+        &self.labels
     }
 
     /// Number of classes C.

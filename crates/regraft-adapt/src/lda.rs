@@ -21,17 +21,16 @@ use crate::standardise::{Standardisation, blocks};
 /// Least variance that the diagonal term keeps, for standardised features; it makes the covariance invertible.
 const LEAST_VARIANCE: f64 = 1e-10;
 
-/// Fits weights and intercepts for raw features; the priors are the shares of the classes. Classes without a row get a
+/// Fits weights and intercepts for raw features; `standardisation` is that of `examples`, the priors are the shares of the classes. Classes without a row get a
 /// logit below all others.
 ///
 /// # Errors
 /// [`AdaptError::SingleClass`], [`AdaptError::TooFewRows`] if no class has two rows, [`AdaptError::Decomposition`].
-pub fn fit(examples: &Examples) -> Result<LinearSolution> {
+pub fn fit(examples: &Examples, standardisation: &Standardisation) -> Result<LinearSolution> {
     let (compact, present) = examples.compact()?;
-    let standardisation = Standardisation::fit(&compact);
-    let means = class_means(&compact, &standardisation);
-    let covariance = Covariance::estimate(&compact, &standardisation)?;
-    let weight = covariance.solve(&compact, &standardisation, &means)?;
+    let means = class_means(&compact, standardisation);
+    let covariance = Covariance::estimate(&compact, standardisation)?;
+    let weight = covariance.solve(&compact, standardisation, &means)?;
     let rows = compact.len() as f64;
     let bias: Array1<f64> = (weight.rows().into_iter().zip(means.rows()).zip(compact.counts()))
         .map(|((weight, mean), count)| (count as f64 / rows).ln() - 0.5 * weight.dot(&mean))

@@ -12,6 +12,8 @@
 mod basis;
 mod error;
 mod examples;
+mod folds;
+mod head;
 pub mod knn;
 mod lbfgs;
 pub mod lda;
@@ -19,9 +21,15 @@ mod linalg;
 mod linear;
 pub mod logistic;
 pub mod nearest_mean;
+mod partition;
 pub mod ridge;
+mod score;
+mod select;
 pub mod standardise;
 
 pub use error::{AdaptError, Result};
 pub use examples::Examples;
+pub use head::{Head, HeadKind, fit_fixed};
 pub use linear::{LinearHead, LinearSolution};
+pub use partition::Partition;
+pub use select::{CandidateScore, Selection, SkippedHead, select};

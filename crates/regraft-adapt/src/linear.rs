@@ -77,13 +77,6 @@ impl LinearSolution {
         rows.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), row| (low.min(row.0), high.max(row.1)))
     }
 
-    /// Multiplies weights and biases by `factor`.
-    pub(crate) fn scaled(mut self, factor: f64) -> Self {
-        self.weight *= factor;
-        self.bias *= factor;
-        self
-    }
-
     /// Logits (n × C) of `features` (n × D) in double precision.
     pub fn logits(&self, features: ArrayView2<f32>) -> Array2<f64> {
         let mut logits = features.mapv(f64::from).dot(&self.weight.t());

@@ -13,11 +13,12 @@ use crate::examples::Examples;
 use crate::lbfgs::{Stopping, minimise};
 use crate::linalg::add_product;
 use crate::linear::LinearSolution;
+use crate::standardise::Standardisation;
 
 /// Stopping for a solution that is kept: the loss per row is exact to about 1e-13.
 const FINAL: Stopping = Stopping { tolerance: 1e-13, steps: 2000 };
 /// Stopping for a solution that is only compared with others on held-out rows.
-const COMPARED: Stopping = Stopping { tolerance: 1e-7, steps: 200 };
+const COMPARED: Stopping = Stopping { tolerance: 1e-6, steps: 200 };
 /// Greatest number of logits that exist at a time.
 const BLOCK_LOGITS: usize = 1 << 21;
 /// Least curvature of the loss along a logit that the preconditioner assumes.
@@ -26,7 +27,7 @@ const LEAST_CURVATURE: f64 = 1e-4;
 /// The values of C·D that a path runs through, strongest penalty first. They are relative to the number of varying
 /// features D because a standardised row has the squared length D: one grid serves every network.
 pub fn relative_path() -> impl DoubleEndedIterator<Item = f64> {
-    (-4..=8).map(|half_decade| 10f64.powf(f64::from(half_decade) / 2.0))
+    (-2..=6).map(|half_decade| 10f64.powf(f64::from(half_decade) / 2.0))
 }
 
 /// A fitted model and what it attains.
@@ -39,15 +40,15 @@ pub struct LogisticFit {
     pub objective: f64,
 }
 
-/// Fits one model with the inverse penalty strength `c` > 0. Classes without a row get a logit below all others.
+/// Fits one model with the inverse penalty strength `c` > 0; `standardisation` is that of `examples`. Classes without a row get a logit below all others.
 ///
 /// # Errors
 /// [`AdaptError::HyperParameter`](crate::AdaptError::HyperParameter),
 /// [`AdaptError::SingleClass`](crate::AdaptError::SingleClass).
-pub fn fit(examples: &Examples, c: f64) -> Result<LogisticFit> {
+pub fn fit(examples: &Examples, standardisation: &Standardisation, c: f64) -> Result<LogisticFit> {
     positive("C", c)?;
     let (compact, present) = examples.compact()?;
-    let basis = PrincipalBasis::fit(&compact)?;
+    let basis = PrincipalBasis::fit(&compact, standardisation)?;
     let problem = Problem::new(&basis, &compact);
     let mut parameters = problem.zeros();
     for step in continuation(c, basis.varying()) {

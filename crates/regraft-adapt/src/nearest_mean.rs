@@ -10,14 +10,13 @@ use crate::examples::Examples;
 use crate::linear::LinearSolution;
 use crate::standardise::Standardisation;
 
-/// Fits the means. Classes without a row get a logit below all others.
+/// Fits the means; `standardisation` is that of `examples`. Classes without a row get a logit below all others.
 ///
 /// # Errors
 /// [`AdaptError::SingleClass`](crate::AdaptError::SingleClass).
-pub fn fit(examples: &Examples) -> Result<LinearSolution> {
+pub fn fit(examples: &Examples, standardisation: &Standardisation) -> Result<LinearSolution> {
     let (compact, present) = examples.compact()?;
-    let standardisation = Standardisation::fit(&compact);
-    let means = class_means(&compact, &standardisation);
+    let means = class_means(&compact, standardisation);
     let bias: Array1<f64> = means.rows().into_iter().map(|mean| -mean.dot(&mean)).collect();
     let solution = standardisation.fold(LinearSolution { weight: means * 2.0, bias });
     Ok(solution.expanded(&present, examples.classes(), &compact))

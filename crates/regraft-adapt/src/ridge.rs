@@ -13,6 +13,7 @@ use crate::error::{AdaptError, Result, positive, same_length};
 use crate::examples::Examples;
 use crate::linalg::{product, solve_positive};
 use crate::linear::LinearSolution;
+use crate::standardise::Standardisation;
 
 /// Smallest penalty relative to s²_max that the grid offers: below it, 1 − hᵢᵢ of a wide matrix drowns in rounding.
 const LEAST_PENALTY: f64 = 1e-6;
@@ -42,13 +43,13 @@ pub(crate) struct Targets {
 }
 
 impl<'a> Ridge<'a> {
-    /// Standardises and decomposes `examples`.
+    /// Decomposes `examples`, standardised by their own `standardisation`.
     ///
     /// # Errors
     /// [`AdaptError::SingleClass`], [`AdaptError::Decomposition`].
-    pub fn new(examples: &Examples<'a>) -> Result<Self> {
+    pub fn new(examples: &Examples<'a>, standardisation: &Standardisation) -> Result<Self> {
         let (compact, present) = examples.compact()?;
-        let basis = PrincipalBasis::fit(&compact)?;
+        let basis = PrincipalBasis::fit(&compact, standardisation)?;
         let targets = Targets::new(&basis, &compact);
         Ok(Ridge { examples: compact, present, classes: examples.classes(), basis, targets })
     }
@@ -59,6 +60,11 @@ impl<'a> Ridge<'a> {
         let mean = mean_square(self.basis.varying(), self.examples.len());
         let least = floor(&self.basis);
         relative_path().map(|relative| relative * mean).filter(|&alpha| alpha >= least).collect()
+    }
+
+    /// The smallest penalty that is numerically safe, 10⁻⁶·s²_max.
+    pub fn least_penalty(&self) -> f64 {
+        floor(&self.basis)
     }
 
     /// Weights and intercepts for raw features at the penalty `alpha` > 0. Classes without a row get a score below all

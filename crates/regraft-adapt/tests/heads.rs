@@ -34,6 +34,10 @@ impl Case {
         Examples::new(self.features.view(), &self.labels, self.classes).unwrap()
     }
 
+    fn standardisation(&self) -> Standardisation {
+        Standardisation::fit(&self.examples())
+    }
+
     /// The solution's weights as they are for standardised features, one row for two classes as in scikit-learn.
     fn standardised(&self, solution: &LinearSolution) -> (Array2<f64>, Array1<f64>) {
         let (mean, scale) = (vector(&self.record["mean"]), vector(&self.record["scale"]));
@@ -87,7 +91,7 @@ fn logistic_regression_is_that_of_the_reference() {
     for case in CASES.map(Case::load) {
         for expected in case.record["logistic"].as_array().unwrap() {
             let c = expected["c"].as_f64().unwrap();
-            let fit = logistic::fit(&case.examples(), c).unwrap();
+            let fit = logistic::fit(&case.examples(), &case.standardisation(), c).unwrap();
             let what = format!("logistic {} C={c}", case.name);
             let loss = expected["loss"].as_f64().unwrap();
             println!("{what}: loss {:e} against {loss:e}", fit.objective - loss);
@@ -110,7 +114,7 @@ fn column(values: Array1<f64>) -> Array2<f64> {
 #[test]
 fn ridge_is_that_of_the_reference() {
     for case in CASES.map(Case::load) {
-        let ridge = Ridge::new(&case.examples()).unwrap();
+        let ridge = Ridge::new(&case.examples(), &case.standardisation()).unwrap();
         let expected = &case.record["ridge"];
         let solution = ridge.solution(expected["alphas"][1].as_f64().unwrap()).unwrap();
         let (weight, bias) = case.standardised(&solution);
@@ -123,7 +127,7 @@ fn ridge_is_that_of_the_reference() {
 #[test]
 fn ridge_leave_one_out_is_brute_force() {
     for case in CASES.map(Case::load) {
-        let ridge = Ridge::new(&case.examples()).unwrap();
+        let ridge = Ridge::new(&case.examples(), &case.standardisation()).unwrap();
         let expected = &case.record["ridge"];
         for (alpha, residuals) in
             vector(&expected["alphas"]).iter().zip(expected["residuals"].as_array().unwrap())
@@ -137,7 +141,7 @@ fn ridge_leave_one_out_is_brute_force() {
 #[test]
 fn ridge_leave_one_out_chooses_the_penalty_of_the_reference() {
     for case in CASES.map(Case::load) {
-        let ridge = Ridge::new(&case.examples()).unwrap();
+        let ridge = Ridge::new(&case.examples(), &case.standardisation()).unwrap();
         let expected = &case.record["ridge"];
         let alphas = vector(&expected["alphas"]);
         let errors: Vec<f64> =
@@ -202,7 +206,7 @@ fn eliminate(mut matrix: Array2<f64>, mut right: Array2<f64>) -> Array2<f64> {
 #[test]
 fn ridge_leave_groups_out_is_brute_force_over_the_whole_path() {
     for case in CASES.map(Case::load) {
-        let ridge = Ridge::new(&case.examples()).unwrap();
+        let ridge = Ridge::new(&case.examples(), &case.standardisation()).unwrap();
         let moments = (vector(&case.record["mean"]), vector(&case.record["scale"]));
         let standardised = (case.features.mapv(f64::from) - &moments.0) / &moments.1;
         let targets = Array2::from_shape_fn((case.labels.len(), case.classes), |(row, class)| {
@@ -221,7 +225,8 @@ fn ridge_leave_groups_out_is_brute_force_over_the_whole_path() {
 #[test]
 fn lda_is_that_of_the_reference() {
     for case in CASES.map(Case::load) {
-        let logits = lda::fit(&case.examples()).unwrap().logits(case.features.view());
+        let logits =
+            lda::fit(&case.examples(), &case.standardisation()).unwrap().logits(case.features.view());
         let expected = &case.record["lda"];
         let (logits, expected) = match case.classes {
             2 => (binary_difference(logits.t().to_owned()), vector(expected).insert_axis(Axis(0))),
@@ -235,7 +240,9 @@ fn lda_is_that_of_the_reference() {
 #[test]
 fn nearest_class_mean_is_that_of_the_reference() {
     for case in CASES.map(Case::load) {
-        let logits = nearest_mean::fit(&case.examples()).unwrap().logits(case.features.view());
+        let logits = nearest_mean::fit(&case.examples(), &case.standardisation())
+            .unwrap()
+            .logits(case.features.view());
         for (row, expected) in
             logits.rows().into_iter().zip(case.record["nearest_class_mean"].as_array().unwrap())
         {
@@ -260,7 +267,7 @@ fn nearest_neighbours_are_those_of_the_reference() {
 #[test]
 fn a_rounded_head_gives_the_logits_of_its_solution() {
     let case = Case::load("nine_wide");
-    let solution = lda::fit(&case.examples()).unwrap();
+    let solution = lda::fit(&case.examples(), &case.standardisation()).unwrap();
     let rounded = solution.rounded().logits(case.features.view()).unwrap().mapv(f64::from);
     let exact = solution.logits(case.features.view());
     let scale = exact.iter().fold(0.0, |greatest: f64, value| value.abs().max(greatest));
