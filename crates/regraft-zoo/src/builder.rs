@@ -16,7 +16,7 @@ pub(crate) struct Builder {
     graph: Graph,
     last: String,
     cuts: Vec<String>,
-    convolution: Style,
+    style: Style,
 }
 
 /// What all convolutions and normalisations of an architecture have in common.
@@ -29,10 +29,10 @@ pub(crate) struct Style {
 }
 
 impl Builder {
-    pub(crate) fn new(convolution: Style) -> Self {
+    pub(crate) fn new(style: Style) -> Self {
         let input = "input".to_owned();
         let graph = Graph::new(input.clone(), Fact::image(3));
-        Self { graph, last: input, cuts: Vec::new(), convolution }
+        Self { graph, last: input, cuts: Vec::new(), style }
     }
 
     /// Name of the last wire.
@@ -66,7 +66,7 @@ impl Builder {
     /// A convolution without bias, and its batch normalisation.
     pub(crate) fn conv_norm(&mut self, conv: Layer<'_>, norm: &str) -> Result<(), GraphError> {
         let Layer { name, out_channels, kernel, stride, groups } = conv;
-        let Style { same_padding, epsilon } = self.convolution;
+        let Style { same_padding, epsilon } = self.style;
         let padding = if same_padding { Padding::SameUpper } else { Padding::all(kernel / 2) };
         let conv = Conv {
             in_channels: self.channels(),

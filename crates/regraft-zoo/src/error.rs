@@ -116,19 +116,17 @@ pub(crate) fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str
 
 /// Levenshtein distance: insertions, deletions and substitutions.
 fn edits(left: &str, right: &str) -> usize {
-    let mut row: Vec<usize> = (0..=right.chars().count()).collect();
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
     for (index, letter) in left.chars().enumerate() {
-        let mut diagonal = index;
         let mut previous = index + 1;
-        let start = std::iter::once(previous);
-        let rest = right.chars().zip(row.windows(2).map(<[usize]>::to_vec)).map(|(other, above)| {
-            let substituted = diagonal + usize::from(letter != other);
-            let above = above.last().copied().unwrap_or(usize::MAX - 1);
-            diagonal = above;
+        let mut next = vec![previous];
+        for ((other, diagonal), above) in right.iter().zip(&row).zip(row.iter().skip(1)) {
+            let substituted = diagonal + usize::from(letter != *other);
             previous = substituted.min(above + 1).min(previous + 1);
-            previous
-        });
-        row = start.chain(rest.collect::<Vec<_>>()).collect();
+            next.push(previous);
+        }
+        row = next;
     }
     row.last().copied().unwrap_or(0)
 }
