@@ -96,7 +96,7 @@ pub(crate) struct Fit {
     pub(crate) folds: Option<usize>,
 
     /// Heads to choose from, separated by commas: nearest-class-mean, lda, ridge, logistic-regression, knn [default: all]
-    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
+    #[arg(long, value_name = "KINDS", value_delimiter = ',', value_parser = head_kind)]
     pub(crate) heads: Option<Vec<HeadKind>>,
 
     /// Nested subsets drawn for the learning curve; 0 leaves the curve out [default: 5]
@@ -217,4 +217,10 @@ pub(crate) enum Cache {
         #[arg(long, value_name = "SIZE")]
         keep: String,
     },
+}
+
+/// The kind of head that a name stands for.
+fn head_kind(name: &str) -> Result<HeadKind, String> {
+    let known = || HeadKind::ALL.map(HeadKind::name).join(", ");
+    HeadKind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| format!("known heads: {}", known()))
 }

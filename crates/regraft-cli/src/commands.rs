@@ -3,13 +3,12 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use regraft::{Cache, Context, Error, FitConfig, Limits, Progress as _, Result, with_threads};
+use regraft::{Cache, Context, Error, FitConfig, Limits, Result, with_threads};
 use serde_json::json;
 
 use crate::arguments::{self, Arguments, Command};
-use crate::output;
+use crate::{exit, output};
 use crate::progress::{Display, watch_for_interrupts};
-use crate::exit;
 
 /// Runs a command; the code is not 0 where some of the input could not be used.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -142,11 +141,10 @@ fn embed(flags: &arguments::Embed, as_json: bool, context: &Context<'_>) -> Resu
 }
 
 fn zoo_list(as_json: bool) -> Result<ExitCode> {
-    let entries = regraft::zoo::list();
     if as_json {
-        output::json(&entries)?;
+        output::json(&regraft::zoo::list()?)?;
     } else {
-        output::text(&regraft::zoo::table())?;
+        output::text(&regraft::zoo::table()?)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -44,6 +44,14 @@ impl Patch {
         Self::new(format!("cut at '{wire}'"), [Edit::Cut { wire: wire.to_owned() }, roles])
     }
 
+    /// Puts the mean over height and width behind a map that is the network's output; the mean becomes its features.
+    pub fn average(wire: &str) -> Self {
+        let name = format!("{HEAD}.pool");
+        let node = Node::new(name.clone(), Op::GlobalAveragePool, [wire]);
+        let roles = Edit::Roles { features: name, logits: None, labels: Vec::new() };
+        Self::new(format!("average '{wire}' over height and width"), [Edit::Append { node, weights: Weights::new() }, roles])
+    }
+
     /// Ends the network at `features` (N×D, or N×D×1×1) and puts a dense head called `head` behind it.
     ///
     /// `weight` is row-major with one row of D numbers a label, `bias` one number a label.

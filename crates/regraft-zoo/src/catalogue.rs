@@ -10,7 +10,7 @@ use crate::error::nearest;
 use crate::{ZooError, load_weights};
 
 /// A source model in the catalogue.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
     /// `architecture.tag`, where the tag says what the weights were trained on.

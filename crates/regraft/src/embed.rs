@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array2, ArrayView4, Axis, Ix4};
-use regraft_engine::Program;
+use regraft_engine::{InstructionSet, Program};
 use regraft_formats::npy;
 use regraft_graph::Model;
 use regraft_system::clock::Stopwatch;
@@ -65,7 +65,7 @@ pub fn embed(model: &Model, inputs: &[PathBuf], cut: &str, out: &Path, context: 
         seconds,
         images_per_second: images as f64 / seconds,
         from_cache: embedding.from_cache,
-        instruction_set: regraft_engine::instruction_set(),
+        instruction_set: InstructionSet::detect().name(),
         unusable: embedding.unusable,
     })
 }
@@ -130,7 +130,7 @@ fn from_tensor(model: &Model, path: &Path, cut: &str, context: &Context<'_>) -> 
         context.progress.advance(batch.len_of(Axis(0)) as u64);
     }
     context.progress.finish();
-    let views: Vec<_> = rows.iter().map(Array2::view).collect();
+    let views: Vec<_> = rows.iter().map(|rows| rows.view()).collect();
     let rows = ndarray::concatenate(Axis(0), &views).map_err(Error::model)?;
     let paths = (0..images).flat_map(|index| format!("{index}\n").into_bytes()).collect();
     Ok(Embedding { rows, paths, from_cache: 0, unusable: Vec::new() })

@@ -11,14 +11,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ndarray::{Array2, ArrayView4};
 use rayon::prelude::*;
 use regraft_data::decode::{DECODER, Limits, decode};
-use regraft_data::inspect::Inspection;
+use regraft_data::inspect::{Inspection, inspect_image};
 use regraft_data::preprocess::preprocess;
-use regraft_engine::Program;
+use regraft_engine::{InstructionSet, Program};
 use regraft_graph::{Dim, Model, Preprocessing};
 use regraft_system::clock::Stopwatch;
 use regraft_system::files;
 use regraft_system::hash::KeyHasher;
 
+use crate::inspections;
 use crate::cache::{Cache, ContentHash, Store, StoreInfo};
 use crate::progress::Progress;
 use crate::{Error, Result};
@@ -56,17 +57,12 @@ impl<'a> Network<'a> {
         let dimensions = channels(model, cut)?;
         let preprocessing = serde_json::to_vec(&model.card().preprocessing).map_err(Error::model)?;
         let key = key.field("cut", cut).field("preprocessing", preprocessing).field("decoder", DECODER);
-        let key = key.field("precision", "f32").field("instructions", regraft_engine::instruction_set());
+        let key = key.field("precision", "f32").field("instructions", InstructionSet::detect().name());
         let kind = if matches!(weights, NetworkWeights::Random(..)) { ", random weights" } else { "" };
         let [height, width] = model.card().preprocessing.crop;
         let description = format!("{}{kind}, cut at {cut}, {height}×{width}", model.card().name);
         let info = StoreInfo { kind: "features".to_owned(), description, row_bytes: dimensions * 4 };
         Ok(Self { weights, cut: cut.to_owned(), dimensions, store: cache.store(&key, info), program: OnceLock::new() })
-    }
-
-    /// Length of a row.
-    pub(crate) fn dimensions(&self) -> usize {
-        self.dimensions
     }
 
     fn run(&self, input: ArrayView4<f32>) -> Result<Array2<f32>> {
@@ -157,9 +153,9 @@ pub(crate) fn inspection_store(cache: &Cache) -> Store {
     let info = StoreInfo {
         kind: "inspections".to_owned(),
         description: format!("what the data doctor saw ({DECODER})"),
-        row_bytes: Inspection::BYTES,
+        row_bytes: inspections::ROW_BYTES,
     };
-    cache.store(&KeyHasher::new().field("decoder", DECODER).field("inspection", Inspection::VERSION), info)
+    cache.store(&KeyHasher::new().field("decoder", DECODER).field("layout", inspections::LAYOUT), info)
 }
 
 /// A file on its way: what the cache knew and what is still to be computed.
@@ -236,7 +232,7 @@ impl Ingest<'_> {
     fn prepare_one(&self, path: &Path) -> Outcome {
         let content = files::read(path).map_err(|error| error.source.to_string())?;
         let key = *blake3::hash(&content).as_bytes();
-        let inspection = self.inspections.as_ref().and_then(|store| Inspection::from_bytes(store.get(&key)?));
+        let inspection = self.inspections.as_ref().and_then(|store| inspections::decode(store.get(&key)?));
         let rows: Vec<_> = self.networks.iter().map(|network| network.store.get(&key).map(|row| floats(row))).collect();
         let mut prepared = Prepared { key, inspection, rows, input: Vec::new() };
         let inspect = self.inspections.is_some() && prepared.inspection.is_none();
@@ -244,7 +240,7 @@ impl Ingest<'_> {
         if inspect || missing {
             let image = decode(&content, &self.limits).map_err(|error| error.to_string())?;
             if inspect {
-                prepared.inspection = Some(Inspection::of(&image));
+                prepared.inspection = Some(inspect_image(&image));
             }
             if missing {
                 let [height, width] = self.preprocessing.crop;
@@ -280,7 +276,7 @@ impl Ingest<'_> {
     fn keep_inspections(&self, batch: &[Outcome]) -> Result<()> {
         let Some(store) = &self.inspections else { return Ok(()) };
         let new = batch.iter().flatten().filter(|file| store.get(&file.key).is_none());
-        new.filter_map(|file| Some((file.key, file.inspection.as_ref()?.to_bytes())))
+        new.filter_map(|file| Some((file.key, inspections::encode(file.inspection.as_ref()?))))
             .try_for_each(|(key, row)| store.put(key, row))
     }
 }

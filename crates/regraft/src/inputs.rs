@@ -51,7 +51,7 @@ pub(crate) fn expand(arguments: &[PathBuf]) -> Result<Vec<Input>> {
 }
 
 fn files(paths: &[PathBuf]) -> Result<impl Iterator<Item = Input>> {
-    Ok(scan_unlabelled(paths).map_err(Error::data)?.into_iter().map(Input::File))
+    Ok(scan_unlabelled(paths).map_err(Error::data)?.items.into_iter().map(Input::File))
 }
 
 /// Standard input holds one image, or the paths of some, one a line.

@@ -1,1 +1,53 @@
-//! Transfer learning: the library behind the regraft command.
+//! Transfer learning in Rust: select a source model, reuse it up to a cut, fit a head for your data, and prove with
+//! numbers whether that helped.
+//!
+//! Every verb of the `regraft` command is a function here.
+//!
+//! ```no_run
+//! use regraft::{Context, FitConfig, fit};
+//!
+//! let config = FitConfig { data: "examples/emoji".into(), ..FitConfig::default() };
+//! let fitted = fit(&config, &Context::default())?;
+//! println!("{:.3} on {} test images", fitted.record.test.accuracy.value, fitted.record.n_test);
+//! # Ok::<(), regraft::Error>(())
+//! ```
+
+mod cache;
+mod check;
+mod config;
+mod context;
+mod embed;
+mod error;
+mod evaluate;
+mod fit;
+mod ingest;
+mod inputs;
+mod inspections;
+mod judge;
+mod log;
+mod predict;
+mod progress;
+mod run;
+mod source;
+pub mod zoo;
+
+pub use cache::{Cache, ContentHash, StoreInfo, StoreSummary};
+pub use check::{Checkup, check};
+pub use config::FitConfig;
+pub use context::{Context, with_threads};
+pub use embed::{Embedded, embed};
+pub use error::{Error, Result};
+pub use evaluate::{Evaluation, evaluate};
+pub use fit::{Fitted, fit};
+pub use predict::{Prediction, ScoredLabel, Unusable, predict};
+pub use progress::{Progress, Silent};
+pub use regraft_adapt::HeadKind;
+pub use regraft_data::decode::Limits;
+pub use regraft_graph::Model;
+pub use regraft_report::{RunRecord, metrics_json, summary_text};
+pub use regraft_system::clock::Stopwatch;
+pub use run::{read_record, rebuild_report};
+pub use source::{load_source, resolve_cut};
+
+/// The source model that is part of the program.
+pub const DEFAULT_SOURCE: &str = "efficientnet-lite0";

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use ndarray::{Array2, Axis};
 use regraft_data::doctor::{Finding, Severity};
-use regraft_data::duplicates;
+use regraft_data::duplicates::{group_ids, near_groups};
 use regraft_data::inspect::Inspection;
 use regraft_data::source::{ImageFolder, Item, Part};
-use regraft_data::split::{hold_out, stratified_folds};
+use regraft_data::split::{Examples, hold_out, stratified_folds};
 use regraft_graph::Model;
 
 use crate::check::{finding_text, findings};
@@ -19,8 +19,6 @@ pub(crate) struct Dataset {
     pub(crate) classes: Vec<String>,
     pub(crate) items: Vec<Item>,
     pub(crate) labels: Vec<usize>,
-    /// Images with one number are copies of each other, exactly or nearly, and stay on one side of every split.
-    pub(crate) groups: Vec<usize>,
     /// Of the source network, n × D.
     pub(crate) features: Array2<f32>,
     /// Of the same network with random weights, n × D.
@@ -69,8 +67,9 @@ impl Dataset {
         let (items, inspections): (Vec<Item>, Vec<Inspection>) =
             folder.items.into_iter().zip(ingested.files).filter_map(usable).unzip();
         let labels: Vec<usize> = items.iter().map(|item| item.class).collect();
-        let groups = duplicates::groups(&inspections);
-        let split = Split::of(&items, &labels, &groups, config)?;
+        // Copies of each other, exactly or nearly, stay on one side of every split.
+        let groups = group_ids(items.len(), &near_groups(&inspections.iter().map(Some).collect::<Vec<_>>()));
+        let split = Split::of(&items, Examples { labels: &labels, groups: &groups, classes: &folder.classes }, config)?;
         let mut features = ingested.features.into_iter();
         Ok(Self {
             classes: folder.classes,
@@ -79,7 +78,6 @@ impl Dataset {
             pixels: pixels(&inspections)?,
             items,
             labels,
-            groups,
             split,
             findings,
             timing: ingested.timing,
@@ -102,6 +100,9 @@ pub(crate) fn rows(matrix: &Array2<f32>, positions: &[usize]) -> Array2<f32> {
     matrix.select(Axis(0), positions)
 }
 
+/// What is skipped and counted instead of ending the run at once.
+const SKIPPED: [&str; 2] = ["unreadable-file", "unreadable-path"];
+
 /// Unreadable files are skipped up to a share; anything else that the doctor calls an error ends the run.
 fn refuse_errors<T>(
     findings: &[Finding],
@@ -118,21 +119,21 @@ fn refuse_errors<T>(
             files.len(), 100.0 * share, 100.0 * config.max_unreadable, config.data.display()
         )));
     }
-    let fatal = findings.iter().filter(|finding| finding.severity == Severity::Error && finding.code != "unreadable-files");
+    let fatal = findings.iter().filter(|finding| finding.severity == Severity::Error && !SKIPPED.contains(&finding.code));
     let messages: Vec<&str> = fatal.map(|finding| finding.message.as_str()).collect();
     if messages.is_empty() { Ok(()) } else { Err(Error::Data(messages.join("\n"))) }
 }
 
 fn pixels(inspections: &[Inspection]) -> Result<Array2<f32>> {
-    let length = inspections.first().map_or(0, |inspection| inspection.thumbnail.len());
-    let values = inspections.iter().flat_map(|inspection| inspection.thumbnail.iter().map(|value| f32::from(*value)));
+    let length = inspections.first().map_or(0, |inspection| inspection.thumbnail.0.len());
+    let values = inspections.iter().flat_map(|inspection| inspection.thumbnail.0.iter().map(|value| f32::from(*value)));
     Array2::from_shape_vec((inspections.len(), length), values.collect()).map_err(Error::data)
 }
 
 impl Split {
     /// With a test or validation folder beside train, that one is the test set; with both, validation serves selection;
     /// with none, a stratified share is held out.
-    fn of(items: &[Item], labels: &[usize], groups: &[usize], config: &FitConfig) -> Result<Self> {
+    fn of(items: &[Item], examples: Examples<'_>, config: &FitConfig) -> Result<Self> {
         let part = |wanted: Part| -> Vec<usize> {
             let of_part = items.iter().enumerate().filter(|(_, item)| item.part == wanted);
             of_part.map(|(position, _)| position).collect()
@@ -141,13 +142,14 @@ impl Split {
             (train, validation, test) if !validation.is_empty() && !test.is_empty() => (train, validation, test),
             (train, validation, test) if !train.is_empty() => (train, Vec::new(), [validation, test].concat()),
             _ => {
-                let (train, test) = hold_out(labels, groups, config.test_fraction, config.seed).map_err(Error::data)?;
+                let (train, test) = hold_out(&examples, config.test_fraction, config.seed).map_err(Error::data)?;
                 (train, Vec::new(), test)
             }
         };
         let folds = if validation.is_empty() {
-            let folds = fold_count(&at(labels, &train), config.folds);
-            stratified_folds(&at(labels, &train), &at(groups, &train), folds, config.seed).map_err(Error::data)?
+            let (labels, groups) = (at(examples.labels, &train), at(examples.groups, &train));
+            let inside = Examples { labels: &labels, groups: &groups, classes: examples.classes };
+            stratified_folds(&inside, fold_count(&labels, config.folds), config.seed).map_err(Error::data)?
         } else {
             Vec::new()
         };

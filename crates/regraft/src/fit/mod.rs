@@ -1,0 +1,108 @@
+//! `regraft fit`: adapt a source model to a folder of images, and show what that is worth.
+//!
+//! Everything that is chosen is chosen inside the training part; the test part is looked at once, at the end, by the
+//! chosen head and by the baselines alike.
+
+mod curve;
+mod dataset;
+mod folder;
+mod graft;
+mod heads;
+mod record;
+
+use std::path::PathBuf;
+
+use regraft_adapt::HeadKind;
+use regraft_report::RunRecord;
+use regraft_system::clock::Stopwatch;
+use regraft_system::files::UnfinishedFolder;
+use serde_json::json;
+
+use crate::log::Log;
+use crate::source::{load_source, resolve_cut};
+use crate::{Context, Error, FitConfig, Result};
+use curve::{Method, PIXELS, RANDOM, SOURCE, curve};
+use dataset::Dataset;
+use folder::{Contents, destination};
+use heads::{Judged, choose};
+
+/// A finished run.
+#[derive(Debug, Clone)]
+pub struct Fitted {
+    /// The run folder.
+    pub folder: PathBuf,
+    /// Everything that was measured.
+    pub record: RunRecord,
+}
+
+/// Adapts a source model to a folder of images and writes a run folder.
+///
+/// Runs in rayon's current thread pool; see [`crate::with_threads`].
+///
+/// # Errors
+/// Whatever the user can mend: a setting, the data, the source, or the place of the run folder. Nothing is then left
+/// under the run folder's name.
+pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
+    config.check()?;
+    let log = Log::start();
+    let place = destination(config)?;
+    // Before the work, so that a place that cannot be written is known before the work is done.
+    let unfinished = UnfinishedFolder::start(&place).map_err(Error::output(&place, "creating the run folder"))?;
+    let source = load_source(&config.source, config.arch.as_deref())?;
+    let cut = resolve_cut(&source, &config.cut)?;
+    log.event("source", json!({ "name": source.card().name, "cut": cut }));
+    let dataset = Dataset::load(config, &source, &cut, context)?;
+    log.event("data", json!({
+        "images": dataset.items.len(), "classes": dataset.classes.len(), "from_cache": dataset.timing.from_cache,
+        "train": dataset.split.train.len(), "validation": dataset.split.validation.len(), "test": dataset.split.test.len(),
+    }));
+    let watch = Stopwatch::start();
+    let heads = Heads::choose(&dataset, config, context)?;
+    log.event("heads", json!({ "chosen": heads.source.selection.kind.name() }));
+    let methods = [
+        Method { name: SOURCE, features: &dataset.features, selection: &heads.source.selection },
+        Method { name: RANDOM, features: &dataset.random, selection: &heads.random.selection },
+        Method { name: PIXELS, features: &dataset.pixels, selection: &heads.pixels.selection },
+    ];
+    let learning_curve = curve(&dataset, &methods, config.curve_repetitions, config.seed)?;
+    context.progress.advance(1);
+    context.progress.finish();
+    log.event("learning curve", json!({ "sizes": learning_curve.sizes }));
+    let model = graft::graft(&source, &cut, &heads.source.selection, &dataset)?;
+    let measured = record::Measured { dataset: &dataset, heads: &heads, learning_curve, head_seconds: watch.seconds() };
+    let record = record::assemble(config, &place, &source, &cut, &model, measured, context, &log)?;
+    log.event("done", json!({ "accuracy": record.test.accuracy.value }));
+    let contents = Contents {
+        config,
+        model: &model,
+        record: &record,
+        dataset: &dataset,
+        test_probabilities: &heads.source.test_probabilities,
+        log: log.text(),
+    };
+    let folder = folder::write(unfinished, &contents)?;
+    Ok(Fitted { folder, record })
+}
+
+/// The head on the source's features, and the baselines on the same split.
+pub(crate) struct Heads {
+    pub(crate) source: Judged,
+    /// The same kind of head on the same network with random weights, its hyper-parameter chosen anew.
+    pub(crate) random: Judged,
+    /// Nearest neighbours on small raw pixels.
+    pub(crate) pixels: Judged,
+}
+
+impl Heads {
+    fn choose(dataset: &Dataset, config: &FitConfig, context: &Context<'_>) -> Result<Self> {
+        context.progress.start("choosing the head, baselines", 4);
+        let done = |judged| {
+            context.progress.advance(1);
+            if context.progress.interrupted() { Err(Error::Interrupted) } else { Ok(judged) }
+        };
+        let source = done(choose(dataset, &dataset.features, &config.heads)?)?;
+        let random = done(choose(dataset, &dataset.random, &[source.selection.kind])?)?;
+        let pixels = done(choose(dataset, &dataset.pixels, &[HeadKind::Knn])?)?;
+        Ok(Self { source, random, pixels })
+    }
+}
