@@ -22,12 +22,15 @@
 //! turns white; 16-bit images with more channels keep their high byte.
 //!
 //! # Where Pillow is not followed
-//! A file whose pixel data stop early is refused even where Pillow tolerates a missing last byte. Part of a GIF's screen
-//! that its first frame leaves uncovered is black; Pillow paints it in a palette colour.
+//! A file whose pixel data stop early is refused even where Pillow tolerates a missing last byte. A part of a GIF's
+//! screen that its first frame leaves uncovered is black; Pillow paints it in a palette colour. TIFF with a palette or
+//! with grey and alpha is refused by name.
 
 mod formats;
 mod jpeg;
 mod orientation;
+
+use std::panic::{UnwindSafe, catch_unwind};
 
 use crate::raster::RgbImage;
 
@@ -107,10 +110,11 @@ pub enum DecodeError {
 /// # Errors
 /// The content is empty, no image, too large, truncated, damaged or of an unsupported kind.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage, DecodeError> {
-    match sniff(bytes)? {
+    let format = sniff(bytes)?;
+    guarded(format, || match format {
         Format::Jpeg => jpeg::decode(bytes, limits),
         Format::Other(format) => formats::decode(bytes, format, limits),
-    }
+    })
 }
 
 /// Width and height in pixels after EXIF orientation, from the header alone.
@@ -118,15 +122,36 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage, DecodeError> {
 /// # Errors
 /// As [`decode`], except that damage behind the header goes unnoticed and no limit applies.
 pub fn dimensions(bytes: &[u8]) -> Result<(usize, usize), DecodeError> {
-    match sniff(bytes)? {
+    let format = sniff(bytes)?;
+    guarded(format, || match format {
         Format::Jpeg => jpeg::dimensions(bytes),
         Format::Other(format) => formats::dimensions(bytes, format),
-    }
+    })
 }
 
+#[derive(Clone, Copy)]
 enum Format {
     Jpeg,
     Other(formats::Format),
+}
+
+impl Format {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Jpeg => "JPEG",
+            Self::Other(format) => format.name(),
+        }
+    }
+}
+
+/// Runs a decoder so that a panic inside it becomes an error. The decoders are other people's, a file is anybody's, and
+/// a single hostile file must not end a run of days.
+fn guarded<T>(
+    format: Format,
+    work: impl FnOnce() -> Result<T, DecodeError> + UnwindSafe,
+) -> Result<T, DecodeError> {
+    let reason = "the decoder failed on it".to_owned();
+    catch_unwind(work).unwrap_or(Err(DecodeError::Damaged { format: format.name(), reason }))
 }
 
 fn sniff(bytes: &[u8]) -> Result<Format, DecodeError> {

@@ -1,7 +1,7 @@
 //! The data doctor: what is wrong or remarkable about a folder of images, before any time is spent on it.
 //!
-//! Every check is a function from an [`Examination`] to findings. A finding is one sentence that names files and says
-//! what to do; lists are capped, so that ten thousand classes or a million bad files stay readable.
+//! A finding is one sentence that names files and says what to do. Lists are capped, so that ten thousand classes or a
+//! million bad files stay readable.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};

@@ -31,7 +31,8 @@ pub struct Examples<'a> {
 pub enum SplitError {
     /// `labels` and `groups` differ in length, or a label is no position in `classes`.
     #[error(
-        "{labels} labels, {groups} groups, {classes} classes: labels and groups must be equally many, and every label a class"
+        "{labels} labels, {groups} groups, {classes} classes: labels and groups must be equally many, and every label \
+         a class"
     )]
     Inconsistent {
         /// Number of labels.

@@ -197,3 +197,16 @@ fn the_decoder_string_is_true() {
         );
     }
 }
+
+/// Headers on which the JPEG decoder itself gives up: no rows, and sampling factors that no writer of CMYK uses.
+#[test]
+fn unusual_cmyk_headers_are_refused() {
+    let (_, content, _) = sample("cmyk.jpg".to_owned());
+    let frame = content.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+    for (offset, value) in [(6, 0), (11, 0x13), (17, 0x22), (20, 0x23)] {
+        let mut changed = content.clone();
+        changed[frame + offset] = value;
+        let error = decode(&changed, &Limits::default()).unwrap_err();
+        assert!(matches!(error, DecodeError::Unsupported { format: "JPEG", .. }), "{offset}: {error}");
+    }
+}

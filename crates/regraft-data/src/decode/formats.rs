@@ -17,6 +17,12 @@ const OVERHEAD: u64 = 64 << 20;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Format(ImageFormat, &'static str);
 
+impl Format {
+    pub(super) fn name(self) -> &'static str {
+        self.1
+    }
+}
+
 /// Tells the format from the first bytes.
 pub(super) fn guess(bytes: &[u8]) -> Option<Format> {
     let format = image::guess_format(bytes).ok()?;

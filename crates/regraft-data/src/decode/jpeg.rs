@@ -1,6 +1,9 @@
 //! JPEG, through `libjpeg-turbo-rs`. No other file names that crate.
 
-use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, DecodeWarning, Decoder, Image, JpegError, PixelFormat};
+use libjpeg_turbo_rs::{
+    ColorSpace, ComponentInfo, DecodeLimits, DecodeWarning, Decoder, FrameHeader, Image, JpegError,
+    PixelFormat,
+};
 
 use super::{DecodeError, Limits, check_size, orientation, rgb_image};
 use crate::raster::RgbImage;
@@ -11,6 +14,7 @@ const MAX_SCANS: usize = 500;
 
 pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage, DecodeError> {
     let mut decoder = open(bytes)?;
+    check_sampling(decoder.header())?;
     check_size(decoder.header().width() as u64, decoder.header().height() as u64, limits)?;
     decoder.set_output_format(output_format(&decoder));
     // libjpeg carries on after damaged entropy codes, and Pillow with it; only missing data are an error.
@@ -34,6 +38,27 @@ pub(super) fn dimensions(bytes: &[u8]) -> Result<(usize, usize), DecodeError> {
 fn open(bytes: &[u8]) -> Result<Decoder<'_>, DecodeError> {
     let limits = DecodeLimits { max_scans: MAX_SCANS, ..DecodeLimits::default() };
     Decoder::new_with_limits(bytes, limits).map_err(|error| explain(&error))
+}
+
+/// Refuses what the decoder is known to stumble over: no rows (a later marker may give their number, which cameras do
+/// not do), and four components with other sampling factors than those of Adobe's CMYK (all equal) and YCCK (the two
+/// chroma components 1 × 1, the others equal).
+fn check_sampling(header: &FrameHeader) -> Result<(), DecodeError> {
+    let unsupported = |reason: &str| DecodeError::Unsupported { format: FORMAT, reason: reason.to_owned() };
+    if header.width() == 0 || header.height() == 0 {
+        return Err(unsupported("its header states a size of zero"));
+    }
+    let factors = |component: &ComponentInfo| (component.horizontal_sampling, component.vertical_sampling);
+    match header.components.iter().map(factors).collect::<Vec<_>>().as_slice() {
+        [first, second, third, fourth]
+            if first != fourth
+                || second != third
+                || !(second == first || (*second == (1, 1) && first.0 <= 2 && first.1 <= 2)) =>
+        {
+            Err(unsupported("four channels with unusual sampling factors"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn recorded_orientation(decoder: &Decoder) -> u8 {
