@@ -94,41 +94,39 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    fn operation(&self, instruction: &Instruction<'_>) -> Result<Operation, EngineError> {
-        let input = self.geometry(instruction.inputs.first().copied().unwrap_or(0));
-        let output = self.geometry(instruction.output);
-        let second =
-            instruction.inputs.get(1).or(instruction.residual.as_ref()).map(|value| self.geometry(*value));
-        let elementwise = |scale_and_shift| {
-            Operation::Elementwise(Elementwise {
-                input,
-                second,
-                output,
-                scale_and_shift,
-                clamp: instruction.clamp,
-            })
-        };
-        let pool = |pool: &PoolAttributes, average| {
-            let window = Window::of_pool(pool, &input, &output);
-            let message = "a window lies wholly in the padding; use less padding";
-            let window = window.ok_or_else(|| unsupported(instruction.node, &input, message))?;
-            Ok(Operation::Pool(Pool { input, output, window, average }))
-        };
-        match &instruction.node.op {
-            Op::Conv(conv) => self.conv(instruction, conv, input, output, second),
-            Op::Gemm(gemm) => self.gemm(instruction, gemm, input, output, second),
-            Op::BatchNormalization(norm) => Ok(elementwise(Some(self.statistics(instruction.node, norm)?))),
-            Op::Relu | Op::Clip(_) | Op::Add | Op::Dropout { .. } => Ok(elementwise(None)),
-            Op::MaxPool(attributes) => pool(attributes, false),
-            Op::AveragePool(attributes) => pool(attributes, true),
-            Op::GlobalAveragePool => Ok(Operation::Average(GlobalAverage { input })),
-            Op::Flatten => Ok(Operation::Rows(Rows::Flatten { input, output })),
-            Op::Softmax => {
-                let over_width = self.model.graph().fact(&instruction.node.name)?.shape.len() == 4;
-                Ok(Operation::Rows(Rows::Softmax { input, output, over_width }))
-            }
-            _ => Err(unsupported(instruction.node, &input, "this operator has no kernel")),
+    fn shapes(&self, instruction: &Instruction<'_>) -> Shapes {
+        let second = instruction.inputs.get(1).or(instruction.residual.as_ref());
+        Shapes {
+            input: self.geometry(instruction.inputs.first().copied().unwrap_or(0)),
+            second: second.map(|value| self.geometry(*value)),
+            output: self.geometry(instruction.output),
         }
+    }
+
+    fn operation(&self, instruction: &Instruction<'_>) -> Result<Operation, EngineError> {
+        let (node, clamp) = (instruction.node, instruction.clamp);
+        let shapes = self.shapes(instruction);
+        let Shapes { input, second, output } = shapes;
+        let elementwise = |scale_and_shift| Elementwise { input, second, output, scale_and_shift, clamp };
+        Ok(match &node.op {
+            Op::Conv(conv) => self.conv(node, conv, shapes, clamp)?,
+            Op::Gemm(gemm) => self.gemm(node, gemm, shapes, clamp)?,
+            Op::BatchNormalization(norm) => {
+                Operation::Elementwise(elementwise(Some(self.statistics(node, norm)?)))
+            }
+            Op::Relu | Op::Clip(_) | Op::Add | Op::Dropout { .. } => {
+                Operation::Elementwise(elementwise(None))
+            }
+            Op::MaxPool(attributes) => Operation::Pool(pool(node, attributes, shapes, false)?),
+            Op::AveragePool(attributes) => Operation::Pool(pool(node, attributes, shapes, true)?),
+            Op::GlobalAveragePool => Operation::Average(GlobalAverage { input }),
+            Op::Flatten => Operation::Rows(Rows::Flatten { input, output }),
+            Op::Softmax => {
+                let over_width = self.model.graph().fact(&node.name)?.shape.len() == 4;
+                Operation::Rows(Rows::Softmax { input, output, over_width })
+            }
+            _ => return Err(unsupported(node, &input, "this operator has no kernel")),
+        })
     }
 
     fn tensor(&self, node: &Node, kind: ParameterKind) -> Result<Vec<f32>, EngineError> {
@@ -139,51 +137,21 @@ impl Compiler<'_> {
         if has_bias { self.tensor(node, ParameterKind::Bias) } else { Ok(Vec::new()) }
     }
 
-    fn conv(
-        &self,
-        instruction: &Instruction<'_>,
-        conv: &Conv,
-        input: Geometry,
-        output: Geometry,
-        residual: Option<Geometry>,
-    ) -> Result<Operation, EngineError> {
-        let recipe = Recipe {
-            input,
-            output,
-            residual,
-            window: Window::of_conv(conv, [input.height, input.width]),
-            groups: conv.groups,
-            weight: &self.tensor(instruction.node, ParameterKind::Weight)?,
-            bias: &self.bias(instruction.node, conv.bias)?,
-            clamp: instruction.clamp,
-        };
-        let one_each =
-            conv.groups == conv.in_channels && conv.groups == conv.out_channels && input.lanes == LANES;
-        if one_each && conv.groups > 1 {
+    fn conv(&self, node: &Node, conv: &Conv, shapes: Shapes, clamp: Clamp) -> Result<Operation, EngineError> {
+        let Shapes { input, .. } = shapes;
+        let tensors = [self.tensor(node, ParameterKind::Weight)?, self.bias(node, conv.bias)?];
+        let window = Window::of_conv(conv, [input.height, input.width]);
+        let recipe = Recipe { window, groups: conv.groups, ..shapes.recipe(&tensors, clamp) };
+        let one_each = conv.groups == conv.in_channels && conv.groups == conv.out_channels;
+        if one_each && conv.groups > 1 && input.lanes == LANES {
             return Ok(Operation::Depthwise(Depthwise::new(&recipe)?));
         }
         Ok(Operation::Dense(Dense::new(&recipe, self.set)?))
     }
 
-    fn gemm(
-        &self,
-        instruction: &Instruction<'_>,
-        gemm: &Gemm,
-        input: Geometry,
-        output: Geometry,
-        residual: Option<Geometry>,
-    ) -> Result<Operation, EngineError> {
-        let recipe = Recipe {
-            input,
-            output,
-            residual,
-            window: Window::SINGLE,
-            groups: 1,
-            weight: &self.tensor(instruction.node, ParameterKind::Weight)?,
-            bias: &self.bias(instruction.node, gemm.bias)?,
-            clamp: instruction.clamp,
-        };
-        Ok(Operation::Dense(Dense::new(&recipe, self.set)?))
+    fn gemm(&self, node: &Node, gemm: &Gemm, shapes: Shapes, clamp: Clamp) -> Result<Operation, EngineError> {
+        let tensors = [self.tensor(node, ParameterKind::Weight)?, self.bias(node, gemm.bias)?];
+        Ok(Operation::Dense(Dense::new(&shapes.recipe(&tensors, clamp), self.set)?))
     }
 
     /// Scale and shift of a batch normalisation, computed in double precision.
@@ -210,35 +178,23 @@ impl Compiler<'_> {
         vote: &NearestNeighbors,
     ) -> Result<(), EngineError> {
         let node = instruction.node;
-        let queries = instruction.inputs.first().copied().unwrap_or(0);
-        let (query, output) = (self.geometry(queries), self.geometry(instruction.output));
-        let similarities = Geometry::blocked([vote.examples, 1, 1]);
-        similarities.check()?;
+        let Shapes { input: query, output, .. } = self.shapes(instruction);
         let labels = self.labels(node, vote, &query)?;
-        let recipe = Recipe {
-            input: query,
-            output: similarities,
-            residual: None,
-            window: Window::SINGLE,
-            groups: 1,
-            weight: &self.tensor(node, ParameterKind::Weight)?,
-            bias: &[],
-            clamp: Clamp::NONE,
-        };
-        let dots = Operation::Dense(Dense::new(&recipe, self.set)?);
+        let dots = Geometry::blocked([vote.examples, 1, 1]);
+        dots.check()?;
         let value = self.compiled.geometries.len();
-        self.compiled.geometries.push(similarities);
-        let name = |part: &str| format!("{} ({part})", node.name);
-        let rows = Rows::Votes { vote: vote.clone(), labels, input: similarities, query, output };
-        self.compiled.steps.extend([
-            Step { name: name("similarity"), reads: vec![queries], writes: value, operation: dots },
-            Step {
-                name: name("vote"),
-                reads: vec![value, queries],
-                writes: instruction.output,
-                operation: Operation::Rows(rows),
-            },
-        ]);
+        self.compiled.geometries.push(dots);
+        let examples = [self.tensor(node, ParameterKind::Weight)?, Vec::new()];
+        let shapes = Shapes { input: query, second: None, output: dots };
+        let similarity = Dense::new(&shapes.recipe(&examples, Clamp::NONE), self.set)?;
+        let rows = Rows::Votes { vote: vote.clone(), labels, input: dots, query, output };
+        let mut push = |part: &str, reads: &[usize], writes, operation| {
+            let name = format!("{} ({part})", node.name);
+            self.compiled.steps.push(Step { name, reads: reads.to_vec(), writes, operation });
+        };
+        let queries = instruction.inputs.first().copied().unwrap_or(0);
+        push("similarity", &[queries], value, Operation::Dense(similarity));
+        push("vote", &[value, queries], instruction.output, Operation::Rows(rows));
         Ok(())
     }
 
@@ -257,6 +213,35 @@ impl Compiler<'_> {
         let message = format!("a stored label is not a whole number below {}", vote.classes);
         indices.ok_or_else(|| unsupported(node, query, message))
     }
+}
+
+/// Geometries of what an instruction reads and writes.
+#[derive(Clone, Copy)]
+struct Shapes {
+    input: Geometry,
+    second: Option<Geometry>,
+    output: Geometry,
+}
+
+impl Shapes {
+    /// A dense layer with this weight and bias.
+    fn recipe<'a>(&self, [weight, bias]: &'a [Vec<f32>; 2], clamp: Clamp) -> Recipe<'a> {
+        let Self { input, second: residual, output } = *self;
+        Recipe { input, output, residual, window: Window::SINGLE, groups: 1, weight, bias, clamp }
+    }
+}
+
+fn pool(
+    node: &Node,
+    attributes: &PoolAttributes,
+    shapes: Shapes,
+    average: bool,
+) -> Result<Pool, EngineError> {
+    let Shapes { input, output, .. } = shapes;
+    let message = "a window lies wholly in the padding; use less padding";
+    let window = Window::of_pool(attributes, &input, &output);
+    let window = window.ok_or_else(|| unsupported(node, &input, message))?;
+    Ok(Pool { input, output, window, average })
 }
 
 fn unsupported(node: &Node, input: &Geometry, message: impl Into<String>) -> EngineError {

@@ -241,3 +241,70 @@ fn sizes(fact: &Fact, bindings: &Bindings) -> Option<([usize; 3], bool)> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use regraft_graph::{Conv, Padding};
+
+    fn conv() -> Op {
+        let (kernel, stride, dilation) = ([1; 2], [1; 2], [1; 2]);
+        Op::Conv(Conv {
+            in_channels: 4,
+            out_channels: 4,
+            kernel,
+            stride,
+            dilation,
+            padding: Padding::all(0),
+            groups: 1,
+            bias: false,
+        })
+    }
+
+    fn graph(nodes: &[(&str, Op, &[&str])], outputs: &[&str]) -> Graph {
+        let mut graph = Graph::new("input", Fact::image(4));
+        for (name, op, inputs) in nodes {
+            graph.push(Node::new(*name, op.clone(), inputs.iter().copied())).unwrap();
+        }
+        graph.set_outputs(outputs.iter().copied()).unwrap();
+        graph
+    }
+
+    /// Names of the nodes that stay as instructions.
+    fn instructions(graph: &Graph) -> Vec<String> {
+        let network = Network::new(graph, [2, 2]).unwrap();
+        network.instructions.iter().map(|instruction| instruction.node.name.clone()).collect()
+    }
+
+    #[test]
+    fn an_addition_and_its_activation_join_the_later_convolution() {
+        let nodes: [(&str, Op, &[&str]); 5] = [
+            ("a", conv(), &["input"]),
+            ("b", conv(), &["a"]),
+            ("drop", Op::Dropout { ratio: 0.5 }, &["b"]),
+            ("sum", Op::Add, &["drop", "a"]),
+            ("relu", Op::Relu, &["sum"]),
+        ];
+        assert_eq!(instructions(&graph(&nodes, &["relu"])), ["a", "b"]);
+        assert_eq!(instructions(&graph(&nodes, &["relu", "drop"])), ["a", "b", "sum"]);
+        assert_eq!(instructions(&graph(&nodes, &["sum", "relu"])), ["a", "b", "relu"]);
+    }
+
+    #[test]
+    fn a_value_that_was_read_before_is_not_overwritten() {
+        let nodes: [(&str, Op, &[&str]); 5] = [
+            ("a", conv(), &["input"]),
+            ("b", conv(), &["a"]),
+            ("sum", Op::Add, &["a", "b"]),
+            ("relu", Op::Relu, &["a"]),
+            ("total", Op::Add, &["sum", "relu"]),
+        ];
+        assert_eq!(instructions(&graph(&nodes, &["total"])), ["a", "b", "relu", "total"]);
+    }
+
+    #[test]
+    fn what_no_output_needs_is_not_computed() {
+        let nodes: [(&str, Op, &[&str]); 2] = [("a", conv(), &["input"]), ("b", conv(), &["a"])];
+        assert_eq!(instructions(&graph(&nodes, &["a"])), ["a"]);
+    }
+}

@@ -109,3 +109,41 @@ impl Placement {
         self.end = self.end.max(end);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(channels: usize, border: usize, first: usize, last: usize) -> Lifetime {
+        let geometry = Geometry { border: [border; 4], ..Geometry::blocked([channels, 3, 3]) };
+        Lifetime { geometry, first, last }
+    }
+
+    fn overlap(values: &[Lifetime], plan: &Plan, a: usize, b: usize) -> bool {
+        let range = |index: usize| {
+            let start = plan.offsets[index];
+            start..start + values[index].geometry.image()
+        };
+        range(a).start < range(b).end && range(b).start < range(a).end
+    }
+
+    #[test]
+    fn values_that_are_alive_together_lie_apart_and_others_share() {
+        let values: Vec<Lifetime> = (0..40)
+            .map(|step| value(16 * (1 + step * 7 % 5), usize::from(step % 3 == 0), step, step + 1 + step % 4))
+            .collect();
+        let plan = Plan::new(&values);
+        for a in 0..values.len() {
+            for b in 0..a {
+                let together = values[a].first <= values[b].last && values[b].first <= values[a].last;
+                let bordered = values[a].geometry.has_border() || values[b].geometry.has_border();
+                let same = values[a].geometry == values[b].geometry;
+                if together || (bordered && !same) {
+                    assert!(!overlap(&values, &plan, a, b), "{a} and {b}");
+                }
+            }
+        }
+        let all: usize = values.iter().map(|value| value.geometry.image()).sum();
+        assert!(plan.total < all / 2);
+    }
+}

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Most images of a group.
-const LARGEST_GROUP: usize = 4;
+const LARGEST_GROUP: usize = 2;
 
 /// A group's activations stay under this many numbers (256 MB), down to one image.
 const GROUP_NUMBERS: usize = 64_000_000;
