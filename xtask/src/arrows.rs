@@ -2,7 +2,6 @@
 //!
 //! An arrow that is not in this table fails the test below. To add one, draw it here and say in `docs/design/` why.
 
-#[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,8 +21,15 @@ mod tests {
         (
             "regraft",
             &[
-                "regraft-adapt", "regraft-data", "regraft-engine", "regraft-eval", "regraft-formats", "regraft-graph",
-                "regraft-report", "regraft-system", "regraft-zoo",
+                "regraft-adapt",
+                "regraft-data",
+                "regraft-engine",
+                "regraft-eval",
+                "regraft-formats",
+                "regraft-graph",
+                "regraft-report",
+                "regraft-system",
+                "regraft-zoo",
             ],
         ),
         ("regraft-cli", &["regraft"]),
@@ -33,7 +39,8 @@ mod tests {
     /// Workspace dependencies of every crate, tests included only if `tests`.
     fn arrows(tests: bool) -> BTreeMap<String, BTreeSet<String>> {
         let metadata = MetadataCommand::new().no_deps().exec().unwrap();
-        let names: BTreeSet<String> = metadata.packages.iter().map(|package| package.name.to_string()).collect();
+        let names: BTreeSet<String> =
+            metadata.packages.iter().map(|package| package.name.to_string()).collect();
         let arrows = metadata.packages.iter().map(|package| {
             let counted = |kind| tests || kind != DependencyKind::Development;
             let named = package.dependencies.iter().filter(|dependency| counted(dependency.kind));
@@ -69,7 +76,8 @@ mod tests {
     fn tests_may_look_across_but_not_up() {
         let top = ["regraft", "regraft-cli", "xtask"];
         for (from, targets) in arrows(true) {
-            let upward = targets.iter().find(|to| top.contains(&to.as_str()) && !top.contains(&from.as_str()));
+            let upward =
+                targets.iter().find(|to| top.contains(&to.as_str()) && !top.contains(&from.as_str()));
             assert_eq!(upward, None, "{from} looks up");
         }
     }

@@ -29,9 +29,11 @@ pub(crate) fn bench(threads: usize) -> Result<()> {
     let (ours, theirs) = (place.join("ours.npy"), place.join("theirs.npy"));
     let (mut regraft, mut peer) = (Vec::new(), Vec::new());
     for round in 1..=ALTERNATIONS {
-        regraft.push(regraft_throughput(&weights, &input, &ours, threads)?);
-        peer.push(peer_throughput(&python, &weights, &input, &theirs, threads)?);
-        println!("round {round}: regraft {:.1}, ONNX Runtime {:.1} images/s", regraft[round - 1], peer[round - 1]);
+        let our_speed = regraft_throughput(&weights, &input, &ours, threads)?;
+        let their_speed = peer_throughput(&python, &weights, &input, &theirs, threads)?;
+        println!("round {round}: Regraft {our_speed:.1}, ONNX Runtime {their_speed:.1} images/s");
+        regraft.push(our_speed);
+        peer.push(their_speed);
     }
     compare_logits(&ours, &theirs)?;
     let (ours, theirs) = (median(&mut regraft), median(&mut peer));
@@ -58,20 +60,32 @@ fn prepare(weights: &Path, input: &Path) -> Result<()> {
     let value = |index: usize| (index.wrapping_mul(2_654_435_761) >> 7 & 0xffff) as f32 / 16384.0 - 2.0;
     let values: Vec<f32> = (0..IMAGES * 3 * 224 * 224).map(value).collect();
     let tensor = Tensor::from_f32(vec![IMAGES, 3, 224, 224], &values)?;
-    npy::write_f32(input, ndarray::ArrayView::from_shape((IMAGES, 3, 224, 224), &tensor.to_f32())?.into_dyn())?;
+    npy::write_f32(
+        input,
+        ndarray::ArrayView::from_shape((IMAGES, 3, 224, 224), &tensor.to_f32())?.into_dyn(),
+    )?;
     Ok(())
 }
 
 fn regraft_throughput(weights: &Path, input: &Path, out: &Path, threads: usize) -> Result<f64> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     let mut command = Command::new(target.join("release/regraft"));
-    command.arg("embed").arg(input).arg("--source").arg(weights).args(["--arch", "resnet50", "--cut", "logits"]);
-    throughput(command.arg("--out").arg(out).args(["--quiet", "--json", "--threads"]).arg(threads.to_string()))
+    command
+        .arg("embed")
+        .arg(input)
+        .arg("--source")
+        .arg(weights)
+        .args(["--arch", "resnet50", "--cut", "logits"]);
+    throughput(
+        command.arg("--out").arg(out).args(["--quiet", "--json", "--threads"]).arg(threads.to_string()),
+    )
 }
 
 fn peer_throughput(python: &Path, weights: &Path, input: &Path, out: &Path, threads: usize) -> Result<f64> {
     let mut command = Command::new(python);
-    throughput(command.arg("oracles/bench_onnxruntime.py").args([weights, input]).arg(threads.to_string()).arg(out))
+    throughput(
+        command.arg("oracles/bench_onnxruntime.py").args([weights, input]).arg(threads.to_string()).arg(out),
+    )
 }
 
 fn throughput(command: &mut Command) -> Result<f64> {

