@@ -1,4 +1,5 @@
-//! Images a second of networks with random weights: `throughput resnet50|efficientnet-lite0 [batch] [threads] [runs]`.
+//! Images a second of networks with random weights:
+//! `throughput resnet50|efficientnet-lite0 [batch] [threads] [runs] [avx512|avx2+fma|portable]`.
 //!
 //! Prints the median over the runs. With `--steps`, runs on one thread and prints where the time goes instead.
 //! `oracles/engine_throughput.py` runs this against ONNX Runtime.
@@ -8,7 +9,7 @@ use std::{collections::BTreeMap, sync::Mutex};
 
 use ndarray::Array4;
 use rand::Rng as _;
-use regraft_engine::Program;
+use regraft_engine::{InstructionSet, Program};
 use regraft_graph::{
     BatchNormalization, Card, ChannelOrder, Clip, Conv, Fact, Gemm, Graph, Model, Node, Op, Padding,
     ParameterKind, Pool, Preprocessing, Resize, ResizeFilter, Roles, Tensor, Weights,
@@ -28,7 +29,9 @@ fn main() {
     let model = with_random_weights(graph);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let stopwatch = Stopwatch::start();
-    let program = pool.install(|| Program::compile(&model, [224, 224], &["fc"])).unwrap();
+    let named = |set: &InstructionSet| arguments.get(4).is_some_and(|name| name == set.name());
+    let set = InstructionSet::ALL.into_iter().find(named).unwrap_or(InstructionSet::detect());
+    let program = pool.install(|| Program::compile_for(&model, [224, 224], &["fc"], set)).unwrap();
     let compiled = stopwatch.seconds();
     let input =
         Array4::from_shape_vec([batch, 3, 224, 224], numbers("input", batch * 3 * 224 * 224, 1.0)).unwrap();

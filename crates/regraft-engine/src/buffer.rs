@@ -1,6 +1,6 @@
 //! Memory that starts on a cache line, so that no vector load straddles two.
 
-use crate::EngineError;
+use crate::{EngineError, geometry::NUMBERS_PER_MEGABYTE};
 
 /// Numbers per cache line of 64 bytes.
 const LINE: usize = 16;
@@ -18,7 +18,7 @@ impl Buffer {
     pub(crate) fn zeroed(len: usize) -> Result<Self, EngineError> {
         let mut numbers = Vec::new();
         let padded = len.saturating_add(LINE);
-        let failed = |_| EngineError::Memory { megabytes: padded / 250_000 };
+        let failed = |_| EngineError::Memory { megabytes: padded / NUMBERS_PER_MEGABYTE };
         numbers.try_reserve_exact(padded).map_err(failed)?;
         numbers.resize(padded, 0.0);
         let start = numbers.as_ptr().align_offset(64).min(LINE);

@@ -42,13 +42,21 @@ pub enum EngineError {
         /// What stands in the way.
         message: String,
     },
-    /// The activations need more memory than there is.
-    #[error(
-        "the network's activations need {megabytes} MB, which could not be allocated; use a smaller image size"
-    )]
+    /// Weights or activations need more memory than there is.
+    #[error("the network needs {} for one buffer, which could not be allocated; use a smaller image size", size(*.megabytes))]
     Memory {
-        /// Millions of bytes.
+        /// Millions of bytes; `usize::MAX` for more than can be addressed.
         megabytes: usize,
+    },
+    /// A kernel would read outside its input. Compiling never asks for that; if it does, the engine is wrong.
+    #[error(
+        "a kernel would read {reach} numbers of an input that has {size}; this is a fault of the engine, please report it"
+    )]
+    Bounds {
+        /// Numbers up to the last one that would be read.
+        reach: usize,
+        /// Numbers that there are.
+        size: usize,
     },
     /// The processor lacks the instructions that were asked for.
     #[error("this processor has no {name} instructions")]
@@ -56,4 +64,12 @@ pub enum EngineError {
         /// Name of the instruction set.
         name: &'static str,
     },
+}
+
+fn size(megabytes: usize) -> String {
+    if megabytes == usize::MAX {
+        "more memory than can be addressed".to_owned()
+    } else {
+        format!("{megabytes} MB")
+    }
 }

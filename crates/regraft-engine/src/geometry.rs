@@ -88,10 +88,14 @@ impl Geometry {
         let elements = sizes.into_iter().try_fold(1usize, |product, size| product.checked_mul(size?));
         match elements {
             Some(elements) if elements <= LARGEST => Ok(()),
-            elements => Err(EngineError::Memory { megabytes: elements.unwrap_or(usize::MAX) / 250_000 }),
+            Some(elements) => Err(EngineError::Memory { megabytes: elements / NUMBERS_PER_MEGABYTE }),
+            None => Err(EngineError::Memory { megabytes: usize::MAX }),
         }
     }
 }
+
+/// Numbers in a million bytes.
+pub(crate) const NUMBERS_PER_MEGABYTE: usize = 250_000;
 
 /// Elements of the largest tensor of one image: 16 GiB, and offsets in it fit in 32 bits.
 const LARGEST: usize = u32::MAX as usize;

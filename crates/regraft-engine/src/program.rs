@@ -14,7 +14,7 @@ use crate::{
     EngineError, InstructionSet,
     buffer::Buffer,
     compile::{Compiled, compile},
-    geometry::Geometry,
+    geometry::{Geometry, NUMBERS_PER_MEGABYTE},
     kernels::{Operands, Span, average::GlobalAverage},
     layout,
     network::{Network, fold},
@@ -360,7 +360,7 @@ fn lifetimes(geometries: &[Geometry], steps: &[Step], outputs: &[Output]) -> Vec
 }
 
 fn zeros(batch: usize, row: usize) -> Result<Vec<f32>, EngineError> {
-    let failed = EngineError::Memory { megabytes: batch.saturating_mul(row) / 250_000 };
+    let failed = EngineError::Memory { megabytes: batch.saturating_mul(row) / NUMBERS_PER_MEGABYTE };
     let len = batch.checked_mul(row).ok_or_else(|| failed.clone())?;
     let mut numbers = Vec::new();
     numbers.try_reserve_exact(len).map_err(|_| failed)?;

@@ -125,10 +125,10 @@ impl Dense {
     }
 
     fn check(&self) -> Result<(), EngineError> {
-        let reach = self.runs.iter().map(|run| run.offset + run.len).max().unwrap_or(1);
+        let reach = self.runs.iter().map(|run| run.offset + run.len).max().unwrap_or(0);
         let corner =
             self.start + (self.output.height - 1) * self.steps[0] + (self.output.width - 1) * self.steps[1];
-        check_bounds((corner + reach).checked_sub(1), &self.input)
+        check_bounds(corner + reach, &self.input)
     }
 
     fn pack(&mut self, recipe: &Recipe<'_>, sources: &[Source]) {

@@ -55,8 +55,8 @@ impl Depthwise {
         bias[..recipe.bias.len()].copy_from_slice(recipe.bias);
         let (start, steps) = (window.start(&input), window.steps(&input));
         let corner = start + (output.height - 1) * steps[0] + (output.width - 1) * steps[1];
-        let reach = taps.last().copied().unwrap_or(0) + LANES - 1;
-        check_bounds(((output.blocks() - 1) * input.plane()).checked_add(corner + reach), &input)?;
+        let reach = taps.last().copied().unwrap_or(0) + LANES;
+        check_bounds((output.blocks() - 1) * input.plane() + corner + reach, &input)?;
         let (residual, clamp, input_plane) = (recipe.residual, recipe.clamp, input.plane());
         Ok(Self { output, residual, input_plane, start, steps, taps, weights, bias, clamp })
     }

@@ -48,11 +48,9 @@ pub(crate) struct Operands {
     pub(crate) images: usize,
 }
 
-/// Refuses a step that would touch numbers outside its buffers. Lowering never asks for one; this is the one place that
-/// the kernels' pointers rely on.
-fn check_bounds(last: Option<usize>, geometry: &Geometry) -> Result<(), EngineError> {
-    match last {
-        Some(last) if last < geometry.image() => Ok(()),
-        last => Err(EngineError::Memory { megabytes: last.unwrap_or(usize::MAX) / 250_000 }),
-    }
+/// Refuses a step that would read `reach` numbers of an image that has fewer. This is the one place that the kernels'
+/// pointers rely on.
+fn check_bounds(reach: usize, geometry: &Geometry) -> Result<(), EngineError> {
+    let size = geometry.image();
+    if reach <= size { Ok(()) } else { Err(EngineError::Bounds { reach, size }) }
 }
