@@ -222,5 +222,8 @@ pub(crate) enum Cache {
 /// The kind of head that a name stands for.
 fn head_kind(name: &str) -> Result<HeadKind, String> {
     let known = || HeadKind::ALL.map(HeadKind::name).join(", ");
-    HeadKind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| format!("known heads: {}", known()))
+    HeadKind::ALL
+        .into_iter()
+        .find(|kind| kind.name() == name)
+        .ok_or_else(|| format!("known heads: {}", known()))
 }

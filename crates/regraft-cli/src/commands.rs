@@ -7,8 +7,8 @@ use regraft::{Cache, Context, Error, FitConfig, Limits, Result, with_threads};
 use serde_json::json;
 
 use crate::arguments::{self, Arguments, Command};
-use crate::{exit, output};
 use crate::progress::{Display, watch_for_interrupts};
+use crate::{exit, output};
 
 /// Runs a command; the code is not 0 where some of the input could not be used.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -79,14 +79,15 @@ fn fit_config(flags: &arguments::Fit, arguments: &Arguments) -> Result<FitConfig
 
 fn predict(flags: &arguments::Predict, as_json: bool, context: &Context<'_>) -> Result<ExitCode> {
     let model = regraft::load_source(&flags.model, flags.arch.as_deref())?;
-    let unusable = regraft::predict(&model, &flags.inputs, flags.top.into(), context, &mut |answer| match answer {
-        Ok(prediction) if as_json => output::json_line(&prediction),
-        Ok(prediction) => output::line(&prediction_line(&prediction)),
-        Err(file) => {
-            output::complain(&format!("{}: {}", file.path, file.reason));
-            Ok(())
-        }
-    })?;
+    let unusable =
+        regraft::predict(&model, &flags.inputs, flags.top.into(), context, &mut |answer| match answer {
+            Ok(prediction) if as_json => output::json_line(&prediction),
+            Ok(prediction) => output::line(&prediction_line(&prediction)),
+            Err(file) => {
+                output::complain(&format!("{}: {}", file.path, file.reason));
+                Ok(())
+            }
+        })?;
     Ok(partial(unusable))
 }
 
@@ -134,7 +135,12 @@ fn embed(flags: &arguments::Embed, as_json: bool, context: &Context<'_>) -> Resu
     } else {
         output::line(&format!(
             "{}: {} × {} in {:.2} s, {:.1} images a second ({} from the cache)",
-            flags.out.display(), embedded.images, embedded.dim, embedded.seconds, embedded.images_per_second, embedded.from_cache
+            flags.out.display(),
+            embedded.images,
+            embedded.dim,
+            embedded.seconds,
+            embedded.images_per_second,
+            embedded.from_cache
         ))?;
     }
     Ok(partial(embedded.unusable.len()))
@@ -193,7 +199,8 @@ fn manage_cache(command: &arguments::Cache, as_json: bool, cache: &Cache) -> Res
 fn bytes(text: &str) -> Result<u64> {
     let mistake = || Error::Usage(format!("--keep {text}: expected a size such as 2GB, 500MB or 0"));
     let text = text.trim();
-    let digits = text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
+    let digits =
+        text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor = match unit.trim().to_ascii_uppercase().as_str() {
         "" | "B" => 1.0,
@@ -212,7 +219,9 @@ mod tests {
 
     #[test]
     fn sizes_are_read_in_decimal_units() {
-        for (text, size) in [("2GB", 2_000_000_000), ("0", 0), ("1.5 mb", 1_500_000), ("10K", 10_000), ("7", 7)] {
+        for (text, size) in
+            [("2GB", 2_000_000_000), ("0", 0), ("1.5 mb", 1_500_000), ("10K", 10_000), ("7", 7)]
+        {
             assert_eq!(bytes(text).unwrap(), size, "{text}");
         }
         for text in ["", "GB", "2 XB", "1.2.3GB", "-1"] {

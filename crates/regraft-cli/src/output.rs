@@ -10,7 +10,9 @@ use serde::Serialize;
 pub(crate) fn text(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::write_failed(PathBuf::from("standard output"), error)),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::write_failed(PathBuf::from("standard output"), error))
+        }
         _ => Ok(()),
     }
 }
@@ -22,7 +24,9 @@ pub(crate) fn line(line: &str) -> Result<()> {
 
 /// A value as indented JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<()> {
-    serde_json::to_string_pretty(value).map_err(|error| Error::Usage(error.to_string())).and_then(|json| line(&json))
+    serde_json::to_string_pretty(value)
+        .map_err(|error| Error::Usage(error.to_string()))
+        .and_then(|json| line(&json))
 }
 
 /// A value as one line of JSON.

@@ -75,7 +75,8 @@ impl Progress for Display {
     fn start(&self, name: &str, total: u64) {
         self.finish();
         let bar = self.bar(name, total);
-        let step = Step { name: name.to_owned(), total, done: 0, bar, since: Stopwatch::start(), reported: 0.0 };
+        let step =
+            Step { name: name.to_owned(), total, done: 0, bar, since: Stopwatch::start(), reported: 0.0 };
         *self.step() = Some(step);
     }
 

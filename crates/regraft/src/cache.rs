@@ -10,7 +10,8 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use regraft_system::files::{self, FileError};
@@ -22,16 +23,23 @@ use crate::{Error, Result};
 /// Hash of a file's content.
 pub type ContentHash = [u8; 32];
 
+/// A hash as 64 hexadecimal digits.
+pub(crate) fn hex(hash: &ContentHash) -> String {
+    blake3::Hash::from_bytes(*hash).to_hex().to_string()
+}
+
 const MAGIC: &[u8; 8] = b"RGSHARD1";
 const HEADER: usize = 8 + 8 + 8;
 const CHECKSUM: usize = 32;
 /// Rows that a killed run can lose: small enough to be a few seconds of work, large enough to keep shards few.
-const ROWS_PER_SHARD: usize = 512;
+const ROWS_PER_SHARD: usize = 128;
 
 /// The folder that holds all stores.
 #[derive(Debug, Clone)]
 pub struct Cache {
     root: Option<PathBuf>,
+    /// Set at the first write that fails: a full disk or a read-only folder is reported once and not tried again.
+    closed: Arc<AtomicBool>,
 }
 
 /// What a store holds, as `regraft cache list` shows it.
@@ -64,12 +72,12 @@ pub struct StoreSummary {
 impl Cache {
     /// The cache in `root`.
     pub fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: Some(root.into()) }
+        Self { root: Some(root.into()), closed: Arc::default() }
     }
 
     /// A cache that remembers nothing after the process ends.
     pub fn disabled() -> Self {
-        Self { root: None }
+        Self { root: None, closed: Arc::default() }
     }
 
     /// The user's cache: `REGRAFT_CACHE`, else `regraft` in the system's cache folder.
@@ -82,7 +90,9 @@ impl Cache {
         }
         use etcetera::BaseStrategy as _;
         let strategy = etcetera::choose_base_strategy().map_err(|error| {
-            Error::Usage(format!("{error}: no place for the cache; set REGRAFT_CACHE to a folder, or use --no-cache"))
+            Error::Usage(format!(
+                "{error}: no place for the cache; set REGRAFT_CACHE to a folder, or use --no-cache"
+            ))
         })?;
         Ok(Self::at(strategy.cache_dir().join("regraft")))
     }
@@ -97,7 +107,7 @@ impl Cache {
         let name = format!("{}-{}", info.kind, key.finish().get(..24).unwrap_or_default());
         let folder = self.root.as_ref().map(|root| root.join(name));
         let rows = folder.as_deref().map(|folder| open_shards(folder, info.row_bytes)).unwrap_or_default();
-        Store { folder, info, rows, pending: Mutex::default() }
+        Store { folder, info, rows, pending: Mutex::default(), closed: Arc::clone(&self.closed) }
     }
 
     /// All stores, most recently used first.
@@ -140,6 +150,7 @@ pub(crate) struct Store {
     info: StoreInfo,
     rows: HashMap<ContentHash, Bytes>,
     pending: Mutex<Vec<(ContentHash, Vec<u8>)>>,
+    closed: Arc<AtomicBool>,
 }
 
 impl Store {
@@ -148,7 +159,8 @@ impl Store {
         self.rows.get(key)
     }
 
-    /// Keeps a row for the next run; it reaches the disk when a shard is full or at [`Self::flush`].
+    /// Keeps a row for the next run; it reaches the disk when a shard is full or at [`Self::flush`]. An error is
+    /// returned for the first write that fails; after that, nothing more is written to the cache.
     pub(crate) fn put(&self, key: ContentHash, row: Vec<u8>) -> Result<()> {
         if self.folder.is_none() {
             return Ok(());
@@ -172,8 +184,17 @@ impl Store {
         self.pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn write(&self, mut rows: Vec<(ContentHash, Vec<u8>)>) -> Result<()> {
+    fn write(&self, rows: Vec<(ContentHash, Vec<u8>)>) -> Result<()> {
         let Some(folder) = self.folder.as_deref().filter(|_| !rows.is_empty()) else { return Ok(()) };
+        if self.closed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let written = self.write_shard(folder, rows);
+        let first_failure = written.is_err() && !self.closed.swap(true, Ordering::Relaxed);
+        if first_failure { written } else { Ok(()) }
+    }
+
+    fn write_shard(&self, folder: &Path, mut rows: Vec<(ContentHash, Vec<u8>)>) -> Result<()> {
         rows.sort();
         rows.dedup_by(|a, b| a.0 == b.0);
         let shard = encode_shard(&rows, self.info.row_bytes);
@@ -185,7 +206,7 @@ impl Store {
             let text = serde_json::to_vec_pretty(&self.info).map_err(Error::data)?;
             files::write_atomically(&info, &text).map_err(failed)?;
         }
-        files::write_atomically(&folder.join(name), &shard).map_err(|error| Error::output(folder, "writing the cache")(error))
+        files::write_atomically(&folder.join(name), &shard).map_err(failed)
     }
 }
 
@@ -230,14 +251,16 @@ fn open_shards(folder: &Path, row_bytes: usize) -> HashMap<ContentHash, Bytes> {
 
 fn shard_paths(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut shards: Vec<_> = entries.filter(|path| path.extension().is_some_and(|end| end == "shard")).collect();
+    let mut shards: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|end| end == "shard")).collect();
     shards.sort();
     shards
 }
 
 fn summary(folder: &Path) -> Option<StoreSummary> {
     let info: StoreInfo = serde_json::from_slice(&files::read(&folder.join("store.json")).ok()?).ok()?;
-    let sizes = shard_paths(folder).iter().filter_map(|path| Some(path.metadata().ok()?.len())).collect::<Vec<_>>();
+    let sizes =
+        shard_paths(folder).iter().filter_map(|path| Some(path.metadata().ok()?.len())).collect::<Vec<_>>();
     let overhead = (HEADER + CHECKSUM) as u64;
     let rows = sizes.iter().map(|size| size.saturating_sub(overhead) / (32 + info.row_bytes as u64)).sum();
     let modified = folder.metadata().and_then(|metadata| metadata.modified()).ok()?;

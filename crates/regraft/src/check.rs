@@ -9,6 +9,7 @@ use regraft_data::source::ImageFolder;
 use regraft_graph::{ChannelOrder, Preprocessing, Resize, ResizeFilter};
 use serde::Serialize;
 
+use crate::config::{FOLDS, outside};
 use crate::ingest::{FileRecord, Ingest, Ingested, inspection_store};
 use crate::{Context, Error, Result};
 
@@ -33,8 +34,12 @@ impl Checkup {
 /// Examines a folder of images; `folds` is the number of cross-validation folds that each class should fill.
 ///
 /// # Errors
-/// The folder is missing, empty, or not laid out as images in class folders.
+/// The folder is missing, empty, or not laid out as images in class folders, or the number of folds is not from 2 to
+/// 1000.
 pub fn check(data: &Path, folds: usize, context: &Context<'_>) -> Result<Checkup> {
+    if !FOLDS.contains(&folds) {
+        return Err(Error::Usage(outside("folds", folds, &FOLDS)));
+    }
     let folder = ImageFolder::scan(data).map_err(Error::data)?;
     let paths: Vec<PathBuf> = folder.items.iter().map(|item| item.path.clone()).collect();
     let ingest = Ingest {

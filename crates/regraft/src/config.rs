@@ -1,5 +1,7 @@
 //! What `regraft fit` was asked to do, as it is kept in `regraft.toml`.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use regraft_adapt::HeadKind;
@@ -24,17 +26,17 @@ pub struct FitConfig {
     /// Wire at which the source is cut: `features`, `logits`, or a name that `regraft zoo info NAME --graph` shows.
     pub cut: String,
     /// Run folder; `runs/<name of the data folder>` if absent, with a number where that is taken.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_text")]
     pub out: Option<PathBuf>,
     /// Seed of every random choice.
     pub seed: u64,
-    /// Share of the images held out for the test where the data has no split of its own, between 0 and 1.
+    /// Share of the images held out for the test where the data has no split of its own, above 0, at most 0.5.
     pub test_fraction: f64,
-    /// Number of cross-validation folds, at least 2; fewer are used where a class has fewer images.
+    /// Number of cross-validation folds, 2 to 1000; fewer are used where a class has fewer images.
     pub folds: usize,
     /// Kinds of heads to choose from.
     pub heads: Vec<HeadKind>,
-    /// Nested subsets are drawn so many times for the learning curve; 0 leaves the curve out.
+    /// Nested subsets are drawn so many times for the learning curve, at most 1000; 0 leaves the curve out.
     pub curve_repetitions: usize,
     /// Share of files that may be unreadable before the run fails, 0 to 1.
     pub max_unreadable: f64,
@@ -68,7 +70,8 @@ impl FitConfig {
     /// The file cannot be read, or a key or value is unknown; the message names the line.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = files::read(path).map_err(|error| Error::Usage(error.to_string()))?;
-        let text = String::from_utf8(bytes).map_err(|_| Error::Usage(format!("{}: not UTF-8", path.display())))?;
+        let text =
+            String::from_utf8(bytes).map_err(|_| Error::Usage(format!("{}: not UTF-8", path.display())))?;
         toml::from_str(&text).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))
     }
 
@@ -85,25 +88,44 @@ impl FitConfig {
     /// # Errors
     /// [`Error::Usage`], one line a mistake.
     pub fn check(&self) -> Result<()> {
-        let share = |value: f64, low: f64| value > low && value < 1.0;
         let mistakes = [
             (self.data.as_os_str().is_empty()).then(|| "data: name a folder with images".to_owned()),
-            (!share(self.test_fraction, 0.0))
-                .then(|| format!("test-fraction: {} is not between 0 and 1", self.test_fraction)),
-            (self.folds < 2).then(|| format!("folds: {} is fewer than 2", self.folds)),
+            (!(self.test_fraction > 0.0 && self.test_fraction <= 0.5)).then(|| {
+                format!("test-fraction: {} is not a share above 0, at most 0.5", self.test_fraction)
+            }),
+            (!FOLDS.contains(&self.folds)).then(|| outside("folds", self.folds, &FOLDS)),
+            (!CURVE_REPETITIONS.contains(&self.curve_repetitions))
+                .then(|| outside("curve-repetitions", self.curve_repetitions, &CURVE_REPETITIONS)),
             (self.heads.is_empty()).then(|| "heads: name at least one kind of head".to_owned()),
             (!(0.0..=1.0).contains(&self.max_unreadable))
                 .then(|| format!("max-unreadable: {} is not a share from 0 to 1", self.max_unreadable)),
-            (self.max_megapixels == 0).then(|| "max-megapixels: must be at least 1".to_owned()),
+            (!MAX_MEGAPIXELS.contains(&self.max_megapixels))
+                .then(|| outside("max-megapixels", self.max_megapixels, &MAX_MEGAPIXELS)),
         ];
         let mistakes: Vec<String> = mistakes.into_iter().flatten().collect();
         if mistakes.is_empty() { Ok(()) } else { Err(Error::Usage(mistakes.join("\n"))) }
     }
 }
 
+/// More folds than this only cost time: with fewer images a fold, the estimate hardly changes.
+pub(crate) const FOLDS: RangeInclusive<usize> = 2..=1000;
+const CURVE_REPETITIONS: RangeInclusive<usize> = 0..=1000;
+const MAX_MEGAPIXELS: RangeInclusive<u64> = 1..=100_000;
+
+pub(crate) fn outside<T: Display>(name: &str, value: T, range: &RangeInclusive<T>) -> String {
+    format!("{name}: {value} is not from {} to {}", range.start(), range.end())
+}
+
 /// A path that is not UTF-8 cannot be kept exactly in TOML; the closest text serves the reader.
 fn as_text<S: Serializer>(path: &Path, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
+}
+
+fn as_optional_text<S: Serializer>(
+    path: &Option<PathBuf>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    path.as_deref().map(Path::to_string_lossy).serialize(serializer)
 }
 
 #[cfg(test)]
@@ -118,7 +140,8 @@ mod tests {
 
     #[test]
     fn every_mistake_is_reported_at_once() {
-        let config = FitConfig { folds: 1, test_fraction: 1.5, max_unreadable: f64::NAN, ..FitConfig::default() };
+        let config =
+            FitConfig { folds: 1, test_fraction: 1.5, max_unreadable: f64::NAN, ..FitConfig::default() };
         let message = config.check().unwrap_err().to_string();
         for key in ["data", "folds", "test-fraction", "max-unreadable"] {
             assert!(message.contains(key), "{message}");

@@ -43,18 +43,29 @@ pub struct Embedded {
 ///
 /// # Errors
 /// An input does not exist or has a wrong shape, nothing could be used, or the output cannot be written.
-pub fn embed(model: &Model, inputs: &[PathBuf], cut: &str, out: &Path, context: &Context<'_>) -> Result<Embedded> {
+pub fn embed(
+    model: &Model,
+    inputs: &[PathBuf],
+    cut: &str,
+    out: &Path,
+    context: &Context<'_>,
+) -> Result<Embedded> {
     let cut = resolve_cut(model, cut)?;
     let watch = Stopwatch::start();
     let embedding = match inputs {
-        [tensor] if tensor.extension().is_some_and(|end| end == "npy") => from_tensor(model, tensor, &cut, context)?,
+        [tensor] if tensor.extension().is_some_and(|end| end == "npy") => {
+            from_tensor(model, tensor, &cut, context)?
+        }
         _ => from_images(model, inputs, &cut, context)?,
     };
     let seconds = watch.seconds();
     let (images, dim) = embedding.rows.dim();
     if images == 0 {
         let reasons = embedding.unusable.iter().take(3).map(|file| format!("{}: {}", file.path, file.reason));
-        return Err(Error::Data(format!("no image could be used. {}", reasons.collect::<Vec<_>>().join("; "))));
+        return Err(Error::Data(format!(
+            "no image could be used. {}",
+            reasons.collect::<Vec<_>>().join("; ")
+        )));
     }
     npy::write_f32(out, embedding.rows.view().into_dyn()).map_err(Error::write(out))?;
     let list = out.with_extension("paths.txt");
@@ -114,7 +125,8 @@ fn line(input: &Input) -> Vec<u8> {
 fn from_tensor(model: &Model, path: &Path, cut: &str, context: &Context<'_>) -> Result<Embedding> {
     let array = npy::read_f32(path).map_err(Error::data)?;
     let found = array.shape().to_vec();
-    let array = array.into_dimensionality::<Ix4>().ok().filter(|array| array.dim().1 == 3 && !array.is_empty());
+    let array =
+        array.into_dimensionality::<Ix4>().ok().filter(|array| array.dim().1 == 3 && !array.is_empty());
     let array = array.ok_or_else(|| {
         Error::Data(format!("{}: expected an array of shape N×3×H×W, found {found:?}", path.display()))
     })?;

@@ -18,9 +18,9 @@ pub enum Error {
     #[error("{0}")]
     Model(String),
     /// Something could not be written.
-    #[error("{}: {what}: {source}{}", path.display(), advice(.source))]
+    #[error("{}: {what} failed: {}; {}", path.display(), reason(.source), advice(.source))]
     Output {
-        /// The file or folder.
+        /// The file or folder, under its final name.
         path: PathBuf,
         /// What was being written.
         what: &'static str,
@@ -66,8 +66,23 @@ impl Error {
     }
 }
 
+/// The system's answer alone: the path of a temporary file would only confuse.
+fn reason(source: &FileError) -> String {
+    let whole = source.source.to_string();
+    whole.split_once(" at path ").map_or(whole.clone(), |(reason, _)| reason.to_owned())
+}
+
 fn advice(source: &FileError) -> &'static str {
-    if source.is_disk_full() { " (free some space, or choose another place with --out or REGRAFT_CACHE)" } else { "" }
+    use std::io::ErrorKind;
+    match source.source.kind() {
+        _ if source.is_disk_full() => "free some space or choose another place",
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "choose a place that you may write to",
+        ErrorKind::NotADirectory
+        | ErrorKind::IsADirectory
+        | ErrorKind::AlreadyExists
+        | ErrorKind::DirectoryNotEmpty => "choose another name",
+        _ => "choose another place",
+    }
 }
 
 /// The result of every call.

@@ -9,9 +9,11 @@ use regraft_graph::Model;
 use regraft_report::record::{ClassMetrics, Estimate, TestMetrics};
 use serde::Serialize;
 
-use crate::ingest::{Ingest, Network};
+use crate::cache::hex;
+use crate::ingest::{FileRecord, Ingest, Network};
 use crate::judge::{Judgement, judge, probabilities};
 use crate::predict::{Unusable, labels};
+use crate::run::learned_contents;
 use crate::source::resolve_cut;
 use crate::{Context, Error, Result, load_source};
 
@@ -24,6 +26,8 @@ pub struct Evaluation {
     pub data: String,
     /// Number of images judged.
     pub n: usize,
+    /// How many of them the run has learned from, by content: their labels are no surprise to it.
+    pub n_seen_in_training: usize,
     /// Class names, in the order of the model's outputs.
     pub classes: Vec<String>,
     /// The headline numbers with their intervals.
@@ -48,30 +52,57 @@ pub fn evaluate(run: &Path, data: &Path, seed: u64, context: &Context<'_>) -> Re
     let known = |class: &String| classes.iter().position(|known| known == class);
     let mapping: Vec<Option<usize>> = folder.classes.iter().map(known).collect();
     let items = judged_part(folder.items);
-    let strangers: Vec<&str> = folder.classes.iter().zip(&mapping).filter(|(_, known)| known.is_none()).map(|(class, _)| class.as_str()).collect();
+    let strangers: Vec<&str> = folder
+        .classes
+        .iter()
+        .zip(&mapping)
+        .filter(|(_, known)| known.is_none())
+        .map(|(class, _)| class.as_str())
+        .collect();
     if !strangers.is_empty() {
         return Err(Error::Data(format!(
             "{}: the model of {} does not know the classes {}; it knows {}",
-            data.display(), run.display(), shortened(&strangers), shortened(&classes)
+            data.display(),
+            run.display(),
+            shortened(&strangers),
+            shortened(&classes)
         )));
     }
     let (logits, files) = run_logits(&model, &items, context)?;
-    let (mut truths, mut unusable) = (Vec::new(), Vec::new());
+    let learned = learned_contents(run);
+    let (mut truths, mut unusable, mut n_seen_in_training) = (Vec::new(), Vec::new(), 0);
     for (item, file) in items.iter().zip(files) {
         match (file, mapping.get(item.class).copied().flatten()) {
-            (Ok(()), Some(label)) => truths.push(label),
-            (Err(reason), _) => unusable.push(Unusable { path: item.path.to_string_lossy().into_owned(), reason }),
+            (Ok(file), Some(label)) => {
+                n_seen_in_training += usize::from(learned.contains(&hex(&file.content)));
+                truths.push(label);
+            }
+            (Err(reason), _) => {
+                unusable.push(Unusable { path: item.path.to_string_lossy().into_owned(), reason })
+            }
             _ => {}
         }
     }
-    let Judgement { metrics, per_class, confusion } = judge(&truths, probabilities(&logits, 1.0)?.view(), &classes, seed)?;
+    let Judgement { metrics, per_class, confusion } =
+        judge(&truths, probabilities(&logits, 1.0)?.view(), &classes, seed)?;
     let (run, data) = (run.to_string_lossy().into_owned(), data.to_string_lossy().into_owned());
-    Ok(Evaluation { run, data, n: truths.len(), classes, metrics, per_class, confusion, unusable })
+    Ok(Evaluation {
+        run,
+        data,
+        n: truths.len(),
+        n_seen_in_training,
+        classes,
+        metrics,
+        per_class,
+        confusion,
+        unusable,
+    })
 }
 
 /// The test part where there is one, else the validation part, else everything.
 fn judged_part(items: Vec<Item>) -> Vec<Item> {
-    let part = [Part::Test, Part::Validation].into_iter().find(|part| items.iter().any(|item| item.part == *part));
+    let part =
+        [Part::Test, Part::Validation].into_iter().find(|part| items.iter().any(|item| item.part == *part));
     items.into_iter().filter(|item| part.is_none_or(|part| item.part == part)).collect()
 }
 
@@ -81,7 +112,7 @@ fn shortened(names: &[impl AsRef<str>]) -> String {
     if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
 }
 
-type Usable = std::result::Result<(), String>;
+type Usable = std::result::Result<FileRecord, String>;
 
 fn run_logits(model: &Model, items: &[Item], context: &Context<'_>) -> Result<(Array2<f32>, Vec<Usable>)> {
     let ingest = Ingest {
@@ -96,12 +127,16 @@ fn run_logits(model: &Model, items: &[Item], context: &Context<'_>) -> Result<(A
     let ingested = ingest.run(&paths)?;
     context.progress.finish();
     let logits = ingested.features.into_iter().next().unwrap_or_default();
-    Ok((logits, ingested.files.into_iter().map(|file| file.map(|_| ())).collect()))
+    Ok((logits, ingested.files))
 }
 
 impl fmt::Display for Evaluation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} on {}: {} images, {} classes", self.run, self.data, self.n, self.classes.len())?;
+        if self.n_seen_in_training > 0 {
+            let seen = self.n_seen_in_training;
+            writeln!(f, "warning: the run has learned from {seen} of these images; the numbers flatter it")?;
+        }
         let metrics = &self.metrics;
         for (name, estimate) in [
             ("accuracy", metrics.accuracy),

@@ -19,14 +19,15 @@ use regraft_system::clock::Stopwatch;
 use regraft_system::files;
 use regraft_system::hash::KeyHasher;
 
-use crate::inspections;
 use crate::cache::{Cache, ContentHash, Store, StoreInfo};
+use crate::inspections;
 use crate::progress::Progress;
 use crate::{Error, Result};
 
 /// A network that gives one row of numbers an image: the value of a wire, averaged over height and width.
 pub(crate) struct Network<'a> {
     weights: NetworkWeights<'a>,
+    name: String,
     cut: String,
     dimensions: usize,
     store: Store,
@@ -53,7 +54,13 @@ impl<'a> Network<'a> {
         Self::open(NetworkWeights::Random(model, seed), model, cut, key, cache)
     }
 
-    fn open(weights: NetworkWeights<'a>, model: &Model, cut: &str, key: KeyHasher, cache: &Cache) -> Result<Self> {
+    fn open(
+        weights: NetworkWeights<'a>,
+        model: &Model,
+        cut: &str,
+        key: KeyHasher,
+        cache: &Cache,
+    ) -> Result<Self> {
         let dimensions = channels(model, cut)?;
         let preprocessing = serde_json::to_vec(&model.card().preprocessing).map_err(Error::model)?;
         let key = key.field("cut", cut).field("preprocessing", preprocessing).field("decoder", DECODER);
@@ -62,12 +69,21 @@ impl<'a> Network<'a> {
         let [height, width] = model.card().preprocessing.crop;
         let description = format!("{}{kind}, cut at {cut}, {height}×{width}", model.card().name);
         let info = StoreInfo { kind: "features".to_owned(), description, row_bytes: dimensions * 4 };
-        Ok(Self { weights, cut: cut.to_owned(), dimensions, store: cache.store(&key, info), program: OnceLock::new() })
+        let (name, cut) = (model.card().name.clone(), cut.to_owned());
+        Ok(Self { weights, name, cut, dimensions, store: cache.store(&key, info), program: OnceLock::new() })
     }
 
     fn run(&self, input: ArrayView4<f32>) -> Result<Array2<f32>> {
         let rows = self.program()?.run_pooled(input).map_err(Error::model)?.pop();
-        rows.ok_or_else(|| Error::Model(format!("the network has no output at '{}'", self.cut)))
+        let rows =
+            rows.ok_or_else(|| Error::Model(format!("the network has no output at '{}'", self.cut)))?;
+        if rows.iter().all(|value| value.is_finite()) {
+            return Ok(rows);
+        }
+        Err(Error::Model(format!(
+            "{}: its values at '{}' are infinite or not numbers; its weights or its preprocessing are damaged, fetch it again",
+            self.name, self.cut
+        )))
     }
 
     /// Compiled at first use: with everything in the cache it is never needed.
@@ -86,7 +102,10 @@ impl<'a> Network<'a> {
             NetworkWeights::Trained(model) => compile(model),
             NetworkWeights::Random(model, seed) => {
                 let weights = regraft_zoo::random_weights(model.graph(), *seed).map_err(Error::model)?;
-                compile(&Model::new(model.graph().clone(), weights, model.card().clone()).map_err(Error::model)?)
+                compile(
+                    &Model::new(model.graph().clone(), weights, model.card().clone())
+                        .map_err(Error::model)?,
+                )
             }
         }
     }
@@ -105,9 +124,10 @@ fn channels(model: &Model, wire: &str) -> Result<usize> {
 pub(crate) fn fingerprint(model: &Model) -> Result<String> {
     let graph = serde_json::to_vec(model.graph()).map_err(Error::model)?;
     let key = KeyHasher::new().field("graph", graph);
-    let key = model.weights().iter().fold(key, |key, (name, tensor)| {
-        key.field(name, tensor.dtype().name()).field("data", tensor.data())
-    });
+    let key = model
+        .weights()
+        .iter()
+        .fold(key, |key, (name, tensor)| key.field(name, tensor.dtype().name()).field("data", tensor.data()));
     Ok(key.finish())
 }
 
@@ -134,6 +154,7 @@ pub(crate) struct Ingested {
 /// A usable file.
 #[derive(Debug, Clone)]
 pub(crate) struct FileRecord {
+    pub(crate) content: ContentHash,
     pub(crate) inspection: Option<Inspection>,
 }
 
@@ -178,7 +199,7 @@ impl Ingest<'_> {
     /// Runs over the files.
     ///
     /// # Errors
-    /// The network cannot run, the cache cannot be written, or the user has asked to stop. A file that cannot be read
+    /// The network cannot run, or the user has asked to stop. A file that cannot be read
     /// is not an error here: its reason stands in its place.
     pub(crate) fn run(&self, paths: &[PathBuf]) -> Result<Ingested> {
         let watch = Stopwatch::start();
@@ -187,7 +208,7 @@ impl Ingest<'_> {
         let outcome = self.work(paths, &decoding, &mut collected);
         // Whatever happened, what was computed is kept.
         let stores = self.inspections.iter().chain(self.networks.iter().map(|network| &network.store));
-        stores.map(Store::flush).collect::<Result<Vec<_>>>()?;
+        stores.for_each(|store| self.without_failing(store.flush()));
         outcome?;
         let timing = IngestTiming {
             decode_seconds: decoding.into_inner() as f64 * 1e-9,
@@ -233,7 +254,8 @@ impl Ingest<'_> {
         let content = files::read(path).map_err(|error| error.source.to_string())?;
         let key = *blake3::hash(&content).as_bytes();
         let inspection = self.inspections.as_ref().and_then(|store| inspections::decode(store.get(&key)?));
-        let rows: Vec<_> = self.networks.iter().map(|network| network.store.get(&key).map(|row| floats(row))).collect();
+        let rows: Vec<_> =
+            self.networks.iter().map(|network| network.store.get(&key).map(|row| floats(row))).collect();
         let mut prepared = Prepared { key, inspection, rows, input: Vec::new() };
         let inspect = self.inspections.is_some() && prepared.inspection.is_none();
         let missing = prepared.rows.iter().any(Option::is_none);
@@ -245,7 +267,8 @@ impl Ingest<'_> {
             if missing {
                 let [height, width] = self.preprocessing.crop;
                 prepared.input = vec![0.0; 3 * height * width];
-                preprocess(&image, &self.preprocessing, &mut prepared.input).map_err(|error| error.to_string())?;
+                preprocess(&image, &self.preprocessing, &mut prepared.input)
+                    .map_err(|error| error.to_string())?;
             }
         }
         Ok(prepared)
@@ -254,30 +277,41 @@ impl Ingest<'_> {
     /// Runs the networks over the files of a batch that need them, and hands new results to the cache.
     fn compute(&self, mut batch: Vec<Outcome>) -> Result<Vec<Outcome>> {
         for (index, network) in self.networks.iter().enumerate() {
-            let mut missing: Vec<&mut Prepared> = batch.iter_mut().flatten().filter(|file| is_missing(file, index)).collect();
+            let mut missing: Vec<&mut Prepared> =
+                batch.iter_mut().flatten().filter(|file| is_missing(file, index)).collect();
             if missing.is_empty() {
                 continue;
             }
             let [height, width] = self.preprocessing.crop;
             let input: Vec<f32> = missing.iter().flat_map(|file| file.input.iter().copied()).collect();
-            let view = ArrayView4::from_shape((missing.len(), 3, height, width), &input).map_err(Error::model)?;
+            let view =
+                ArrayView4::from_shape((missing.len(), 3, height, width), &input).map_err(Error::model)?;
             let rows = network.run(view)?;
             for (file, row) in missing.iter_mut().zip(rows.rows()) {
-                network.store.put(file.key, row.iter().flat_map(|value| value.to_le_bytes()).collect())?;
+                self.without_failing(
+                    network.store.put(file.key, row.iter().flat_map(|value| value.to_le_bytes()).collect()),
+                );
                 if let Some(slot) = file.rows.get_mut(index) {
                     *slot = Some(row.to_vec());
                 }
             }
         }
-        self.keep_inspections(&batch)?;
+        self.keep_inspections(&batch);
         Ok(batch)
     }
 
-    fn keep_inspections(&self, batch: &[Outcome]) -> Result<()> {
-        let Some(store) = &self.inspections else { return Ok(()) };
+    fn keep_inspections(&self, batch: &[Outcome]) {
+        let Some(store) = &self.inspections else { return };
         let new = batch.iter().flatten().filter(|file| store.get(&file.key).is_none());
         new.filter_map(|file| Some((file.key, inspections::encode(file.inspection.as_ref()?))))
-            .try_for_each(|(key, row)| store.put(key, row))
+            .for_each(|(key, row)| self.without_failing(store.put(key, row)));
+    }
+
+    /// A cache that cannot be written costs the next run time, and this one nothing.
+    fn without_failing(&self, kept: Result<()>) {
+        if let Err(error) = kept {
+            self.progress.message(&format!("warning: nothing more is kept for the next run: {error}"));
+        }
     }
 }
 
@@ -307,7 +341,7 @@ impl Collected {
             for (all, row) in self.rows.iter_mut().zip(file.rows) {
                 all.extend(row.unwrap_or_default());
             }
-            FileRecord { inspection: file.inspection }
+            FileRecord { content: file.key, inspection: file.inspection }
         }));
     }
 }

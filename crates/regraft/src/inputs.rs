@@ -63,8 +63,10 @@ fn standard_input() -> Result<Vec<Input>> {
         return keep(&content).map(|file| vec![Input::StandardInput(file)]);
     }
     let text = String::from_utf8(content).ok().filter(|text| !text.trim().is_empty());
-    let text = text.ok_or_else(|| Error::Data("standard input: neither an image nor a list of paths".to_owned()))?;
-    let paths: Vec<PathBuf> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(PathBuf::from).collect();
+    let text =
+        text.ok_or_else(|| Error::Data("standard input: neither an image nor a list of paths".to_owned()))?;
+    let paths: Vec<PathBuf> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(PathBuf::from).collect();
     Ok(files(&paths)?.collect())
 }
 

@@ -12,6 +12,9 @@ use crate::{Error, Result};
 /// Resamples behind the reference for the calibration error: enough for two digits.
 const REFERENCE_RESAMPLES: usize = 1000;
 
+/// With more classes the confusion matrix, which is dense, is left out: at 10,000 it would take 800 MB.
+const CONFUSION_CLASSES: usize = 1000;
+
 /// Everything that is measured on one labelled set.
 #[derive(Debug, Clone)]
 pub(crate) struct Judgement {
@@ -29,6 +32,9 @@ pub(crate) fn judge(
 ) -> Result<Judgement> {
     let measured = intervals(labels, probabilities, &bootstrap(seed)).map_err(Error::data)?;
     let reference = ece_reference(probabilities, REFERENCE_RESAMPLES, seed).map_err(Error::data)?;
+    // With five classes or fewer it is 1 by definition.
+    let top_5 =
+        (classes.len() > 5).then(|| record::TopK { k: 5, accuracy: estimate(measured.top_5_accuracy) });
     let metrics = record::TestMetrics {
         accuracy: estimate(measured.accuracy),
         balanced_accuracy: estimate(measured.balanced_accuracy),
@@ -36,10 +42,10 @@ pub(crate) fn judge(
         log_loss: estimate(measured.log_loss),
         ece: estimate(measured.ece),
         ece_if_calibrated: Some(record::MeanSd { mean: reference.mean, sd: reference.deviation }),
-        top_k: vec![record::TopK { k: 5, accuracy: estimate(measured.top_5_accuracy) }],
+        top_k: top_5.into_iter().collect(),
     };
-    let confusion = confusion_matrix(labels, probabilities).map_err(Error::data)?;
-    let confusion = confusion.rows().into_iter().map(|row| row.iter().map(|count| *count as u64).collect()).collect();
+    let confusion =
+        if classes.len() <= CONFUSION_CLASSES { confusion(labels, probabilities)? } else { Vec::new() };
     let classwise = per_class(labels, probabilities).map_err(Error::data)?;
     let named = classes.iter().zip(classwise).map(|(class, measured)| record::ClassMetrics {
         class: class.clone(),
@@ -51,6 +57,11 @@ pub(crate) fn judge(
     Ok(Judgement { metrics, per_class: named.collect(), confusion })
 }
 
+fn confusion(labels: &[usize], probabilities: ArrayView2<f64>) -> Result<Vec<Vec<u64>>> {
+    let counts = confusion_matrix(labels, probabilities).map_err(Error::data)?;
+    Ok(counts.rows().into_iter().map(|row| row.iter().map(|count| *count as u64).collect()).collect())
+}
+
 /// A simpler method on the same test set, and how much better `source` is on the same images.
 pub(crate) fn baseline(
     labels: &[usize],
@@ -59,7 +70,8 @@ pub(crate) fn baseline(
     seed: u64,
 ) -> Result<record::Baseline> {
     let measured = intervals(labels, simpler, &bootstrap(seed)).map_err(Error::data)?;
-    let gain = paired_bootstrap(labels, source, simpler, Metric::Accuracy, &bootstrap(seed)).map_err(Error::data)?;
+    let gain =
+        paired_bootstrap(labels, source, simpler, Metric::Accuracy, &bootstrap(seed)).map_err(Error::data)?;
     Ok(record::Baseline {
         accuracy: estimate(measured.accuracy),
         balanced_accuracy: Some(estimate(measured.balanced_accuracy)),

@@ -24,7 +24,8 @@ impl Log {
 
     /// Adds an event with whatever belongs to it.
     pub(crate) fn event(&self, event: &str, details: Value) {
-        let line = json!({ "seconds": (self.seconds() * 1e3).round() / 1e3, "event": event, "details": details });
+        let line =
+            json!({ "seconds": (self.seconds() * 1e3).round() / 1e3, "event": event, "details": details });
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.push_str(&line.to_string());
         lines.push('\n');

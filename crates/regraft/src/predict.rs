@@ -91,7 +91,10 @@ pub fn predict(
 pub(crate) fn labels(model: &Model) -> Result<Vec<String>> {
     let card = model.card();
     let wire = card.roles.logits.as_deref().ok_or_else(|| {
-        Error::Model(format!("{} has no head, so there is nothing to predict; use `regraft embed`, or fit a head", card.name))
+        Error::Model(format!(
+            "{} has no head, so there is nothing to predict; use `regraft embed`, or fit a head",
+            card.name
+        ))
     })?;
     let fact = model.graph().fact(wire).map_err(Error::model)?;
     let classes = match fact.shape.get(1) {
@@ -112,7 +115,8 @@ fn prediction(input: &Input, logits: ArrayView1<f32>, labels: &[String], top: us
         probability: probability(&index),
     };
     let top: Vec<ScoredLabel> = ranked.into_iter().take(top.max(1)).map(scored).collect();
-    let (label, probability) = top.first().map(|best| (best.label.clone(), best.probability)).unwrap_or_default();
+    let (label, probability) =
+        top.first().map(|best| (best.label.clone(), best.probability)).unwrap_or_default();
     Prediction { path: input.name(), label, probability, top }
 }
 

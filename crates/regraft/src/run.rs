@@ -1,5 +1,6 @@
 //! The run folder: what `regraft fit` leaves behind and what other verbs read.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use regraft_report::{RunRecord, render};
@@ -11,6 +12,20 @@ use crate::{Error, Result};
 pub(crate) const RECORD: &str = "record.json";
 /// The report.
 pub(crate) const REPORT: &str = "report.html";
+/// Every image that was used: path, class, part, BLAKE3 of its content.
+pub(crate) const SPLIT: &str = "split.csv";
+/// How the split file calls the images that the head was fitted to and chosen on.
+pub(crate) const LEARNED_FROM: [&str; 2] = ["train", "validation"];
+
+/// The contents that a run has learned from; nothing where the model is not a run's.
+pub(crate) fn learned_contents(run: &Path) -> BTreeSet<String> {
+    let Ok(mut table) = csv::Reader::from_path(run.join(SPLIT)) else { return BTreeSet::new() };
+    let learned = |row: csv::StringRecord| {
+        let part = row.get(2)?;
+        LEARNED_FROM.contains(&part).then(|| row.get(3).map(str::to_owned))?
+    };
+    table.records().flatten().filter_map(learned).collect()
+}
 
 /// Rebuilds `report.html` of a run; returns its path.
 ///
@@ -19,7 +34,8 @@ pub(crate) const REPORT: &str = "report.html";
 pub fn rebuild_report(run: &Path) -> Result<PathBuf> {
     let record = read_record(run)?;
     let report = run.join(REPORT);
-    write_atomically(&report, render(&record).as_bytes()).map_err(Error::output(&report, "writing the report"))?;
+    write_atomically(&report, render(&record).as_bytes())
+        .map_err(Error::output(&report, "writing the report"))?;
     Ok(report)
 }
 
@@ -30,8 +46,12 @@ pub fn rebuild_report(run: &Path) -> Result<PathBuf> {
 pub fn read_record(run: &Path) -> Result<RunRecord> {
     let path = run.join(RECORD);
     if !path.is_file() {
-        return Err(Error::Model(format!("{}: not a run folder (there is no '{RECORD}' in it)", run.display())));
+        return Err(Error::Model(format!(
+            "{}: not a run folder (there is no '{RECORD}' in it)",
+            run.display()
+        )));
     }
     let text = files::read(&path).map_err(Error::model)?;
-    RunRecord::from_json(&String::from_utf8_lossy(&text)).map_err(|error| Error::Model(format!("{}: {error}", path.display())))
+    RunRecord::from_json(&String::from_utf8_lossy(&text))
+        .map_err(|error| Error::Model(format!("{}: {error}", path.display())))
 }

@@ -38,10 +38,15 @@ pub fn resolve_cut(model: &Model, cut: &str) -> Result<String> {
         "logits" => roles.logits.as_deref(),
         wire => Some(wire),
     };
-    let wire = wire.ok_or_else(|| Error::Usage(format!("{} has no logits: it was cut before its head", model.card().name)))?;
+    let wire = wire.ok_or_else(|| {
+        Error::Usage(format!("{} has no logits: it was cut before its head", model.card().name))
+    })?;
     let known = model.graph().fact(wire).map(|_| wire.to_owned());
     known.map_err(|error| {
         let cuts = roles.cuts.join(", ");
-        Error::Usage(format!("--cut {cut}: {error}. Cut points of {}: features, logits, {cuts}", model.card().name))
+        Error::Usage(format!(
+            "--cut {cut}: {error}. Cut points of {}: features, logits, {cuts}",
+            model.card().name
+        ))
     })
 }

@@ -21,13 +21,19 @@ pub fn list() -> Result<&'static [Entry]> {
 /// # Errors
 /// As [`list`].
 pub fn table() -> Result<String> {
-    let mut text = format!("{:<28} {:>9} {:>9} {:>7}  {:<14} {}\n", "name", "params M", "MACs G", "top-1", "licence", "weights");
+    let mut text = format!(
+        "{:<28} {:>9} {:>9} {:>7}  {:<14} {}\n",
+        "name", "params M", "MACs G", "top-1", "licence", "weights"
+    );
     for entry in list()? {
         let weights = if entry.embedded { "built in" } else { "your file: --source FILE --arch NAME" };
         let (parameters, macs) = (entry.parameters as f64 / 1e6, entry.macs as f64 / 1e9);
         let accuracy = 100.0 * entry.source_accuracy;
         let (name, licence) = (&entry.name, &entry.licence);
-        let _ = writeln!(text, "{name:<28} {parameters:>9.1} {macs:>9.2} {accuracy:>6.1} %  {licence:<14} {weights}");
+        let _ = writeln!(
+            text,
+            "{name:<28} {parameters:>9.1} {macs:>9.2} {accuracy:>6.1} %  {licence:<14} {weights}"
+        );
     }
     Ok(text)
 }
@@ -94,20 +100,42 @@ impl Info {
 
 impl fmt::Display for Info {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Card { name, origin, sha256, licence, preprocessing, labels, source_task, source_accuracy, roles } = &self.card;
+        let Card {
+            name,
+            origin,
+            sha256,
+            licence,
+            preprocessing,
+            labels,
+            source_task,
+            source_accuracy,
+            roles,
+        } = &self.card;
         let unknown = || "unknown".to_owned();
         let mut row = |key: &str, value: String| writeln!(f, "{key:<16} {value}");
         row("name", name.clone())?;
         row("origin", origin.clone())?;
         row("SHA-256", sha256.clone().unwrap_or_else(unknown))?;
         row("licence", licence.clone().unwrap_or_else(unknown))?;
-        row("weights", if self.has_weights { "at hand" } else { "your own file: --source FILE --arch NAME" }.to_owned())?;
+        row(
+            "weights",
+            if self.has_weights { "at hand" } else { "your own file: --source FILE --arch NAME" }.to_owned(),
+        )?;
         row("source task", source_task.clone().unwrap_or_else(unknown))?;
-        row("accuracy", source_accuracy.map_or_else(unknown, |accuracy| format!("{:.1} % (published)", 100.0 * accuracy)))?;
+        row(
+            "accuracy",
+            source_accuracy.map_or_else(unknown, |accuracy| format!("{:.1} % (published)", 100.0 * accuracy)),
+        )?;
         row("parameters", format!("{:.2} million", self.parameters as f64 / 1e6))?;
         row("MACs", format!("{:.3} billion an image", self.macs as f64 / 1e9))?;
         let [height, width] = preprocessing.crop;
-        row("image", format!("{height}×{width}, {:?}, {:?}, mean {:?}, std {:?}", preprocessing.resize, preprocessing.filter, preprocessing.mean, preprocessing.std))?;
+        row(
+            "image",
+            format!(
+                "{height}×{width}, {:?}, {:?}, mean {:?}, std {:?}",
+                preprocessing.resize, preprocessing.filter, preprocessing.mean, preprocessing.std
+            ),
+        )?;
         row("labels", labels.len().to_string())?;
         row("features", roles.features.clone())?;
         row("logits", roles.logits.clone().unwrap_or_else(|| "none".to_owned()))?;

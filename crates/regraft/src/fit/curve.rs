@@ -15,7 +15,7 @@ use regraft_report::record::{BaselineKind, CurvePoint, CurveSeries, LearningCurv
 
 use super::dataset::{Dataset, at, rows};
 use super::heads::{examples, predict};
-use crate::{Error, Result};
+use crate::{Context, Error, FitConfig, Result};
 
 /// A method of the curve: its name in the report, its features, and the head that it was given.
 pub(crate) struct Method<'a> {
@@ -32,7 +32,13 @@ pub(crate) const RANDOM: &str = BaselineKind::RandomFeatures.wire_name();
 pub(crate) const PIXELS: &str = BaselineKind::PixelKnn.wire_name();
 
 /// Accuracy of every method at every size, with the interval over the repetitions.
-pub(crate) fn curve(dataset: &Dataset, methods: &[Method<'_>], repetitions: usize, seed: u64) -> Result<LearningCurve> {
+pub(crate) fn curve(
+    dataset: &Dataset,
+    methods: &[Method<'_>],
+    config: &FitConfig,
+    context: &Context<'_>,
+) -> Result<LearningCurve> {
+    let (repetitions, seed) = (config.curve_repetitions, config.seed);
     let train = &dataset.split.train;
     let sizes = sizes(train.len(), dataset.classes.len());
     if repetitions == 0 || sizes.is_empty() {
@@ -47,10 +53,17 @@ pub(crate) fn curve(dataset: &Dataset, methods: &[Method<'_>], repetitions: usiz
     let series = methods.iter().map(|method| {
         let measured = sizes.par_iter().enumerate().map(|(index, size)| {
             let subsets = draws.par_iter().filter_map(|subsets| subsets.get(index));
-            let scores = subsets.map(|subset| score(dataset, method, &at(train, subset)));
+            let scores = subsets.map(|subset| {
+                if context.progress.interrupted() {
+                    Err(Error::Interrupted)
+                } else {
+                    score(dataset, method, &at(train, subset))
+                }
+            });
             Ok((*size, scores.collect::<Result<Vec<f64>>>()?))
         });
-        points(&measured.collect::<Result<Vec<_>>>()?, seed).map(|points| CurveSeries { name: method.name.to_owned(), points })
+        points(&measured.collect::<Result<Vec<_>>>()?, seed)
+            .map(|points| CurveSeries { name: method.name.to_owned(), points })
     });
     let series = series.collect::<Result<_>>()?;
     Ok(LearningCurve { sizes, series })
@@ -59,7 +72,9 @@ pub(crate) fn curve(dataset: &Dataset, methods: &[Method<'_>], repetitions: usiz
 /// Doubling from about two images a class to all of them.
 fn sizes(train: usize, classes: usize) -> Vec<usize> {
     let smallest = 2 * classes;
-    let mut sizes: Vec<usize> = std::iter::successors(Some(train), |size| Some(size / 2)).take_while(|size| *size >= smallest.max(2)).collect();
+    let mut sizes: Vec<usize> = std::iter::successors(Some(train), |size| Some(size / 2))
+        .take_while(|size| *size >= smallest.max(2))
+        .collect();
     sizes.reverse();
     sizes
 }
@@ -68,14 +83,16 @@ fn sizes(train: usize, classes: usize) -> Vec<usize> {
 fn score(dataset: &Dataset, method: &Method<'_>, positions: &[usize]) -> Result<f64> {
     let matrix = rows(method.features, positions);
     let examples = examples(&matrix, &dataset.labels_at(positions), dataset)?;
-    let head = fit_fixed(method.selection.kind, method.selection.hyper_parameter, &examples).map_err(Error::data)?;
+    let head =
+        fit_fixed(method.selection.kind, method.selection.hyper_parameter, &examples).map_err(Error::data)?;
     let test = &dataset.split.test;
     let probabilities = predict(&head, 1.0, &rows(method.features, test))?;
     accuracy(&dataset.labels_at(test), probabilities.view()).map_err(Error::data)
 }
 
 fn points(scores: &[(usize, Vec<f64>)], seed: u64) -> Result<Vec<CurvePoint>> {
-    let measured = learning_curve(scores, &Bootstrap { seed, ..Bootstrap::default() }).map_err(Error::data)?;
+    let measured =
+        learning_curve(scores, &Bootstrap { seed, ..Bootstrap::default() }).map_err(Error::data)?;
     let point = |point: regraft_eval::curve::CurvePoint| {
         let score = point.score.within(Metric::Accuracy.range());
         CurvePoint { n: point.items, mean: score.value, low: score.low, high: score.high }

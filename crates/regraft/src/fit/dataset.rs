@@ -10,6 +10,7 @@ use regraft_data::source::{ImageFolder, Item, Part};
 use regraft_data::split::{Examples, hold_out, stratified_folds};
 use regraft_graph::Model;
 
+use crate::cache::ContentHash;
 use crate::check::{finding_text, findings};
 use crate::ingest::{Ingest, IngestTiming, Network, inspection_store};
 use crate::{Context, Error, FitConfig, Result};
@@ -18,6 +19,7 @@ use crate::{Context, Error, FitConfig, Result};
 pub(crate) struct Dataset {
     pub(crate) classes: Vec<String>,
     pub(crate) items: Vec<Item>,
+    pub(crate) contents: Vec<ContentHash>,
     pub(crate) labels: Vec<usize>,
     /// Of the source network, n × D.
     pub(crate) features: Array2<f32>,
@@ -59,17 +61,25 @@ impl Dataset {
         let ingested = ingest.run(&paths)?;
         context.progress.finish();
         let findings = findings(&folder, &ingested, config.folds);
-        findings.iter().for_each(|finding| context.progress.message(finding_text(finding).trim_end()));
-        refuse_errors(&findings, &ingested.files, config)?;
+        let told = findings.iter().filter(|finding| !is_fatal(finding));
+        told.for_each(|finding| context.progress.message(finding_text(finding).trim_end()));
+        refuse_errors(&findings, &folder.items, &ingested.files, config)?;
         let usable = |(item, file): (Item, std::result::Result<crate::ingest::FileRecord, String>)| {
-            Some((item, file.ok()?.inspection?))
+            let file = file.ok()?;
+            Some(((item, file.content), file.inspection?))
         };
-        let (items, inspections): (Vec<Item>, Vec<Inspection>) =
-            folder.items.into_iter().zip(ingested.files).filter_map(usable).unzip();
+        let files = folder.items.into_iter().zip(ingested.files);
+        let (items, inspections): (Vec<(Item, ContentHash)>, Vec<Inspection>) =
+            files.filter_map(usable).unzip();
+        let (items, contents): (Vec<Item>, Vec<ContentHash>) = items.into_iter().unzip();
         let labels: Vec<usize> = items.iter().map(|item| item.class).collect();
         // Copies of each other, exactly or nearly, stay on one side of every split.
         let groups = group_ids(items.len(), &near_groups(&inspections.iter().map(Some).collect::<Vec<_>>()));
-        let split = Split::of(&items, Examples { labels: &labels, groups: &groups, classes: &folder.classes }, config)?;
+        let split = Split::of(
+            &items,
+            Examples { labels: &labels, groups: &groups, classes: &folder.classes },
+            config,
+        )?;
         let mut features = ingested.features.into_iter();
         Ok(Self {
             classes: folder.classes,
@@ -77,6 +87,7 @@ impl Dataset {
             random: features.next().unwrap_or_default(),
             pixels: pixels(&inspections)?,
             items,
+            contents,
             labels,
             split,
             findings,
@@ -103,30 +114,43 @@ pub(crate) fn rows(matrix: &Array2<f32>, positions: &[usize]) -> Array2<f32> {
 /// What is skipped and counted instead of ending the run at once.
 const SKIPPED: [&str; 2] = ["unreadable-file", "unreadable-path"];
 
+fn is_fatal(finding: &Finding) -> bool {
+    finding.severity == Severity::Error && !SKIPPED.contains(&finding.code)
+}
+
 /// Unreadable files are skipped up to a share; anything else that the doctor calls an error ends the run.
 fn refuse_errors<T>(
     findings: &[Finding],
+    items: &[Item],
     files: &[std::result::Result<T, String>],
     config: &FitConfig,
 ) -> Result<()> {
     let unreadable = files.iter().filter(|file| file.is_err()).count();
     let share = unreadable as f64 / files.len().max(1) as f64;
     if share > config.max_unreadable {
-        let first = files.iter().find_map(|file| file.as_ref().err()).cloned().unwrap_or_default();
+        let named = |(item, file): (&Item, &std::result::Result<T, String>)| {
+            file.as_ref().err().map(|reason| format!("{}: {reason}", item.path.display()))
+        };
+        let first = items.iter().zip(files).find_map(named).unwrap_or_default();
         return Err(Error::Data(format!(
             "{unreadable} of {} files cannot be read ({:.0} %, allowed are {:.0} %; --max-unreadable). The first: {first}. \
              `regraft check {}` names them all",
-            files.len(), 100.0 * share, 100.0 * config.max_unreadable, config.data.display()
+            files.len(),
+            100.0 * share,
+            100.0 * config.max_unreadable,
+            config.data.display()
         )));
     }
-    let fatal = findings.iter().filter(|finding| finding.severity == Severity::Error && !SKIPPED.contains(&finding.code));
+    let fatal = findings.iter().filter(|finding| is_fatal(finding));
     let messages: Vec<&str> = fatal.map(|finding| finding.message.as_str()).collect();
     if messages.is_empty() { Ok(()) } else { Err(Error::Data(messages.join("\n"))) }
 }
 
 fn pixels(inspections: &[Inspection]) -> Result<Array2<f32>> {
     let length = inspections.first().map_or(0, |inspection| inspection.thumbnail.0.len());
-    let values = inspections.iter().flat_map(|inspection| inspection.thumbnail.0.iter().map(|value| f32::from(*value)));
+    let values = inspections
+        .iter()
+        .flat_map(|inspection| inspection.thumbnail.0.iter().map(|value| f32::from(*value)));
     Array2::from_shape_vec((inspections.len(), length), values.collect()).map_err(Error::data)
 }
 
@@ -139,10 +163,15 @@ impl Split {
             of_part.map(|(position, _)| position).collect()
         };
         let (train, validation, test) = match (part(Part::Train), part(Part::Validation), part(Part::Test)) {
-            (train, validation, test) if !validation.is_empty() && !test.is_empty() => (train, validation, test),
-            (train, validation, test) if !train.is_empty() => (train, Vec::new(), [validation, test].concat()),
+            (train, validation, test) if !validation.is_empty() && !test.is_empty() => {
+                (train, validation, test)
+            }
+            (train, validation, test) if !train.is_empty() => {
+                (train, Vec::new(), [validation, test].concat())
+            }
             _ => {
-                let (train, test) = hold_out(&examples, config.test_fraction, config.seed).map_err(Error::data)?;
+                let (train, test) =
+                    hold_out(&examples, config.test_fraction, config.seed).map_err(Error::data)?;
                 (train, Vec::new(), test)
             }
         };

@@ -9,14 +9,18 @@ use regraft_report::{RunRecord, metrics_json, render};
 use regraft_system::files::{UnfinishedFolder, write_atomically};
 
 use super::dataset::{Dataset, at};
-use crate::run::{RECORD, REPORT};
+use crate::cache::hex;
+use crate::run::{LEARNED_FROM, RECORD, REPORT, SPLIT};
 use crate::{Error, FitConfig, Result};
 
 /// The folder of the run: `--out`, which must be free, or the next free `runs/<name of the data folder>`.
 pub(crate) fn destination(config: &FitConfig) -> Result<PathBuf> {
     if let Some(out) = &config.out {
         if out.exists() {
-            return Err(Error::Usage(format!("--out {}: exists already; choose another name or remove it", out.display())));
+            return Err(Error::Usage(format!(
+                "--out {}: exists already; choose another name or remove it",
+                out.display()
+            )));
         }
         return Ok(out.clone());
     }
@@ -41,7 +45,7 @@ pub(crate) struct Contents<'a> {
 }
 
 /// Writes the run; it appears under its name when it is whole.
-pub(crate) fn write(folder: UnfinishedFolder, contents: &Contents<'_>) -> Result<PathBuf> {
+pub(crate) fn write(folder: UnfinishedFolder, destination: &Path, contents: &Contents<'_>) -> Result<()> {
     let place = folder.path().to_path_buf();
     let put = |name: &str, bytes: &[u8]| {
         let path = place.join(name);
@@ -53,10 +57,10 @@ pub(crate) fn write(folder: UnfinishedFolder, contents: &Contents<'_>) -> Result
     put("metrics.json", (metrics + "\n").as_bytes())?;
     put(RECORD, contents.record.to_json().map_err(Error::data)?.as_bytes())?;
     put("predictions.csv", &predictions(contents)?)?;
-    put("split.csv", &split(contents.dataset)?)?;
+    put(SPLIT, &split(contents.dataset)?)?;
     put(REPORT, render(contents.record).as_bytes())?;
     put("log.jsonl", contents.log.as_bytes())?;
-    folder.finish().map_err(Error::output(&place, "finishing the run folder"))
+    folder.finish(destination).map_err(Error::output(destination, "finishing the run folder"))
 }
 
 /// The test set: path, true, predicted, one probability a class.
@@ -67,7 +71,9 @@ fn predictions(contents: &Contents<'_>) -> Result<Vec<u8>> {
     let header = ["path", "true", "predicted"].into_iter().chain(dataset.classes.iter().map(String::as_str));
     table.write_record(header).map_err(Error::data)?;
     let test = &dataset.split.test;
-    for ((item, label), row) in at(&dataset.items, test).iter().zip(dataset.labels_at(test)).zip(contents.test_probabilities.rows()) {
+    for ((item, label), row) in
+        at(&dataset.items, test).iter().zip(dataset.labels_at(test)).zip(contents.test_probabilities.rows())
+    {
         let path = item.relative.to_string_lossy().into_owned();
         let start = [path, class(label).to_owned(), class(largest(row.iter().copied())).to_owned()];
         let probabilities = row.iter().map(|probability| format!("{probability:.6}"));
@@ -76,10 +82,11 @@ fn predictions(contents: &Contents<'_>) -> Result<Vec<u8>> {
     table.into_inner().map_err(Error::data)
 }
 
-/// Every image that was used: path, class, and the part that it was in.
+/// Every image that was used: path, class, the part that it was in, and the hash of its content.
 fn split(dataset: &Dataset) -> Result<Vec<u8>> {
-    let mut parts = vec!["train"; dataset.items.len()];
-    for (name, positions) in [("validation", &dataset.split.validation), ("test", &dataset.split.test)] {
+    let [train, validation] = LEARNED_FROM;
+    let mut parts = vec![train; dataset.items.len()];
+    for (name, positions) in [(validation, &dataset.split.validation), ("test", &dataset.split.test)] {
         for position in positions {
             if let Some(part) = parts.get_mut(*position) {
                 *part = name;
@@ -87,10 +94,11 @@ fn split(dataset: &Dataset) -> Result<Vec<u8>> {
         }
     }
     let mut table = csv::Writer::from_writer(Vec::new());
-    table.write_record(["path", "class", "part"]).map_err(Error::data)?;
-    for (item, part) in dataset.items.iter().zip(parts) {
+    table.write_record(["path", "class", "part", "content"]).map_err(Error::data)?;
+    for ((item, content), part) in dataset.items.iter().zip(&dataset.contents).zip(parts) {
         let class = dataset.classes.get(item.class).map_or("", String::as_str);
-        table.write_record([item.relative.to_string_lossy().as_ref(), class, part]).map_err(Error::data)?;
+        let (path, content) = (item.relative.to_string_lossy(), hex(content));
+        table.write_record([path.as_ref(), class, part, &content]).map_err(Error::data)?;
     }
     table.into_inner().map_err(Error::data)
 }

@@ -33,7 +33,11 @@ pub(crate) fn choose(dataset: &Dataset, features: &Array2<f32>, kinds: &[HeadKin
 }
 
 /// Rows with the labels of the dataset's classes.
-pub(crate) fn examples<'a>(matrix: &'a Array2<f32>, labels: &[usize], dataset: &Dataset) -> Result<Examples<'a>> {
+pub(crate) fn examples<'a>(
+    matrix: &'a Array2<f32>,
+    labels: &[usize],
+    dataset: &Dataset,
+) -> Result<Examples<'a>> {
     Examples::new(matrix.view(), labels, dataset.classes.len()).map_err(Error::data)
 }
 
@@ -66,7 +70,14 @@ mod tests {
 
     #[test]
     fn hyper_parameters_read_well() {
-        let cases = [(0.1, "0.1"), (1.0, "1"), (31.6227, "31.6"), (0.00123, "0.00123"), (1e-5, "1.00e-5"), (12345.0, "1.23e4")];
+        let cases = [
+            (0.1, "0.1"),
+            (1.0, "1"),
+            (31.6227, "31.6"),
+            (0.00123, "0.00123"),
+            (1e-5, "1.00e-5"),
+            (12345.0, "1.23e4"),
+        ];
         for (value, text) in cases {
             assert_eq!(significant(value), text);
         }

@@ -45,9 +45,10 @@ pub struct Fitted {
 pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
     config.check()?;
     let log = Log::start();
-    let place = destination(config)?;
     // Before the work, so that a place that cannot be written is known before the work is done.
-    let unfinished = UnfinishedFolder::start(&place).map_err(Error::output(&place, "creating the run folder"))?;
+    let place = destination(config)?;
+    let unfinished =
+        UnfinishedFolder::start(&place).map_err(Error::output(&place, "creating the run folder"))?;
     let source = load_source(&config.source, config.arch.as_deref())?;
     let cut = resolve_cut(&source, &config.cut)?;
     log.event("source", json!({ "name": source.card().name, "cut": cut }));
@@ -64,12 +65,15 @@ pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
         Method { name: RANDOM, features: &dataset.random, selection: &heads.random.selection },
         Method { name: PIXELS, features: &dataset.pixels, selection: &heads.pixels.selection },
     ];
-    let learning_curve = curve(&dataset, &methods, config.curve_repetitions, config.seed)?;
+    let learning_curve = curve(&dataset, &methods, config, context)?;
     context.progress.advance(1);
     context.progress.finish();
     log.event("learning curve", json!({ "sizes": learning_curve.sizes }));
     let model = graft::graft(&source, &cut, &heads.source.selection, &dataset)?;
-    let measured = record::Measured { dataset: &dataset, heads: &heads, learning_curve, head_seconds: watch.seconds() };
+    let measured =
+        record::Measured { dataset: &dataset, heads: &heads, learning_curve, head_seconds: watch.seconds() };
+    // Another run may have taken the name meanwhile.
+    let place = destination(config)?;
     let record = record::assemble(config, &place, &source, &cut, &model, measured, context, &log)?;
     log.event("done", json!({ "accuracy": record.test.accuracy.value }));
     let contents = Contents {
@@ -80,8 +84,8 @@ pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
         test_probabilities: &heads.source.test_probabilities,
         log: log.text(),
     };
-    let folder = folder::write(unfinished, &contents)?;
-    Ok(Fitted { folder, record })
+    folder::write(unfinished, &place, &contents)?;
+    Ok(Fitted { folder: place, record })
 }
 
 /// The head on the source's features, and the baselines on the same split.

@@ -109,10 +109,15 @@ fn baselines(dataset: &Dataset, heads: &Heads, truths: &[usize], seed: u64) -> R
 
 /// The majority's curve is flat: it learns nothing from more images.
 fn with_majority(mut curve: LearningCurve, baselines: &Baselines) -> LearningCurve {
-    let Some(accuracy) = baselines.majority.as_ref().map(|baseline| baseline.accuracy.value) else { return curve };
+    let Some(accuracy) = baselines.majority.as_ref().map(|baseline| baseline.accuracy.value) else {
+        return curve;
+    };
     if !curve.sizes.is_empty() {
         let point = |n: &usize| CurvePoint { n: *n, mean: accuracy, low: accuracy, high: accuracy };
-        curve.series.push(CurveSeries { name: "majority".to_owned(), points: curve.sizes.iter().map(point).collect() });
+        curve.series.push(CurveSeries {
+            name: "majority".to_owned(),
+            points: curve.sizes.iter().map(point).collect(),
+        });
     }
     curve
 }
@@ -144,16 +149,20 @@ fn mistakes(dataset: &Dataset, heads: &Heads, truths: &[usize], context: &Contex
         let predicted = largest(row.iter().copied());
         (predicted, row.get(predicted).copied().unwrap_or_default())
     });
-    let wrong = items.iter().zip(truths).zip(answers).filter(|((_, truth), (predicted, _))| *truth != predicted);
+    let wrong =
+        items.iter().zip(truths).zip(answers).filter(|((_, truth), (predicted, _))| *truth != predicted);
     let mut wrong: Vec<_> = wrong.collect();
     wrong.sort_by(|a, b| b.1.1.total_cmp(&a.1.1).then_with(|| a.0.0.relative.cmp(&b.0.0.relative)));
-    let mistake = |((item, truth), (predicted, probability)): ((&regraft_data::source::Item, &usize), (usize, f64))| Mistake {
-        path: item.relative.to_string_lossy().into_owned(),
-        true_class: class(*truth),
-        predicted: class(predicted),
-        probability,
-        thumbnail: thumbnail(&item.path, context),
-    };
+    let mistake =
+        |((item, truth), (predicted, probability)): ((&regraft_data::source::Item, &usize), (usize, f64))| {
+            Mistake {
+                path: item.relative.to_string_lossy().into_owned(),
+                true_class: class(*truth),
+                predicted: class(predicted),
+                probability,
+                thumbnail: thumbnail(&item.path, context),
+            }
+        };
     wrong.into_iter().take(MISTAKES).map(mistake).collect()
 }
 
