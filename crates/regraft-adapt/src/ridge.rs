@@ -13,6 +13,7 @@ use crate::error::{AdaptError, Result, positive, same_length};
 use crate::examples::Examples;
 use crate::linalg::{product, solve_positive};
 use crate::linear::LinearSolution;
+use crate::score::Score;
 use crate::standardise::Standardisation;
 
 /// Smallest penalty relative to s²_max that the grid offers: below it, 1 − hᵢᵢ of a wide matrix drowns in rounding.
@@ -23,6 +24,19 @@ const PATH: usize = 25;
 /// The penalties of a path relative to the mean s², strongest first: 10⁴ to 10⁻⁴, three per decade.
 pub fn relative_path() -> impl Iterator<Item = f64> {
     (0..PATH).map(|index| 10f64.powf(4.0 - index as f64 / 3.0))
+}
+
+/// How good ridge is at one penalty, every row judged by the model fitted to the others.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LeaveOneOutScore {
+    /// Share of rows whose class has the greatest score.
+    pub accuracy: f64,
+    /// Mean log-loss after temperature scaling, in nats.
+    pub log_loss: f64,
+    /// The scores are divided by this before the softmax of that log-loss.
+    pub temperature: f64,
+    /// Mean squared residual over rows and classes.
+    pub mean_squared_error: f64,
 }
 
 /// Standardised, decomposed examples, ready for every penalty.
@@ -95,6 +109,21 @@ impl<'a> Ridge<'a> {
             residuals.col_as_slice_mut(row).iter_mut().for_each(|residual| *residual *= factor);
         }
         Ok(self.spread(residuals.as_ref()))
+    }
+
+    /// Accuracy, log-loss and squared error of [`leave_one_out`](Self::leave_one_out), at a cost that allows to compare
+    /// a whole path. It leaks where rows are near-duplicates of each other.
+    ///
+    /// # Errors
+    /// [`AdaptError::HyperParameter`].
+    pub fn leave_one_out_score(&self, alpha: f64) -> Result<LeaveOneOutScore> {
+        let residuals = self.leave_one_out(alpha)?;
+        let mean_squared_error =
+            residuals.iter().map(|value| value * value).sum::<f64>() / residuals.len() as f64;
+        let labels: Vec<usize> = self.examples.labels().iter().map(|&label| self.present[label]).collect();
+        let score = Score::new(&self.scores(residuals.view()), &labels)?;
+        let (accuracy, log_loss, temperature) = (score.accuracy, score.log_loss(), score.temperature);
+        Ok(LeaveOneOutScore { accuracy, log_loss, temperature, mean_squared_error })
     }
 
     /// Residuals (n × classes) of every row under the model fitted to the rows of the other groups; `groups` has one

@@ -21,11 +21,10 @@ impl Score {
     ///
     /// # Errors
     /// [`AdaptError::Eval`](crate::AdaptError::Eval) for logits that are not finite.
-    pub(crate) fn new(logits: &Array2<f32>, labels: &[usize]) -> Result<Self> {
-        let logits = logits.mapv(f64::from);
+    pub(crate) fn new(logits: &Array2<f64>, labels: &[usize]) -> Result<Self> {
         // Heads differ in scale by orders of magnitude, and the temperature is sought within fixed bounds around 1.
-        let scale = spread(&logits);
-        let temperature = fit_temperature((&logits / scale).view(), labels)? * scale;
+        let scale = spread(logits);
+        let temperature = fit_temperature((logits / scale).view(), labels)? * scale;
         let probabilities = softmax_with_temperature(logits.view(), temperature)?;
         let losses = probabilities.rows().into_iter().zip(labels).map(|(row, &label)| log_loss(row[label]));
         let right =

@@ -69,7 +69,7 @@ pub struct Selection {
     /// Kinds that were not tried.
     pub skipped: Vec<SkippedHead>,
     /// The rows that were judged: those of all validation folds whose class has a training row, thinned to at most
-    /// 2²³ logits.
+    /// 2²² logits.
     pub out_of_fold_rows: Vec<usize>,
     /// The logits (judged rows × C) of the chosen candidate from heads that had not seen the row.
     pub out_of_fold_logits: Array2<f32>,
@@ -79,7 +79,7 @@ pub struct Selection {
 ///
 /// With a single kind only its hyper-parameter is chosen. Kinds that would take more than 3·10¹³ operations (tens of
 /// minutes on two cores) and kinds that the data does not admit are skipped with a reason. Memory is linear in the
-/// rows: besides the features, n × min(n, D) numbers for each fold in work, and at most 2²³ logits for each candidate.
+/// rows: besides the features, n × min(n, D) numbers for each fold in work, and at most 2²² logits for each candidate.
 ///
 /// # Errors
 /// [`AdaptError::Shape`] if the partition is of another number of rows, [`AdaptError::SingleClass`] for a training fold
@@ -164,7 +164,11 @@ struct Judged {
 
 impl Judged {
     fn new(path: Path, labels: &[usize]) -> Result<Self> {
-        let scores = path.logits.par_iter().map(|logits| Score::new(logits, labels)).collect::<Vec<_>>();
+        let scores = path
+            .logits
+            .par_iter()
+            .map(|logits| Score::new(&logits.mapv(f64::from), labels))
+            .collect::<Vec<_>>();
         let scores = scores.into_iter().collect::<Result<Vec<_>>>()?;
         let losses: Vec<f64> = scores.iter().map(Score::log_loss).collect();
         let better = |best: usize, index: usize| if losses[index] < losses[best] { index } else { best };
