@@ -143,6 +143,7 @@ def write_unsupported():
     folder = OUTPUT / "unsupported"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "palette.tiff").write_bytes(encode(PHOTO.quantize(20), "TIFF"))
+    (folder / "cmyk_420.jpg").write_bytes(encode(PHOTO.convert("CMYK"), "JPEG", subsampling=2))
     (folder / "grey_alpha.tiff").write_bytes(encode(PHOTO.convert("LA"), "TIFF"))
 
 

@@ -24,7 +24,8 @@
 //! # Where Pillow is not followed
 //! A file whose pixel data stop early is refused even where Pillow tolerates a missing last byte. A part of a GIF's
 //! screen that its first frame leaves uncovered is black; Pillow paints it in a palette colour. TIFF with a palette or
-//! with grey and alpha is refused by name.
+//! with grey and alpha, and CMYK JPEG whose inks are subsampled unequally, are refused by name. JPEG inside TIFF differs
+//! by at most one level.
 
 mod formats;
 mod jpeg;

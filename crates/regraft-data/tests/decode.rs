@@ -77,10 +77,10 @@ fn dimensions_need_no_decoding_and_honour_orientation() {
 
 #[test]
 fn unsupported_kinds_are_named() {
-    for name in ["palette.tiff", "grey_alpha.tiff"] {
+    for name in ["palette.tiff", "grey_alpha.tiff", "cmyk_420.jpg"] {
         let content = files::read(&golden().join("unsupported").join(name)).unwrap();
         let error = decode(&content, &Limits::default()).unwrap_err();
-        assert!(matches!(error, DecodeError::Unsupported { format: "TIFF", .. }), "{name}: {error}");
+        assert!(matches!(error, DecodeError::Unsupported { .. }), "{name}: {error}");
     }
 }
 

@@ -42,7 +42,7 @@ fn open(bytes: &[u8]) -> Result<Decoder<'_>, DecodeError> {
 
 /// Refuses what the decoder is known to stumble over: no rows (a later marker may give their number, which cameras do
 /// not do), and four components with other sampling factors than those of Adobe's CMYK (all equal) and YCCK (the two
-/// chroma components 1 × 1, the others equal).
+/// chroma components 1 × 1, the others equal). With ink planes of other sizes it panics or gives wrong pixels.
 fn check_sampling(header: &FrameHeader) -> Result<(), DecodeError> {
     let unsupported = |reason: &str| DecodeError::Unsupported { format: FORMAT, reason: reason.to_owned() };
     if header.width() == 0 || header.height() == 0 {
