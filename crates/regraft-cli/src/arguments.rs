@@ -15,29 +15,29 @@ pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
 
-    /// Print one JSON object (JSON lines for predict) on standard output, and nothing else there
-    #[arg(long, global = true)]
+    /// Print JSON on standard output, for predict one object a line, and nothing else there
+    #[arg(long, global = true, help_heading = "Options of every command")]
     pub(crate) json: bool,
 
     /// Say nothing on standard error but errors
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = "Options of every command")]
     pub(crate) quiet: bool,
 
     /// Number of threads; results do not depend on it [default: one a core]
-    #[arg(long, short = 'j', global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, short = 'j', global = true, help_heading = "Options of every command", value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
 
     /// Folder of the feature cache [default: REGRAFT_CACHE, else regraft in the user's cache folder]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = "Options of every command", value_name = "DIR")]
     pub(crate) cache: Option<PathBuf>,
 
     /// Neither read nor write the feature cache
-    #[arg(long, global = true, conflicts_with = "cache")]
+    #[arg(long, global = true, help_heading = "Options of every command", conflicts_with = "cache")]
     pub(crate) no_cache: bool,
 
-    /// Refuse images with more than so many million pixels
-    #[arg(long, global = true, value_name = "MILLIONS", default_value_t = 178, value_parser = clap::value_parser!(u64).range(1..=100_000))]
-    pub(crate) max_megapixels: u64,
+    /// Refuse images with more than so many million pixels [default: 178]
+    #[arg(long, global = true, help_heading = "Options of every command", value_name = "MILLIONS", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub(crate) max_megapixels: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -84,27 +84,27 @@ pub(crate) struct Fit {
     pub(crate) out: Option<PathBuf>,
 
     /// Seed of every random choice: split, folds, bootstrap, baselines [default: 0]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) seed: Option<u64>,
 
-    /// Share of the images held out for the test, where the data has no split of its own [default: 0.2]
-    #[arg(long, value_name = "SHARE")]
+    /// Share of the images held out for the test, where the data has no split of its own; above 0, at most 0.5 [default: 0.2]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     pub(crate) test_fraction: Option<f64>,
 
-    /// Number of cross-validation folds; fewer are used where a class has fewer images [default: 5]
-    #[arg(long, value_name = "N")]
+    /// Number of cross-validation folds, 2 to 1000; fewer are used where a class has fewer images [default: 5]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) folds: Option<usize>,
 
     /// Heads to choose from, separated by commas: nearest-class-mean, lda, ridge, logistic-regression, knn [default: all]
     #[arg(long, value_name = "KINDS", value_delimiter = ',', value_parser = head_kind)]
     pub(crate) heads: Option<Vec<HeadKind>>,
 
-    /// Nested subsets drawn for the learning curve; 0 leaves the curve out [default: 5]
-    #[arg(long, value_name = "N")]
+    /// How often nested subsets are drawn for the learning curve, at most 1000; 0 leaves the curve out [default: 5]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) curve_repetitions: Option<usize>,
 
     /// Share of files that may be unreadable before the run fails, 0 to 1 [default: 0.1]
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     pub(crate) max_unreadable: Option<f64>,
 }
 
@@ -123,7 +123,7 @@ pub(crate) struct Source {
 #[derive(Debug, Args)]
 pub(crate) struct Predict {
     /// A run folder, or a source with a head such as efficientnet-lite0
-    pub(crate) model: String,
+    pub(crate) model: PathBuf,
 
     /// Images, folders, or - for an image or a list of paths on standard input
     #[arg(required = true)]
@@ -134,7 +134,7 @@ pub(crate) struct Predict {
     pub(crate) arch: Option<String>,
 
     /// How many of the most probable labels to give
-    #[arg(long, short = 'k', value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, short = 'k', value_name = "N", allow_negative_numbers = true, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) top: u16,
 }
 
@@ -147,7 +147,7 @@ pub(crate) struct Evaluate {
     pub(crate) data: PathBuf,
 
     /// Seed of the bootstrap
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 0)]
     pub(crate) seed: u64,
 }
 
@@ -156,8 +156,8 @@ pub(crate) struct Check {
     /// Folder with images: class/file, or train/class/file beside val or test
     pub(crate) data: PathBuf,
 
-    /// Number of cross-validation folds that each class should be able to fill
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    /// Number of cross-validation folds that each class should be able to fill, 2 to 1000
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 5)]
     pub(crate) folds: usize,
 }
 
@@ -190,7 +190,7 @@ pub(crate) enum Zoo {
 #[derive(Debug, Args)]
 pub(crate) struct ZooInfo {
     /// A name from `regraft zoo list`, a run, a model folder, or a weight file
-    pub(crate) name: String,
+    pub(crate) name: PathBuf,
 
     /// Architecture of a weight file
     #[arg(long, value_name = "NAME")]
@@ -214,7 +214,7 @@ pub(crate) enum Cache {
     /// Remove the least recently used until at most so much is left
     Trim {
         /// How much to keep, such as 2GB or 500MB; 0 removes everything
-        #[arg(long, value_name = "SIZE")]
+        #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
         keep: String,
     },
 }

@@ -19,7 +19,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
     let display = Display::new(arguments.quiet);
-    let limits = Limits { max_pixels: arguments.max_megapixels.saturating_mul(1_000_000) };
+    let limits = limits(arguments.max_megapixels.unwrap_or(FitConfig::default().max_megapixels));
     let context = Context { cache: cache(arguments)?, limits, progress: &display };
     match &arguments.command {
         Command::Fit(flags) => fit(flags, arguments, &context),
@@ -34,6 +34,10 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
     }
 }
 
+fn limits(megapixels: u64) -> Limits {
+    Limits { max_pixels: megapixels.saturating_mul(1_000_000) }
+}
+
 fn cache(arguments: &Arguments) -> Result<Cache> {
     match &arguments.cache {
         _ if arguments.no_cache => Ok(Cache::disabled()),
@@ -44,7 +48,8 @@ fn cache(arguments: &Arguments) -> Result<Cache> {
 
 fn fit(flags: &arguments::Fit, arguments: &Arguments, context: &Context<'_>) -> Result<ExitCode> {
     let config = fit_config(flags, arguments)?;
-    let fitted = regraft::fit(&config, context)?;
+    let context = Context { cache: context.cache.clone(), limits: limits(config.max_megapixels), ..*context };
+    let fitted = regraft::fit(&config, &context)?;
     if arguments.json {
         output::json(&regraft::metrics_json(&fitted.record))?;
     } else {
@@ -66,14 +71,14 @@ fn fit_config(flags: &arguments::Fit, arguments: &Arguments) -> Result<FitConfig
         arch: flags.source.arch.clone().or(base.arch),
         cut: flags.cut.clone().unwrap_or(base.cut),
         // A repeated run gets a folder of its own.
-        out: flags.out.clone(),
+        out: flags.out.clone().or(base.out.filter(|out| !out.exists())),
         seed: flags.seed.unwrap_or(base.seed),
         test_fraction: flags.test_fraction.unwrap_or(base.test_fraction),
         folds: flags.folds.unwrap_or(base.folds),
         heads: flags.heads.clone().unwrap_or(base.heads),
         curve_repetitions: flags.curve_repetitions.unwrap_or(base.curve_repetitions),
         max_unreadable: flags.max_unreadable.unwrap_or(base.max_unreadable),
-        max_megapixels: arguments.max_megapixels,
+        max_megapixels: arguments.max_megapixels.unwrap_or(base.max_megapixels),
     })
 }
 

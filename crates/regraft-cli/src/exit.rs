@@ -10,7 +10,8 @@ Exit codes:
   0    done
   1    a fault of Regraft itself; please report it
   2    a flag or a configuration value cannot be used
-  3    the input data cannot be used (missing, empty, unreadable, one class only …)
+  3    the input data cannot be used (missing, empty, unreadable, one class only …);
+       predict, evaluate, embed: some of it, and the rest was done
   4    a model, a weight file or a run folder cannot be used
   5    a result could not be written (disk full, no permission …)
   130  interrupted";

@@ -6,14 +6,13 @@ use std::path::PathBuf;
 use regraft::{Error, Result};
 use serde::Serialize;
 
-/// Writes to standard output. A reader that has gone away (`| head`) is not an error: it has what it wanted.
+/// Writes to standard output. A reader that has gone away (`| head`) has what it wanted: the process ends.
 pub(crate) fn text(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::write_failed(PathBuf::from("standard output"), error))
-        }
-        _ => Ok(()),
+        #[allow(clippy::exit, reason = "nobody listens, and whatever goes to the disk is there before it is told of")]
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        written => written.map_err(|error| Error::write_failed(PathBuf::from("standard output"), error)),
     }
 }
 

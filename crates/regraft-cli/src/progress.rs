@@ -10,7 +10,7 @@ use regraft::{Progress, Stopwatch};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// From here on, the first Ctrl-C asks long steps to end in good order and the second ends the process.
+/// From here on, the first Ctrl-C (or SIGTERM) asks long steps to end in good order and the second ends the process.
 pub(crate) fn watch_for_interrupts() {
     // Without a handler Ctrl-C still works: it ends the process at once, which the cache survives.
     let _ = ctrlc::set_handler(|| {

@@ -97,11 +97,10 @@ pub const TEMPORARY_PREFIX: &str = ".regraft-unfinished-";
 #[derive(Debug)]
 pub struct UnfinishedFolder {
     temporary: tempfile::TempDir,
-    destination: PathBuf,
 }
 
 impl UnfinishedFolder {
-    /// Starts a folder that will be called `destination`.
+    /// Starts a folder in the place where `destination` is going to be.
     ///
     /// # Errors
     /// The parent folder cannot be created or written to.
@@ -110,7 +109,7 @@ impl UnfinishedFolder {
         fs::create_dir_all(folder).map_err(FileError::on(folder, "create"))?;
         let temporary = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempdir_in(folder);
         let temporary = temporary.map_err(FileError::on(destination, "create"))?;
-        Ok(Self { temporary, destination: destination.to_path_buf() })
+        Ok(Self { temporary })
     }
 
     /// Where to write meanwhile.
@@ -118,29 +117,15 @@ impl UnfinishedFolder {
         self.temporary.path()
     }
 
-    /// Gives the folder its final name, replacing a folder of that name.
+    /// Gives the folder its final name, in the same parent folder.
     ///
     /// # Errors
-    /// The rename fails; the old folder, if there was one, is then still in place.
-    pub fn finish(self) -> Result<PathBuf, FileError> {
-        let Self { temporary, destination } = self;
-        let failed = |error| FileError::on(&destination, "create")(error);
-        set_folder_permissions(temporary.path()).map_err(failed)?;
-        let retired = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempdir_in(parent(&destination));
-        let retired = retired.map_err(|error| FileError::on(&destination, "create")(error))?;
-        let replaced = retired.path().join("replaced");
-        let replaces = destination.exists();
-        if replaces {
-            fs::rename(&destination, &replaced).map_err(|error| FileError::on(&destination, "replace")(error))?;
-        }
-        if let Err(error) = fs::rename(temporary.path(), &destination) {
-            if replaces {
-                fs::rename(&replaced, &destination).map_err(|error| FileError::on(&destination, "restore")(error))?;
-            }
-            return Err(FileError::on(&destination, "create")(error));
-        }
-        let _ = temporary.keep();
-        Ok(destination)
+    /// The rename fails, in particular where something has got that name meanwhile; what has it keeps it.
+    pub fn finish(self, destination: &Path) -> Result<(), FileError> {
+        set_folder_permissions(self.path()).map_err(FileError::on(destination, "create"))?;
+        fs::rename(self.path(), destination).map_err(FileError::on(destination, "create"))?;
+        let _ = self.temporary.keep();
+        Ok(())
     }
 }
 
@@ -191,16 +176,29 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_appears_whole_and_replaces_the_old_one() {
+    fn a_folder_appears_whole() {
         let place = tempfile::tempdir().unwrap();
         let destination = place.path().join("run");
-        for content in ["first", "second"] {
+        let folder = UnfinishedFolder::start(&destination).unwrap();
+        write_atomically(&folder.path().join("a"), b"content").unwrap();
+        assert!(!destination.exists());
+        folder.finish(&destination).unwrap();
+        assert_eq!(read(&destination.join("a")).unwrap(), b"content");
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_finished_folder_is_not_replaced() {
+        let place = tempfile::tempdir().unwrap();
+        let destination = place.path().join("run");
+        let [first, second] = ["first", "second"].map(|content| {
             let folder = UnfinishedFolder::start(&destination).unwrap();
             write_atomically(&folder.path().join("a"), content.as_bytes()).unwrap();
-            assert_ne!(read(&destination.join("a")).ok(), Some(content.as_bytes().to_vec()));
-            folder.finish().unwrap();
-            assert_eq!(read(&destination.join("a")).unwrap(), content.as_bytes());
-        }
+            folder
+        });
+        first.finish(&destination).unwrap();
+        assert!(second.finish(&destination).is_err());
+        assert_eq!(read(&destination.join("a")).unwrap(), b"first");
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
     }
 

@@ -29,8 +29,8 @@ pub enum ZooError {
     },
     /// The architecture is known but its weights are not part of the program.
     #[error(
-        "the weights of '{name}' do not come with Regraft; give a weight file in the names of {origin} \
-         together with the architecture '{architecture}'"
+        "the weights of '{name}' do not come with Regraft; give a weight file in the names of {origin}: \
+         --source FILE --arch {architecture}"
     )]
     NeedsFile {
         /// Name in the catalogue.

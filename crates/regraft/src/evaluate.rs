@@ -46,7 +46,7 @@ pub struct Evaluation {
 /// # Errors
 /// The run or the folder cannot be used, or the folder has a class that the model does not know.
 pub fn evaluate(run: &Path, data: &Path, seed: u64, context: &Context<'_>) -> Result<Evaluation> {
-    let model = load_source(&run.to_string_lossy(), None)?;
+    let model = load_source(run, None)?;
     let classes = labels(&model)?;
     let folder = ImageFolder::scan(data).map_err(Error::data)?;
     let known = |class: &String| classes.iter().position(|known| known == class);

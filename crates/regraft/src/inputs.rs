@@ -62,12 +62,33 @@ fn standard_input() -> Result<Vec<Input>> {
     if regraft_data::decode::dimensions(&content).is_ok() {
         return keep(&content).map(|file| vec![Input::StandardInput(file)]);
     }
-    let text = String::from_utf8(content).ok().filter(|text| !text.trim().is_empty());
-    let text =
-        text.ok_or_else(|| Error::Data("standard input: neither an image nor a list of paths".to_owned()))?;
-    let paths: Vec<PathBuf> =
-        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(PathBuf::from).collect();
+    let paths = paths(&content).ok_or_else(|| {
+        Error::Data("standard input: neither an image nor a list of paths, one a line".to_owned())
+    })?;
+    if paths.is_empty() {
+        return Err(Error::Data("standard input is empty; give an image, or a list of paths, one a line".to_owned()));
+    }
     Ok(files(&paths)?.collect())
+}
+
+/// The lines of a list, without the byte order mark and the carriage returns that some systems add; `None` if it is
+/// none.
+fn paths(content: &[u8]) -> Option<Vec<PathBuf>> {
+    let content = content.strip_prefix("\u{feff}".as_bytes()).unwrap_or(content);
+    let lines = content.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    lines.filter(|line| !line.is_empty()).map(path).collect()
+}
+
+/// A path of any bytes but zero, which no path has and every other kind of file does.
+#[cfg(unix)]
+fn path(line: &[u8]) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt as _;
+    (!line.contains(&0)).then(|| PathBuf::from(std::ffi::OsStr::from_bytes(line)))
+}
+
+#[cfg(not(unix))]
+fn path(line: &[u8]) -> Option<PathBuf> {
+    str::from_utf8(line).ok().filter(|line| !line.contains('\0')).map(PathBuf::from)
 }
 
 fn keep(content: &[u8]) -> Result<NamedTempFile> {
@@ -75,4 +96,21 @@ fn keep(content: &[u8]) -> Result<NamedTempFile> {
     let mut file = NamedTempFile::new().map_err(failed)?;
     std::io::Write::write_all(&mut file, content).map_err(failed)?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::paths;
+
+    #[test]
+    fn a_list_is_read_as_any_system_writes_it() {
+        let expected = Some(vec![PathBuf::from("a b.png"), PathBuf::from(" ä.png")]);
+        for list in ["a b.png\n ä.png\n", "a b.png\n\n ä.png", "\u{feff}a b.png\r\n ä.png\r\n"] {
+            assert_eq!(paths(list.as_bytes()), expected, "{list:?}");
+        }
+        assert_eq!(paths(b""), Some(Vec::new()));
+        assert_eq!(paths(b"\x89HDF\0\0"), None);
+    }
 }

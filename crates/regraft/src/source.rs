@@ -8,23 +8,38 @@ use regraft_graph::Model;
 use crate::{Error, Result};
 
 /// Finds a source model. What exists as a path is read from there; anything else is a name of the zoo.
+/// `architecture` is for a weight file, the one kind of source that does not know its own.
 ///
 /// # Errors
 /// [`Error::Model`]: nothing of that name, or a file that cannot be used; the message says what to do.
-pub fn load_source(source: &str, architecture: Option<&str>) -> Result<Model> {
-    let path = Path::new(source);
+/// [`Error::Usage`]: an architecture for a source that is not a weight file.
+pub fn load_source(source: impl AsRef<Path>, architecture: Option<&str>) -> Result<Model> {
+    let path = source.as_ref();
+    if path.is_file() {
+        return regraft_zoo::load_file(path, architecture).map(|(model, _)| model).map_err(Error::model);
+    }
+    if let Some(architecture) = architecture {
+        let message = "is for weight files (.pth, .safetensors)";
+        return Err(Error::Usage(format!("--arch {architecture} {message}, and {} is not one", path.display())));
+    }
     if path.join("model").join("graph.json").is_file() {
         model_folder::load(&path.join("model")).map_err(Error::model)
     } else if path.join("graph.json").is_file() {
         model_folder::load(path).map_err(Error::model)
-    } else if path.is_file() {
-        regraft_zoo::load_file(path, architecture).map(|(model, _)| model).map_err(Error::model)
     } else if path.is_dir() {
         let message = "is a folder without 'graph.json' or 'model/graph.json': neither a run nor a model";
-        Err(Error::Model(format!("{source} {message}")))
+        Err(Error::Model(format!("{} {message}", path.display())))
+    } else if looks_like_a_path(path) {
+        Err(Error::Model(format!("{} does not exist; check the spelling", path.display())))
     } else {
-        regraft_zoo::resolve(source).map_err(Error::model)
+        regraft_zoo::resolve(&path.to_string_lossy()).map_err(Error::model)
     }
+}
+
+/// No name of the zoo has a folder in it or ends like a weight file.
+fn looks_like_a_path(source: &Path) -> bool {
+    let weights = ["pth", "pt", "bin", "safetensors"];
+    source.components().count() > 1 || source.extension().is_some_and(|end| weights.iter().any(|weights| end == *weights))
 }
 
 /// The wire that a `--cut` names: `features`, `logits`, or the wire itself.

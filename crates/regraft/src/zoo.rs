@@ -1,6 +1,7 @@
 //! `regraft zoo`: what source models there are.
 
 use std::fmt::{self, Write as _};
+use std::path::Path;
 
 use regraft_graph::{Bindings, Card, Cost, Model, dump};
 use regraft_zoo::{Entry, architecture, random_weights};
@@ -57,8 +58,9 @@ pub struct Info {
 ///
 /// # Errors
 /// As [`load_source`].
-pub fn info(name: &str, architecture: Option<&str>) -> Result<Info> {
-    let (model, has_weights) = match without_weights(name) {
+pub fn info(name: impl AsRef<Path>, architecture: Option<&str>) -> Result<Info> {
+    let name = name.as_ref();
+    let (model, has_weights) = match name.to_str().and_then(without_weights) {
         Some(model) => (model?, false),
         None => (load_source(name, architecture)?, true),
     };
