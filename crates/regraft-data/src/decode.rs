@@ -70,7 +70,7 @@ pub enum DecodeError {
     /// More pixels than [`Limits::max_pixels`].
     #[error(
         "the image has {width}×{height} pixels, more than the limit of {limit}; scale it down, or raise the limit \
-         with --max-pixels if the file is to be trusted"
+         with --max-megapixels if the file is to be trusted"
     )]
     TooLarge {
         /// Pixels in a row.

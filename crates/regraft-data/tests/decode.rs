@@ -150,7 +150,7 @@ fn huge_images_are_refused_before_they_are_allocated() {
         let error = decode(&enlarged(name), &Limits::default()).unwrap_err();
         let expected = DecodeError::TooLarge { width: 20_000, height: 20_000, limit: 178_956_970 };
         assert_eq!(error, expected, "{name}");
-        assert!(error.to_string().contains("20000×20000") && error.to_string().contains("--max-pixels"));
+        assert!(error.to_string().contains("20000×20000") && error.to_string().contains("--max-megapixels"));
     }
     assert!(peak_memory() - before < 100_000, "{} kB", peak_memory() - before);
 }
