@@ -1,0 +1,145 @@
+//! The same seed gives the same numbers, whatever the number of threads and whatever the cache knows; the saved model
+//! gives them again anywhere.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test"
+)]
+
+use std::path::{Path, PathBuf};
+
+use regraft::{Cache, Context, FitConfig, Fitted, fit, load_source, metrics_json, predict, with_threads};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const CLASSES: [&str; 3] = ["animals", "faces", "vehicles"];
+const IMAGES_PER_CLASS: usize = 14;
+
+/// A folder with a few of the example's images in `data`.
+fn place() -> TempDir {
+    let place = tempfile::tempdir().unwrap();
+    for class in CLASSES {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/emoji").join(class);
+        let destination = place.path().join("data").join(class);
+        std::fs::create_dir_all(&destination).unwrap();
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(source).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        for file in files.iter().take(IMAGES_PER_CLASS) {
+            std::fs::copy(file, destination.join(file.file_name().unwrap())).unwrap();
+        }
+    }
+    place
+}
+
+fn run(place: &TempDir, name: &str, cache: &str, seed: u64, threads: usize) -> Fitted {
+    let out = Some(place.path().join(name));
+    let config = FitConfig {
+        data: place.path().join("data"),
+        out,
+        seed,
+        curve_repetitions: 2,
+        ..FitConfig::default()
+    };
+    with_threads(threads, || {
+        let context = Context { cache: Cache::at(place.path().join(cache)), ..Context::default() };
+        fit(&config, &context)
+    })
+    .unwrap()
+}
+
+/// The metrics without what depends on the machine and the moment.
+fn numbers(fitted: &Fitted) -> Value {
+    let mut metrics = metrics_json(&fitted.record);
+    let fields = metrics.as_object_mut().unwrap();
+    for field in ["timing", "images_per_second", "peak_rss_mb"] {
+        assert!(fields.remove(field).is_some(), "{field}");
+    }
+    metrics
+}
+
+fn text(fitted: &Fitted, file: &str) -> String {
+    std::fs::read_to_string(fitted.folder.join(file)).unwrap()
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let place = place();
+    let (one, two) = (run(&place, "one", "cache-1", 0, 1), run(&place, "two", "cache-2", 0, 2));
+    assert_eq!(numbers(&one), numbers(&two));
+    for file in ["predictions.csv", "split.csv", "model/graph.json", "model/config.json"] {
+        assert_eq!(text(&one, file), text(&two, file), "{file}");
+    }
+    let weights = |fitted: &Fitted| std::fs::read(fitted.folder.join("model/model.safetensors")).unwrap();
+    assert!(weights(&one) == weights(&two), "the saved weights differ");
+}
+
+#[test]
+fn another_seed_gives_another_split() {
+    let place = place();
+    let (first, second) = (run(&place, "first", "cache", 1, 2), run(&place, "second", "cache", 2, 2));
+    assert_ne!(text(&first, "split.csv"), text(&second, "split.csv"));
+    assert_ne!(text(&first, "predictions.csv"), text(&second, "predictions.csv"));
+    assert_ne!(numbers(&first), numbers(&second));
+}
+
+#[test]
+fn a_second_run_computes_no_features_and_gives_the_same_numbers() {
+    let place = place();
+    let (first, second) = (run(&place, "first", "cache", 0, 2), run(&place, "second", "cache", 0, 2));
+    let speed = |fitted: &Fitted| metrics_json(&fitted.record)["images_per_second"].clone();
+    assert!(speed(&first).is_f64());
+    assert!(speed(&second).is_null(), "{}", speed(&second));
+    let timing = &second.record.timing;
+    assert!(timing.features_s < 0.5 * first.record.timing.features_s, "{timing:?}");
+    assert_eq!(numbers(&first), numbers(&second));
+    assert_eq!(text(&first, "predictions.csv"), text(&second, "predictions.csv"));
+}
+
+/// Path below the data folder, predicted class, one probability a class.
+fn table(fitted: &Fitted) -> Vec<(String, String, Vec<f64>)> {
+    let mut reader = csv::Reader::from_path(fitted.folder.join("predictions.csv")).unwrap();
+    let rows = reader.records().map(|row| {
+        let row = row.unwrap();
+        let probabilities = row.iter().skip(3).map(|field| field.parse().unwrap()).collect();
+        (row[0].to_owned(), row[2].to_owned(), probabilities)
+    });
+    rows.collect()
+}
+
+#[test]
+fn the_saved_model_predicts_the_same_wherever_it_lies() {
+    let (place, elsewhere) = (place(), tempfile::tempdir().unwrap());
+    let fitted = run(&place, "run", "cache", 0, 2);
+    let expected = table(&fitted);
+    let moved = elsewhere.path().join("model");
+    copy(&fitted.folder.join("model"), &moved);
+    std::fs::remove_dir_all(&fitted.folder).unwrap();
+    let model = load_source(moved.to_str().unwrap(), None).unwrap();
+    let paths: Vec<PathBuf> =
+        expected.iter().map(|(path, ..)| place.path().join("data").join(path)).collect();
+    let mut answers = Vec::new();
+    predict(&model, &paths, CLASSES.len(), &Context::default(), &mut |answer| {
+        answers.push(answer.unwrap());
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(answers.len(), expected.len());
+    for ((path, label, probabilities), answer) in expected.iter().zip(answers) {
+        assert_eq!(&answer.label, label, "{path}");
+        for scored in &answer.top {
+            let class = CLASSES.iter().position(|class| *class == scored.label).unwrap();
+            let apart = (scored.probability - probabilities[class]).abs();
+            assert!(apart < 1e-4, "{path}: {} differs by {apart:.1e}", scored.label);
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
