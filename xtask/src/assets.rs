@@ -85,7 +85,7 @@ pub(crate) fn fetch(folder: &Path) -> anyhow::Result<()> {
         let archive = archive(package, &folder.join("archives"))?;
         let unfinished = UnfinishedFolder::start(&destination)?;
         unpack::members(&archive, package.members, unfinished.path())?;
-        unfinished.finish()?;
+        unfinished.finish(&destination)?;
     }
     Ok(())
 }

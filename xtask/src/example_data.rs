@@ -83,9 +83,13 @@ pub(crate) fn run() -> anyhow::Result<()> {
     for class in &CLASSES {
         let chosen = chosen(class, &emoji)?;
         println!("{:20} {}", class.name, chosen.len());
-        let folder = UnfinishedFolder::start(&destination.join(class.name))?;
+        let place = destination.join(class.name);
+        let folder = UnfinishedFolder::start(&place)?;
         copy(&chosen, &package.join("img/google/64"), folder.path())?;
-        folder.finish()?;
+        if place.exists() {
+            std::fs::remove_dir_all(&place)?;
+        }
+        folder.finish(&place)?;
     }
     Ok(())
 }

