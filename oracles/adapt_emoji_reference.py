@@ -1,5 +1,5 @@
-"""Writes emoji_split_<seed>.npy (fold of every row: -1 test, 0..4 cross-validation fold) and emoji_reference.json into FOLDER:
-test accuracy and run time of LogisticRegressionCV(Cs=10, cv=5) on standardised features over five stratified 80/20 splits.
+"""Writes emoji_reference.json into FOLDER: test accuracy and run time of LogisticRegressionCV(Cs=10, cv=5) on standardised
+features over the five splits of adapt_emoji_features.py.
 
 usage: adapt_emoji_reference.py FOLDER   (holding the files of adapt_emoji_features.py)
 versions: scikit-learn 1.9.1, numpy
@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.metrics import log_loss
-from sklearn.model_selection import StratifiedKFold, train_test_split
 from sklearn.preprocessing import StandardScaler
 
 warnings.filterwarnings("ignore")
@@ -22,12 +21,6 @@ folder = Path(sys.argv[1])
 features = np.load(folder / "emoji_features.npy").astype(np.float64)
 labels = np.load(folder / "emoji_labels.npy")
 results = []
-for seed in range(5):
-    train, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=seed)
-    folds = np.full(len(labels), -1, dtype=np.int64)
-    for fold, (_, rows) in enumerate(StratifiedKFold(5, shuffle=True, random_state=seed).split(train, labels[train])):
-        folds[train[rows]] = fold
-    np.save(folder / f"emoji_split_{seed}.npy", folds)
 for seed in range(5):
     folds = np.load(folder / f"emoji_split_{seed}.npy")
     train, test = np.flatnonzero(folds >= 0), np.flatnonzero(folds < 0)

@@ -4,7 +4,7 @@ real features for a test of head selection, and what LogisticRegressionCV makes 
 380 training and 382 test rows of the emoji features (adapt_emoji_features.py), projected onto the first 96 principal
 axes of the training rows; LogisticRegressionCV(Cs=10, cv=5) on standardised columns.
 
-usage: adapt_selection.py FOLDER OUT   (FOLDER holds the files of adapt_emoji_features.py and adapt_emoji_reference.py)
+usage: adapt_selection.py OUT FOLDER   (FOLDER holds the files of adapt_emoji_features.py)
 versions: scikit-learn 1.9.1, numpy
 """
 
@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegressionCV
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
-folder, out = map(Path, sys.argv[1:3])
+out, folder = map(Path, sys.argv[1:3])
 features = np.load(folder / "emoji_features.npy")
 labels = np.load(folder / "emoji_labels.npy")
 folds = np.load(folder / "emoji_split_0.npy")
