@@ -174,7 +174,8 @@ pub(crate) struct Embed {
     #[arg(long, value_name = "WIRE", default_value = "features")]
     pub(crate) cut: String,
 
-    /// The .npy file to write: N×D, f32, rows in bytewise order of relative path; the paths go to F.paths.txt beside it
+    /// The .npy file to write: N×D, f32, rows in bytewise order of relative path; the paths go to F.paths.txt
+    /// beside it; both are replaced where they exist
     #[arg(long, short, value_name = "F.npy")]
     pub(crate) out: PathBuf,
 }

@@ -10,7 +10,10 @@ use serde::Serialize;
 pub(crate) fn text(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        #[allow(clippy::exit, reason = "nobody listens, and whatever goes to the disk is there before it is told of")]
+        #[allow(
+            clippy::exit,
+            reason = "nobody listens, and whatever goes to the disk is there before it is told of"
+        )]
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         written => written.map_err(|error| Error::write_failed(PathBuf::from("standard output"), error)),
     }

@@ -18,6 +18,7 @@ pub(crate) fn watch_for_interrupts() {
             #[allow(clippy::exit, reason = "the user has asked twice")]
             std::process::exit(130);
         }
+        let _ = writeln!(stderr(), "stopping at the end of this step; Ctrl-C again stops at once");
     });
 }
 

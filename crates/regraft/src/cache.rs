@@ -300,7 +300,7 @@ mod tests {
     fn a_damaged_shard_counts_as_absent() {
         let root = tempfile::tempdir().unwrap();
         let shard = filled(root.path());
-        let whole = std::fs::read(&shard).unwrap();
+        let whole = files::read(&shard).unwrap();
         for cut in 0..whole.len() {
             assert!(decode_shard(&Bytes::copy_from_slice(&whole[..cut]), 4).is_none(), "cut to {cut} bytes");
             let mut flipped = whole.clone();

@@ -42,7 +42,8 @@ pub struct Embedded {
 /// order and their paths are their indices.
 ///
 /// # Errors
-/// An input does not exist or has a wrong shape, nothing could be used, or the output cannot be written.
+/// An input does not exist or has a wrong shape, nothing could be used, or the output cannot be written or is one of the
+/// inputs.
 pub fn embed(
     model: &Model,
     inputs: &[PathBuf],
@@ -53,10 +54,11 @@ pub fn embed(
     let cut = resolve_cut(model, cut)?;
     let watch = Stopwatch::start();
     let embedding = match inputs {
-        [tensor] if tensor.extension().is_some_and(|end| end == "npy") => {
+        [tensor] if is_array(tensor) => {
+            refuse_overwriting(out, std::slice::from_ref(tensor))?;
             from_tensor(model, tensor, &cut, context)?
         }
-        _ => from_images(model, inputs, &cut, context)?,
+        _ => from_images(model, inputs, &cut, out, context)?,
     };
     let seconds = watch.seconds();
     let (images, dim) = embedding.rows.dim();
@@ -81,6 +83,23 @@ pub fn embed(
     })
 }
 
+fn is_array(input: &Path) -> bool {
+    input.extension().is_some_and(|end| end == "npy")
+}
+
+/// A mistyped `--out` must not cost an image.
+fn refuse_overwriting(out: &Path, files: &[PathBuf]) -> Result<()> {
+    let Ok(target) = out.canonicalize() else { return Ok(()) };
+    let alike = files.iter().filter(|file| file.file_name() == out.file_name());
+    if alike.filter_map(|file| file.canonicalize().ok()).any(|file| file == target) {
+        return Err(Error::Usage(format!(
+            "--out {}: is one of the inputs; choose another name",
+            out.display()
+        )));
+    }
+    Ok(())
+}
+
 struct Embedding {
     rows: Array2<f32>,
     /// One line a row, in the bytes of the file system.
@@ -89,9 +108,20 @@ struct Embedding {
     unusable: Vec<Unusable>,
 }
 
-fn from_images(model: &Model, inputs: &[PathBuf], cut: &str, context: &Context<'_>) -> Result<Embedding> {
+fn from_images(
+    model: &Model,
+    inputs: &[PathBuf],
+    cut: &str,
+    out: &Path,
+    context: &Context<'_>,
+) -> Result<Embedding> {
+    if let Some(array) = inputs.iter().find(|input| is_array(input)) {
+        let message = "an array stands in place of all images; give it alone";
+        return Err(Error::Usage(format!("{}: {message}", array.display())));
+    }
     let inputs = expand(inputs)?;
     let files: Vec<PathBuf> = inputs.iter().map(|input| input.file().to_path_buf()).collect();
+    refuse_overwriting(out, &files)?;
     let ingest = Ingest {
         limits: context.limits,
         inspections: None,
@@ -128,7 +158,11 @@ fn from_tensor(model: &Model, path: &Path, cut: &str, context: &Context<'_>) -> 
     let array =
         array.into_dimensionality::<Ix4>().ok().filter(|array| array.dim().1 == 3 && !array.is_empty());
     let array = array.ok_or_else(|| {
-        Error::Data(format!("{}: expected an array of shape N×3×H×W, found {found:?}", path.display()))
+        let advice = "stack and transpose the images to that shape";
+        Error::Data(format!(
+            "{}: expected an array of shape N×3×H×W, found {found:?}; {advice}",
+            path.display()
+        ))
     })?;
     let (images, _, height, width) = array.dim();
     let program = Program::compile(model, [height, width], &[cut]).map_err(Error::model)?;

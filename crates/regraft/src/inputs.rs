@@ -66,7 +66,9 @@ fn standard_input() -> Result<Vec<Input>> {
         Error::Data("standard input: neither an image nor a list of paths, one a line".to_owned())
     })?;
     if paths.is_empty() {
-        return Err(Error::Data("standard input is empty; give an image, or a list of paths, one a line".to_owned()));
+        return Err(Error::Data(
+            "standard input is empty; give an image, or a list of paths, one a line".to_owned(),
+        ));
     }
     Ok(files(&paths)?.collect())
 }

@@ -20,7 +20,10 @@ pub fn load_source(source: impl AsRef<Path>, architecture: Option<&str>) -> Resu
     }
     if let Some(architecture) = architecture {
         let message = "is for weight files (.pth, .safetensors)";
-        return Err(Error::Usage(format!("--arch {architecture} {message}, and {} is not one", path.display())));
+        return Err(Error::Usage(format!(
+            "--arch {architecture} {message}, and {} is not one",
+            path.display()
+        )));
     }
     if path.join("model").join("graph.json").is_file() {
         model_folder::load(&path.join("model")).map_err(Error::model)
@@ -39,7 +42,8 @@ pub fn load_source(source: impl AsRef<Path>, architecture: Option<&str>) -> Resu
 /// No name of the zoo has a folder in it or ends like a weight file.
 fn looks_like_a_path(source: &Path) -> bool {
     let weights = ["pth", "pt", "bin", "safetensors"];
-    source.components().count() > 1 || source.extension().is_some_and(|end| weights.iter().any(|weights| end == *weights))
+    source.components().count() > 1
+        || source.extension().is_some_and(|end| weights.iter().any(|weights| end == *weights))
 }
 
 /// The wire that a `--cut` names: `features`, `logits`, or the wire itself.

@@ -48,9 +48,11 @@ pub(crate) struct Contents<'a> {
 pub(crate) fn write(folder: UnfinishedFolder, destination: &Path, contents: &Contents<'_>) -> Result<()> {
     let place = folder.path().to_path_buf();
     let put = |name: &str, bytes: &[u8]| {
-        write_atomically(&place.join(name), bytes).map_err(Error::output(destination.join(name), "writing the run folder"))
+        write_atomically(&place.join(name), bytes)
+            .map_err(Error::output(destination.join(name), "writing the run folder"))
     };
-    model_folder::save(contents.model, &place.join("model")).map_err(Error::write(destination.join("model")))?;
+    model_folder::save(contents.model, &place.join("model"))
+        .map_err(Error::write(destination.join("model")))?;
     put("regraft.toml", contents.config.to_toml()?.as_bytes())?;
     let metrics = serde_json::to_string_pretty(&metrics_json(contents.record)).map_err(Error::data)?;
     put("metrics.json", (metrics + "\n").as_bytes())?;
