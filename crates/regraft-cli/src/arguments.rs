@@ -79,7 +79,7 @@ pub(crate) struct Fit {
     #[arg(long, value_name = "WIRE")]
     pub(crate) cut: Option<String>,
 
-    /// Run folder; it must not exist yet [default: runs/<name of the data folder>, numbered where that is taken]
+    /// Run folder; it must not exist yet [default: runs/NAME after the data folder, numbered where that is taken]
     #[arg(long, short, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 
