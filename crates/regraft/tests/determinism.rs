@@ -72,7 +72,9 @@ fn the_number_of_threads_changes_nothing() {
     for file in ["predictions.csv", "split.csv", "model/graph.json", "model/config.json"] {
         assert_eq!(text(&one, file), text(&two, file), "{file}");
     }
-    let weights = |fitted: &Fitted| std::fs::read(fitted.folder.join("model/model.safetensors")).unwrap();
+    let weights = |fitted: &Fitted| {
+        regraft_system::files::read(&fitted.folder.join("model/model.safetensors")).unwrap()
+    };
     assert!(weights(&one) == weights(&two), "the saved weights differ");
 }
 

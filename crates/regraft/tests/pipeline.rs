@@ -26,7 +26,7 @@ const TOLERANCE: f32 = 1e-4;
 /// The photographs and emoji in the order of the goldens' rows.
 fn files() -> Vec<PathBuf> {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let text = std::fs::read(golden("pipeline.json")).unwrap();
+    let text = regraft_system::files::read(&golden("pipeline.json")).unwrap();
     let lists: serde_json::Value = serde_json::from_slice(&text).unwrap();
     let of = |key: &str, folder: PathBuf| -> Vec<PathBuf> {
         lists[key].as_array().unwrap().iter().map(|name| folder.join(name.as_str().unwrap())).collect()
