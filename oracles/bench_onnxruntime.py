@@ -6,8 +6,8 @@ Builds the ONNX graph from the names (so that PyTorch is not needed), runs the w
 the clock, in batches of 8, and prints one JSON object: {"images_per_second": …, "seconds": …}. With a fourth argument
 it writes the logits, for a comparison of the two engines on the same input.
 
-Run by `cargo xtask bench`, in a virtual environment with numpy 2.3.5, onnx 1.19.1, onnxruntime 1.32.0,
-safetensors 0.7.0.
+Run by `cargo xtask bench`, in a virtual environment with numpy 2.4.6, onnx 1.23.2, onnxruntime 1.32.0,
+safetensors 0.8.0.
 """
 import json
 import sys

