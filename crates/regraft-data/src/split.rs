@@ -60,8 +60,8 @@ pub enum SplitError {
     },
     /// A class that one fold swallows, so that training without that fold would not know it.
     #[error(
-        "all images of the class {class:?} fall into one fold ({images} images in {groups} groups of near duplicates); \
-         add different images of it, merge it with another class, or remove it"
+        "the class {class:?} has too few images to be divided: those for training ({images}, near duplicates counted \
+         once: {groups}) fall into one fold; add different images of it, merge it with another class, or remove it"
     )]
     ClassInOneFold {
         /// The class.

@@ -5,12 +5,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use regraft_data::doctor::{Finding, Severity, examine};
-use regraft_data::source::ImageFolder;
+use regraft_data::source::{ImageFolder, Item, display};
 use regraft_graph::{ChannelOrder, Preprocessing, Resize, ResizeFilter};
 use serde::Serialize;
 
 use crate::config::{FOLDS, outside};
 use crate::ingest::{FileRecord, Ingest, Ingested, inspection_store};
+use crate::predict::Unusable;
 use crate::{Context, Error, Result};
 
 /// What the doctor says.
@@ -20,6 +21,8 @@ pub struct Checkup {
     pub images: usize,
     /// Images of each class.
     pub classes: BTreeMap<String, usize>,
+    /// Files that cannot be used, each with its reason.
+    pub unreadable: Vec<Unusable>,
     /// What was found, most serious first.
     pub findings: Vec<Finding>,
 }
@@ -58,7 +61,11 @@ pub fn check(data: &Path, folds: usize, context: &Context<'_>) -> Result<Checkup
         let name = folder.classes.get(item.class).cloned().unwrap_or_default();
         *classes.entry(name).or_insert(0) += 1;
     }
-    Ok(Checkup { images: folder.items.len(), classes, findings })
+    let failed = |(item, file): (&Item, std::result::Result<FileRecord, String>)| {
+        file.err().map(|reason| Unusable { path: display(&item.relative), reason })
+    };
+    let unreadable = folder.items.iter().zip(ingested.files).filter_map(failed).collect();
+    Ok(Checkup { images: folder.items.len(), classes, unreadable, findings })
 }
 
 /// Nothing is prepared for a network here.
@@ -92,6 +99,13 @@ impl fmt::Display for Checkup {
             writeln!(f, "  … and {} more classes", self.classes.len() - SHOWN)?;
         }
         self.findings.iter().try_for_each(|finding| write!(f, "{}", finding_text(finding)))?;
+        const UNREADABLE: usize = 50;
+        for file in self.unreadable.iter().take(UNREADABLE) {
+            writeln!(f, "cannot be read: {}: {}", file.path, file.reason)?;
+        }
+        if self.unreadable.len() > UNREADABLE {
+            writeln!(f, "… and {} more; --json lists them all", self.unreadable.len() - UNREADABLE)?;
+        }
         if self.findings.is_empty() { writeln!(f, "nothing to complain about") } else { Ok(()) }
     }
 }
@@ -103,6 +117,9 @@ pub(crate) fn finding_text(finding: &Finding) -> String {
         Severity::Warning => "warning",
         Severity::Note => "note",
     };
-    let files: String = finding.files.iter().take(5).map(|file| format!("    {file}\n")).collect();
-    format!("{severity}: {} [{}]\n{files}", finding.message, finding.code)
+    const SHOWN: usize = 5;
+    let files: String = finding.files.iter().take(SHOWN).map(|file| format!("    {file}\n")).collect();
+    let left = finding.files.len().saturating_sub(SHOWN) + finding.omitted;
+    let more = if left == 0 { String::new() } else { format!("    … and {left} more\n") };
+    format!("{severity}: {} [{}]\n{files}{more}", finding.message, finding.code)
 }

@@ -46,6 +46,7 @@ impl Dataset {
     /// Reads the folder and runs the source network, with trained and with random weights, up to `cut`.
     pub(crate) fn load(config: &FitConfig, model: &Model, cut: &str, context: &Context<'_>) -> Result<Self> {
         let folder = ImageFolder::scan(&config.data).map_err(Error::data)?;
+        try_split(&folder, config)?;
         let paths: Vec<PathBuf> = folder.items.iter().map(|item| item.path.clone()).collect();
         let ingest = Ingest {
             limits: context.limits,
@@ -101,6 +102,14 @@ impl Dataset {
     }
 }
 
+/// Splits by the folders' names alone, so that classes that are too small are refused before any image is read.
+fn try_split(folder: &ImageFolder, config: &FitConfig) -> Result<()> {
+    let labels: Vec<usize> = folder.items.iter().map(|item| item.class).collect();
+    let groups: Vec<usize> = (0..labels.len()).collect();
+    let examples = Examples { labels: &labels, groups: &groups, classes: &folder.classes };
+    Split::of(&folder.items, examples, config).map(|_| ())
+}
+
 /// The values at these positions.
 pub(crate) fn at<T: Clone>(values: &[T], positions: &[usize]) -> Vec<T> {
     positions.iter().filter_map(|position| values.get(*position).cloned()).collect()
@@ -134,7 +143,7 @@ fn refuse_errors<T>(
         let first = items.iter().zip(files).find_map(named).unwrap_or_default();
         return Err(Error::Data(format!(
             "{unreadable} of {} files cannot be read ({:.0} %, allowed are {:.0} %; --max-unreadable). The first: {first}. \
-             `regraft check {}` names them all",
+             `regraft check {}` gives the reasons",
             files.len(),
             100.0 * share,
             100.0 * config.max_unreadable,
