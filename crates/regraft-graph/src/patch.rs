@@ -49,7 +49,10 @@ impl Patch {
         let name = format!("{HEAD}.pool");
         let node = Node::new(name.clone(), Op::GlobalAveragePool, [wire]);
         let roles = Edit::Roles { features: name, logits: None, labels: Vec::new() };
-        Self::new(format!("average '{wire}' over height and width"), [Edit::Append { node, weights: Weights::new() }, roles])
+        Self::new(
+            format!("average '{wire}' over height and width"),
+            [Edit::Append { node, weights: Weights::new() }, roles],
+        )
     }
 
     /// Ends the network at `features` (N×D, or N×D×1×1) and puts a dense head called `head` behind it.

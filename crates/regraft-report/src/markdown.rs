@@ -88,8 +88,8 @@ struct Row {
 }
 
 fn rows(record: &RunRecord) -> Vec<Row> {
-    let label = format!("{} (this run)", record.source);
-    let source = row(label.trim_start(), &record.test.accuracy, None);
+    let label = record.source.clone();
+    let source = row(&label, &record.test.accuracy, None);
     let baselines = record
         .baselines
         .measured()

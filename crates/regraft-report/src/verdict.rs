@@ -148,7 +148,24 @@ fn difference(record: &RunRecord, (kind, gain): &Comparison) -> String {
     format!("{direction} {} ({level} interval {})", kind.in_words(), points_interval(gain))
 }
 
+/// What a reader of the verdict must know beside it.
 fn caution(record: &RunRecord) -> Option<String> {
+    let cautions: Vec<String> = [leak(record), small_test_set(record)].into_iter().flatten().collect();
+    (!cautions.is_empty()).then(|| cautions.join(" "))
+}
+
+/// The data doctor's code for copies on both sides of a split that the data came with ends so.
+const ACROSS_PARTS: &str = "duplicates-across-parts";
+
+fn leak(record: &RunRecord) -> Option<String> {
+    let leaks = record.findings.iter().any(|finding| finding.code.ends_with(ACROSS_PARTS));
+    leaks.then(|| {
+        let examples = examples(record);
+        format!("The data's own parts share {examples} (see the data doctor's findings), which flatters the accuracy.")
+    })
+}
+
+fn small_test_set(record: &RunRecord) -> Option<String> {
     let accuracy = &record.test.accuracy;
     let width = accuracy.high - accuracy.low;
     (width > WIDE_INTERVAL).then(|| {
@@ -164,7 +181,7 @@ fn caution(record: &RunRecord) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Baseline, Baselines, Estimate};
+    use crate::record::{Baseline, Baselines, Estimate, Finding};
 
     fn baseline(gain: f64, low: f64, high: f64) -> Option<Baseline> {
         let gain = Some(PairedGain { estimate: Estimate::new(gain, low, high), probability: 0.5 });
@@ -296,5 +313,12 @@ mod tests {
         record.task = "text-classification".to_owned();
         record.n_test = 1;
         assert!(verdict(&record).caution.unwrap().contains("(1 example)"));
+    }
+
+    #[test]
+    fn copies_across_the_parts_are_part_of_the_verdict() {
+        let finding = Finding { code: "exact-duplicates-across-parts".to_owned(), ..Finding::default() };
+        let record = RunRecord { findings: vec![finding], ..RunRecord::default() };
+        assert!(verdict(&record).caution.unwrap().contains("flatters the accuracy"));
     }
 }

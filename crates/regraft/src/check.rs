@@ -98,10 +98,12 @@ impl fmt::Display for Checkup {
         if self.classes.len() > SHOWN {
             writeln!(f, "  … and {} more classes", self.classes.len() - SHOWN)?;
         }
-        self.findings.iter().try_for_each(|finding| write!(f, "{}", finding_text(finding)))?;
+        // Unreadable files are listed below, each with its reason.
+        let mut others = self.findings.iter().filter(|finding| finding.code != "unreadable-file");
+        others.try_for_each(|finding| write!(f, "{}", finding_text(finding)))?;
         const UNREADABLE: usize = 50;
         for file in self.unreadable.iter().take(UNREADABLE) {
-            writeln!(f, "cannot be read: {}: {}", file.path, file.reason)?;
+            writeln!(f, "warning: cannot be read and will be left out: {}: {}", file.path, file.reason)?;
         }
         if self.unreadable.len() > UNREADABLE {
             writeln!(f, "… and {} more; --json lists them all", self.unreadable.len() - UNREADABLE)?;

@@ -26,8 +26,12 @@ pub struct Evaluation {
     pub data: String,
     /// Number of images judged.
     pub n: usize,
-    /// How many of them the run has learned from, by content: their labels are no surprise to it.
-    pub n_seen_in_training: usize,
+    /// How many of them the run has learned from, by content: their labels are no surprise to it. `None` where there
+    /// is no record of what it has learned from.
+    pub n_seen_in_training: Option<usize>,
+    /// Classes of the model without an image here. They count as 0 in the macro-F1, as scikit-learn does with all
+    /// labels given, and not at all in the balanced accuracy.
+    pub classes_without_images: usize,
     /// Class names, in the order of the model's outputs.
     pub classes: Vec<String>,
     /// The headline numbers with their intervals.
@@ -70,11 +74,12 @@ pub fn evaluate(run: &Path, data: &Path, seed: u64, context: &Context<'_>) -> Re
     }
     let (logits, files) = run_logits(&model, &items, context)?;
     let learned = learned_contents(run);
-    let (mut truths, mut unusable, mut n_seen_in_training) = (Vec::new(), Vec::new(), 0);
+    let (mut truths, mut unusable, mut seen) = (Vec::new(), Vec::new(), 0);
     for (item, file) in items.iter().zip(files) {
         match (file, mapping.get(item.class).copied().flatten()) {
             (Ok(file), Some(label)) => {
-                n_seen_in_training += usize::from(learned.contains(&hex(&file.content)));
+                let known = learned.as_ref().is_some_and(|learned| learned.contains(&hex(&file.content)));
+                seen += usize::from(known);
                 truths.push(label);
             }
             (Err(reason), _) => {
@@ -90,7 +95,8 @@ pub fn evaluate(run: &Path, data: &Path, seed: u64, context: &Context<'_>) -> Re
         run,
         data,
         n: truths.len(),
-        n_seen_in_training,
+        n_seen_in_training: learned.map(|_| seen),
+        classes_without_images: per_class.iter().filter(|class| class.support == 0).count(),
         classes,
         metrics,
         per_class,
@@ -133,9 +139,23 @@ fn run_logits(model: &Model, items: &[Item], context: &Context<'_>) -> Result<(A
 impl fmt::Display for Evaluation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} on {}: {} images, {} classes", self.run, self.data, self.n, self.classes.len())?;
-        if self.n_seen_in_training > 0 {
-            let seen = self.n_seen_in_training;
-            writeln!(f, "warning: the run has learned from {seen} of these images; the numbers flatter it")?;
+        match self.n_seen_in_training {
+            None => writeln!(
+                f,
+                "note: there is no record of what this model has learned from, perhaps these images"
+            )?,
+            Some(0) => {}
+            Some(seen) => writeln!(
+                f,
+                "warning: the run has learned from {seen} of these images; the numbers flatter it"
+            )?,
+        }
+        if self.classes_without_images > 0 {
+            let absent = self.classes_without_images;
+            writeln!(
+                f,
+                "note: {absent} classes have no image here; macro-F1 counts them as 0, balanced accuracy not at all"
+            )?;
         }
         let metrics = &self.metrics;
         for (name, estimate) in [

@@ -17,14 +17,16 @@ pub(crate) const SPLIT: &str = "split.csv";
 /// How the split file calls the images that the head was fitted to and chosen on.
 pub(crate) const LEARNED_FROM: [&str; 2] = ["train", "validation"];
 
-/// The contents that a run has learned from; nothing where the model is not a run's.
-pub(crate) fn learned_contents(run: &Path) -> BTreeSet<String> {
-    let Ok(mut table) = csv::Reader::from_path(run.join(SPLIT)) else { return BTreeSet::new() };
+/// The contents that a run has learned from; the run may be given by its model folder. `None` where there is no
+/// record of them.
+pub(crate) fn learned_contents(run: &Path) -> Option<BTreeSet<String>> {
+    let places = [Some(run), run.parent()].into_iter().flatten().map(|folder| folder.join(SPLIT));
+    let mut table = places.filter_map(|path| csv::Reader::from_path(path).ok()).next()?;
     let learned = |row: csv::StringRecord| {
         let part = row.get(2)?;
         LEARNED_FROM.contains(&part).then(|| row.get(3).map(str::to_owned))?
     };
-    table.records().flatten().filter_map(learned).collect()
+    Some(table.records().flatten().filter_map(learned).collect())
 }
 
 /// Rebuilds `report.html` of a run; returns its path.

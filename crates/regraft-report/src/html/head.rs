@@ -8,8 +8,8 @@ use crate::svg;
 
 /// The heads that were tried, with the rule that chose.
 pub(super) fn section(record: &RunRecord) -> String {
-    let caption = "Accuracy on data that the head was not fitted on; whiskers are one standard error. The dashed line \
-                   is the best accuracy minus one standard error: what lies right of it counts as equally good.";
+    let caption = "Accuracy on data that the head was not fitted on; whiskers are one standard error of each head by \
+                   itself. The choice goes by the log-loss in the table.";
     let chart =
         svg::heads(record).map(|chart| block::figure("chart-box", &chart, caption)).unwrap_or_default();
     let body = if record.head_candidates.is_empty() { String::new() } else { chart + &table(record) };
@@ -28,8 +28,9 @@ fn lead(record: &RunRecord) -> String {
         )
     });
     format!(
-        "Among {} the simplest whose accuracy is within one standard error of the best was kept, {how}; the test \
-         set had no part in it.{temperature}",
+        "One of {} was chosen {how}, by log-loss: of each kind the setting with the least, and of the kinds the first \
+         in the order of preference whose log-loss is within one standard error of the best, head against head on \
+         the same examples. The test set had no part in it.{temperature}",
         counted(record.head_candidates.len(), "head", "heads")
     )
 }

@@ -13,8 +13,7 @@ const TOP: f64 = 8.0;
 /// More rows than this are a wall; the page's table lists every head.
 const MOST_ROWS: usize = 20;
 
-/// Dots with one standard error for the heads, in the order of trial, the chosen one filled; a dashed line marks
-/// the best accuracy minus one standard error. Of more than 20 heads the most accurate are shown, always with
+/// Dots with one standard error for the heads, in the order of trial, the chosen one filled. Of more than 20 heads the most accurate are shown, always with
 /// the chosen one. `None` with fewer than two heads, where there was nothing to choose.
 pub fn heads(record: &RunRecord) -> Option<String> {
     let best = best_head(record)?;
@@ -32,10 +31,6 @@ pub fn heads(record: &RunRecord) -> Option<String> {
     let mut drawing =
         Drawing::new("heads", (WIDTH, bottom + 26.0), "Heads that were tried", &description(&shown, best));
     vertical_grid(&mut drawing, &axis, scale, (TOP, bottom));
-    if best.standard_error.is_finite() {
-        let limit = scale.at((best.accuracy - best.standard_error).max(0.0));
-        drawing.line("threshold", (limit, TOP), (limit, bottom));
-    }
     for (index, head) in shown.iter().enumerate() {
         row(&mut drawing, scale, TOP + ROW * (index as f64 + 0.5), head);
     }
