@@ -102,6 +102,7 @@ pub fn examine(
         classes_missing_in_parts,
         class_imbalance,
         different_sizes,
+        transparent_images,
         duplicates,
         class_order,
         ignored_files,
@@ -433,6 +434,22 @@ fn different_sizes(examination: &Examination) -> Vec<Finding> {
         message,
         examination.files(&[smallest.0, largest.0]),
     )]
+}
+
+fn transparent_images(examination: &Examination) -> Vec<Finding> {
+    let transparent = |(position, inspection): (usize, &Result<Inspection, String>)| {
+        inspection.as_ref().is_ok_and(|inspection| inspection.transparent).then_some(position)
+    };
+    let positions: Vec<usize> = examination.inspections.iter().enumerate().filter_map(transparent).collect();
+    if positions.is_empty() {
+        return Vec::new();
+    }
+    let message = format!(
+        "{} with transparent pixels, whose hidden colour is what the network sees (as with Pillow's \
+         convert(\"RGB\")); flatten them on one background, unless the hidden colours make sense",
+        counted(positions.len(), "image")
+    );
+    vec![Finding::new(Severity::Warning, "transparent-images", message, examination.files(&positions))]
 }
 
 /// Class numbers follow the bytes of the names; where a person would expect another order, that is said.

@@ -177,7 +177,8 @@ mod tests {
 
     fn inspection(pixel_hash: usize, difference_hash: u64, level: u8) -> Inspection {
         let thumbnail = Thumbnail([level; THUMBNAIL_BYTES]);
-        Inspection { width: 8, height: 8, pixel_hash: pixel_hash.to_string(), difference_hash, thumbnail }
+        let pixel_hash = pixel_hash.to_string();
+        Inspection { width: 8, height: 8, transparent: false, pixel_hash, difference_hash, thumbnail }
     }
 
     fn near(inspections: &[Inspection]) -> Vec<Vec<usize>> {

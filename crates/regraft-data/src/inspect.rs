@@ -24,6 +24,9 @@ pub struct Inspection {
     pub width: usize,
     /// Rows.
     pub height: usize,
+    /// Whether some pixels show a colour that the file hid behind transparency.
+    #[serde(default)]
+    pub transparent: bool,
     /// BLAKE3 of size and pixels in 64 hexadecimal digits: equal for equal images, whatever format they are stored in.
     pub pixel_hash: String,
     /// The difference hash: one bit for each of 8 × 8 places, set where the image gets brighter to the right.
@@ -90,6 +93,7 @@ pub fn inspect_image(image: &RgbImage) -> Inspection {
     Inspection {
         width: image.width(),
         height: image.height(),
+        transparent: image.is_transparent(),
         pixel_hash: pixel_hash(image),
         difference_hash: difference_hash(&small),
         thumbnail: Thumbnail(thumbnail),

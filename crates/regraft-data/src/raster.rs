@@ -8,13 +8,25 @@ pub struct RgbImage {
     width: usize,
     height: usize,
     pixels: Vec<u8>,
+    transparent: bool,
 }
 
 impl RgbImage {
     /// Wraps pixels. `None` if a side is zero or the number of bytes is not `3 × width × height`.
     pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Option<Self> {
         let bytes = width.checked_mul(height)?.checked_mul(3)?;
-        (bytes > 0 && bytes == pixels.len()).then_some(Self { width, height, pixels })
+        (bytes > 0 && bytes == pixels.len()).then_some(Self { width, height, pixels, transparent: false })
+    }
+
+    /// The same pixels, remembering whether some of them hid their colour behind transparency in the file.
+    #[must_use]
+    pub fn with_transparency(self, transparent: bool) -> Self {
+        Self { transparent, ..self }
+    }
+
+    /// Whether some pixels show a colour that the file hid behind transparency.
+    pub fn is_transparent(&self) -> bool {
+        self.transparent
     }
 
     /// Pixels in a row.

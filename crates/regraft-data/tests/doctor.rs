@@ -41,6 +41,7 @@ fn folder(files: &[String]) -> ImageFolder {
 /// Images that are no duplicates of each other.
 fn different(index: usize) -> Inspection {
     Inspection {
+        transparent: false,
         width: 64,
         height: 48,
         pixel_hash: format!("{index:064}"),
@@ -242,4 +243,15 @@ fn real_files_end_to_end() {
     for expected in ["empty (0 bytes)", "cut.png", "truncated"] {
         assert!(findings[0].message.contains(expected), "{}", findings[0].message);
     }
+}
+
+#[test]
+fn transparency_is_a_warning() {
+    let files = names(&FOUR);
+    let mut inspections = healthy(&files);
+    inspections[1].as_mut().unwrap().transparent = true;
+    let finding = only(examine(&folder(&files), &inspections, 2));
+    assert_eq!((finding.severity, finding.code), (Severity::Warning, "transparent-images"));
+    assert!(finding.message.starts_with("1 image with transparent pixels"), "{}", finding.message);
+    assert_eq!(finding.files.len(), 1);
 }

@@ -45,8 +45,9 @@ pub(super) fn decode(bytes: &[u8], format: Format, limits: &Limits) -> Result<Rg
     decoder.set_limits(memory(limits)).map_err(explain)?;
     let orientation = recorded_orientation(&mut decoder);
     let image = DynamicImage::from_decoder(decoder).map_err(explain)?;
+    let transparent = is_transparent(&image);
     let image = rgb_image(width as usize, height as usize, rgb(image), format.1)?;
-    Ok(orientation::apply(image, orientation))
+    Ok(orientation::apply(image, orientation).with_transparency(transparent))
 }
 
 pub(super) fn dimensions(bytes: &[u8], format: Format) -> Result<(usize, usize), DecodeError> {
@@ -77,6 +78,17 @@ fn recorded_orientation(decoder: &mut impl ImageDecoder) -> u8 {
     }
     let packet = decoder.xmp_metadata().ok().flatten();
     packet.as_deref().and_then(orientation::from_xmp).unwrap_or(recorded)
+}
+
+/// Whether a pixel is less than opaque.
+fn is_transparent(image: &DynamicImage) -> bool {
+    match image {
+        DynamicImage::ImageRgba8(image) => image.pixels().any(|pixel| pixel[3] < u8::MAX),
+        DynamicImage::ImageLumaA8(image) => image.pixels().any(|pixel| pixel[1] < u8::MAX),
+        DynamicImage::ImageRgba16(image) => image.pixels().any(|pixel| pixel[3] < u16::MAX),
+        DynamicImage::ImageLumaA16(image) => image.pixels().any(|pixel| pixel[1] < u16::MAX),
+        _ => false,
+    }
 }
 
 /// 8-bit RGB as Pillow converts: alpha dropped, 16-bit grey clipped, other 16-bit samples cut to their high byte.
