@@ -258,7 +258,7 @@ pub struct ImageFolder {
     pub items: Vec<Item>,
     /// How the folders are arranged.
     pub layout: Layout,
-    /// Number of files that were passed over for their extension.
+    /// Number of files in class folders that were passed over for their extension.
     pub ignored: usize,
     /// What kept a part of the data from being read.
     pub problems: Vec<Problem>,
@@ -293,8 +293,8 @@ impl ImageFolder {
             .filter_map(|folder| Some((Part::of_folder(folder.path.file_name()?.to_str()?)?, folder.clone())))
             .collect();
         let layout = layout(&parts);
-        let mut scan =
-            Scan { ignored: listing.ignored, problems: listing.problems.clone(), ..Scan::default() };
+        // A licence or a table beside the class folders is no image gone astray, and is not counted.
+        let mut scan = Scan { problems: listing.problems.clone(), ..Scan::default() };
         match layout {
             Layout::Classes => scan.classes(&listing, Part::Unsplit),
             Layout::PartsAndClasses => scan.parts(&listing, &parts),
@@ -398,7 +398,7 @@ impl Scan {
                     images: listing.images.len(),
                     example: image.path.file_name().map_or_else(String::new, display_name),
                 },
-                None => DataError::Empty { path, ignored: self.ignored },
+                None => DataError::Empty { path, ignored: self.ignored + listing.ignored },
             });
         };
         if layout == Layout::PartsAndClasses {

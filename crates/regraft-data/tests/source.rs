@@ -39,6 +39,7 @@ fn classes_are_folders_in_bytewise_order_and_nested_folders_belong_to_them() {
         "a/x.tiff",
         "B/y.png",
         "a/x.txt",
+        "LICENSE",
         "a/.hidden.png",
         ".git/z.png",
     ]);
