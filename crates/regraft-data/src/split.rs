@@ -10,10 +10,7 @@ use std::collections::BTreeMap;
 
 use regraft_system::random;
 
-use crate::source::{ImageFolder, Part};
-
-/// Share of the images that is held out where the data are not divided by folders.
-pub const HELD_OUT: f64 = 0.2;
+use crate::source::Part;
 
 /// What is divided: a label and a group for every example.
 #[derive(Debug, Clone, Copy)]
@@ -96,7 +93,7 @@ pub enum SplitError {
     },
 }
 
-/// Which items serve what: positions in [`ImageFolder::items`], ascending.
+/// Which examples serve what: positions, ascending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Division {
     /// To fit on.
@@ -107,25 +104,26 @@ pub struct Division {
     pub test: Vec<usize>,
 }
 
-/// Divides a folder's items: as its folders say, and where they name no evaluation part, by holding out
-/// [`HELD_OUT`]. With one evaluation part, `val` or `test`, that is the test set; with both, `val` serves selection.
+/// Divides examples: as the parts of their folders say, and where those name no evaluation part, by holding out a
+/// `fraction`. With one evaluation part, `val` or `test`, that is the test set; with both, `val` serves selection.
 ///
-/// `groups` has one entry for each item.
+/// `parts` has one entry for each example.
 ///
 /// # Errors
 /// As [`hold_out`], where something has to be held out.
-pub fn divide(folder: &ImageFolder, groups: &[usize], seed: u64) -> Result<Division, SplitError> {
-    let [train, validation, test] = [Part::Train, Part::Validation, Part::Test].map(|part| folder.part(part));
+pub fn divide(parts: &[Part], examples: &Examples, fraction: f64, seed: u64) -> Result<Division, SplitError> {
+    let of = |wanted: Part| {
+        let of_part = parts.iter().enumerate().filter(|(_, part)| **part == wanted);
+        of_part.map(|(position, _)| position).collect::<Vec<_>>()
+    };
+    let [train, validation, test] = [Part::Train, Part::Validation, Part::Test].map(of);
     match (validation.is_empty(), test.is_empty()) {
-        (false, false) => Ok(Division { train, validation, test }),
-        (false, true) => Ok(Division { train, validation: Vec::new(), test: validation }),
-        (true, false) => Ok(Division { train, validation, test }),
         (true, true) => {
-            let labels: Vec<usize> = folder.items.iter().map(|item| item.class).collect();
-            let examples = Examples { labels: &labels, groups, classes: &folder.classes };
-            let (train, test) = hold_out(&examples, HELD_OUT, seed)?;
+            let (train, test) = hold_out(examples, fraction, seed)?;
             Ok(Division { train, validation, test })
         }
+        (false, true) => Ok(Division { train, validation: Vec::new(), test: validation }),
+        (_, false) => Ok(Division { train, validation, test }),
     }
 }
 

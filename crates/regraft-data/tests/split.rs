@@ -11,7 +11,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use rand::RngExt as _;
-use regraft_data::split::{Examples, SplitError, hold_out, nested_subsets, stratified_folds};
+use regraft_data::source::Part;
+use regraft_data::split::{
+    Division, Examples, SplitError, divide, hold_out, nested_subsets, stratified_folds,
+};
 use regraft_system::{files, random};
 
 struct Drawn {
@@ -211,4 +214,20 @@ fn nested_subsets_are_nested_stratified_and_complete() {
             assert!((half - total / 2.0).abs() <= 2.0, "seed {seed}, class {class}: {half} of {total}");
         }
     }
+}
+
+#[test]
+fn the_parts_of_the_folders_decide_what_serves_what() {
+    use Part::{Test, Train, Unsplit, Validation};
+    let (labels, groups, classes) = ([0, 1, 0, 1, 0, 1], [0, 1, 2, 3, 4, 5], names(2));
+    let examples = Examples { labels: &labels, groups: &groups, classes: &classes };
+    let division = |parts: [Part; 6]| divide(&parts, &examples, 0.4, 1).unwrap();
+    let all_three = Division { train: vec![2, 3], validation: vec![4, 5], test: vec![0, 1] };
+    assert_eq!(division([Test, Test, Train, Train, Validation, Validation]), all_three);
+    let (train, test) = (vec![0, 1, 2, 3], vec![4, 5]);
+    let tested_on_the_other = Division { train, validation: Vec::new(), test };
+    assert_eq!(division([Train, Train, Train, Train, Validation, Validation]), tested_on_the_other);
+    assert_eq!(division([Train, Train, Train, Train, Test, Test]), tested_on_the_other);
+    let (train, test) = hold_out(&examples, 0.4, 1).unwrap();
+    assert_eq!(division([Unsplit; 6]), Division { train, validation: Vec::new(), test });
 }

@@ -7,7 +7,7 @@ use regraft_data::doctor::{Finding, Severity};
 use regraft_data::duplicates::{group_ids, near_groups};
 use regraft_data::inspect::Inspection;
 use regraft_data::source::{ImageFolder, Item, Part};
-use regraft_data::split::{Examples, hold_out, stratified_folds};
+use regraft_data::split::{Division, Examples, divide, stratified_folds};
 use regraft_graph::Model;
 
 use crate::cache::ContentHash;
@@ -164,26 +164,11 @@ fn pixels(inspections: &[Inspection]) -> Result<Array2<f32>> {
 }
 
 impl Split {
-    /// With a test or validation folder beside train, that one is the test set; with both, validation serves selection;
-    /// with none, a stratified share is held out.
+    /// Divides as the folders say, and inside the training part into folds where no folder serves selection.
     fn of(items: &[Item], examples: Examples<'_>, config: &FitConfig) -> Result<Self> {
-        let part = |wanted: Part| -> Vec<usize> {
-            let of_part = items.iter().enumerate().filter(|(_, item)| item.part == wanted);
-            of_part.map(|(position, _)| position).collect()
-        };
-        let (train, validation, test) = match (part(Part::Train), part(Part::Validation), part(Part::Test)) {
-            (train, validation, test) if !validation.is_empty() && !test.is_empty() => {
-                (train, validation, test)
-            }
-            (train, validation, test) if !train.is_empty() => {
-                (train, Vec::new(), [validation, test].concat())
-            }
-            _ => {
-                let (train, test) =
-                    hold_out(&examples, config.test_fraction, config.seed).map_err(Error::data)?;
-                (train, Vec::new(), test)
-            }
-        };
+        let parts: Vec<Part> = items.iter().map(|item| item.part).collect();
+        let divided = divide(&parts, &examples, config.test_fraction, config.seed).map_err(Error::data)?;
+        let Division { train, validation, test } = divided;
         let folds = if validation.is_empty() {
             let (labels, groups) = (at(examples.labels, &train), at(examples.groups, &train));
             let inside = Examples { labels: &labels, groups: &groups, classes: examples.classes };
