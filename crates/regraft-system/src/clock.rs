@@ -1,7 +1,7 @@
-//! Time: durations for reports, one wall-clock stamp for a run's name.
+//! Time: durations for reports, time stamps for files.
 #![allow(clippy::disallowed_methods, reason = "this module is the door to time")]
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 /// Measures elapsed wall-clock seconds.
 #[derive(Debug, Clone, Copy)]
@@ -22,9 +22,4 @@ impl Stopwatch {
 /// The time now, for a file's time stamp.
 pub fn now() -> SystemTime {
     SystemTime::now()
-}
-
-/// Seconds since 1970-01-01 UTC; 0 if the machine's clock stands before that.
-pub fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
