@@ -129,7 +129,7 @@ impl Builder {
 fn resnet50() -> Graph {
     let mut b = Builder::new();
     b.conv("stem", "input", [3, 64], [7, 2], Padding::all(3), 1).then("stem_relu", Op::Relu);
-    b.then("pool", Op::MaxPool(Pool { kernel: [3; 2], stride: [2; 2], padding: Padding::all(1) }));
+    b.then("pool", Op::MaxPool(Pool::new([3; 2], [2; 2], Padding::all(1))));
     let mut channels = 64;
     for (stage, (blocks, width)) in [(3, 64), (4, 128), (6, 256), (3, 512)].into_iter().enumerate() {
         for block in 0..blocks {

@@ -241,7 +241,7 @@ fn pool(
     let message = "a window lies wholly in the padding; use less padding";
     let window = Window::of_pool(attributes, &input, &output);
     let window = window.ok_or_else(|| unsupported(node, &input, message))?;
-    Ok(Pool { input, output, window, average })
+    Ok(Pool { input, output, window, average, count_padding: attributes.count_include_pad })
 }
 
 fn unsupported(node: &Node, input: &Geometry, message: impl Into<String>) -> EngineError {

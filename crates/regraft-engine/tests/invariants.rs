@@ -80,7 +80,7 @@ fn neighbours_in_the_batch_change_no_bit_even_if_they_are_not_numbers() {
 #[test]
 fn not_a_number_passes_activations_and_pools() {
     let mut graph = Graph::new("input", Fact::image(2));
-    let pool = Pool { kernel: [2; 2], stride: [1; 2], padding: Padding::all(0) };
+    let pool = Pool::new([2; 2], [1; 2], Padding::all(0));
     graph.push(Node::new("relu", Op::Relu, ["input"])).unwrap();
     graph.push(Node::new("pool", Op::MaxPool(pool), ["relu"])).unwrap();
     let model = model(graph, Weights::new());
@@ -196,7 +196,7 @@ fn an_image_smaller_than_a_window_is_refused() {
 #[test]
 fn windows_that_see_only_padding_are_refused_and_wide_borders_of_convolutions_are_not() {
     for op in [Op::MaxPool, Op::AveragePool] {
-        let model = single(op(Pool { kernel: [2; 2], stride: [1; 2], padding: Padding::all(2) }), 3);
+        let model = single(op(Pool::new([2; 2], [1; 2], Padding::all(2))), 3);
         let error = Program::compile(&model, [5, 5], &["node"]).unwrap_err().to_string();
         assert!(error.contains("'node'") && error.contains("N×3×5×5"), "{error}");
     }

@@ -294,6 +294,7 @@ fn sizes(op: &Op) -> Vec<usize> {
     let (window, padding) = match op {
         Op::Conv(conv) => ([conv.kernel, conv.stride, conv.dilation], conv.padding),
         Op::MaxPool(pool) | Op::AveragePool(pool) => ([pool.kernel, pool.stride, [1, 1]], pool.padding),
+        Op::AdaptiveAveragePool { size } => return size.to_vec(),
         _ => return Vec::new(),
     };
     let border = if let Padding::Explicit(border) = padding { border } else { [0; 4] };

@@ -67,7 +67,7 @@ fn random_op(stream: &mut Stream, in_channels: usize, out_channels: usize) -> Op
             bias: stream.random(),
         }),
         2 => Op::BatchNormalization(BatchNormalization { channels: in_channels, epsilon: stream.random() }),
-        3 => Op::MaxPool(Pool { kernel, stride, padding }),
+        3 => Op::MaxPool(Pool::new(kernel, stride, padding)),
         _ => Op::Clip(Clip { min: -stream.random::<f32>(), max: stream.random() }),
     }
 }
@@ -203,7 +203,7 @@ fn numbers_that_no_network_has_are_refused() {
 #[test]
 fn a_border_that_would_fill_the_memory_is_refused() {
     let mut graph = Graph::new("input", Fact::image(3));
-    let pool = Pool { kernel: [1, 1], stride: [1, 1], padding: Padding::all(30_000) };
+    let pool = Pool::new([1, 1], [1, 1], Padding::all(30_000));
     graph.push(Node::new("pad", Op::MaxPool(pool), ["input"])).unwrap();
     graph.set_output("pad").unwrap();
     let mut card = random_card(&mut random::stream(1, "card", 0), Vec::new(), 0);

@@ -7,7 +7,7 @@ use crate::{Bindings, Fact, Graph, GraphError, Node, Op};
 pub struct Cost {
     /// Numbers that are stored, running statistics included.
     pub parameters: u64,
-    /// Multiply–accumulate operations of convolutions and dense layers for the bound batch. Everything else is small
+    /// Multiply–accumulate operations of convolutions, dense layers and attention for the bound batch. Everything else is small
     /// beside them and, as is usual, not counted.
     pub macs: u64,
 }
@@ -39,6 +39,8 @@ impl Graph {
         let per_output = match &node.op {
             Op::Conv(conv) => product(&conv.kernel) * (conv.in_channels / conv.groups.max(1)) as u64,
             Op::Gemm(gemm) => gemm.in_features as u64,
+            // A token's query against every key, and the weighted sum of every value.
+            Op::Attention(_) => 2 * self.tokens(node, bindings),
             Op::NearestNeighbors(vote) => {
                 return Ok(Cost {
                     parameters,
@@ -48,6 +50,11 @@ impl Graph {
             _ => 0,
         };
         Ok(Cost { parameters, macs: output.saturating_mul(per_output) })
+    }
+
+    fn tokens(&self, node: &Node, bindings: &Bindings) -> u64 {
+        let shape = self.fact(&node.name).ok().and_then(|fact| fact.bind(bindings));
+        shape.and_then(|shape| shape.get(1).copied()).unwrap_or(0) as u64
     }
 }
 

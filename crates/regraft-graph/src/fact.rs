@@ -30,6 +30,11 @@ impl Fact {
         Self::new([Dim::symbol(Symbol::Batch), features.into()])
     }
 
+    /// A batch of sequences: N×`tokens`×`features`.
+    pub fn sequence(tokens: usize, features: usize) -> Self {
+        Self::new([Dim::symbol(Symbol::Batch), tokens.into(), features.into()])
+    }
+
     /// The sizes when the symbols have these values. `None` where an axis would be empty or negative.
     pub fn bind(&self, bindings: &Bindings) -> Option<Vec<usize>> {
         self.shape.iter().map(|dim| dim.bind(bindings).filter(|size| *size > 0)).collect()

@@ -1,10 +1,10 @@
 //! Nodes in topological order.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Fact, GraphError, Op, Parameter};
+use crate::{Fact, GraphError, Op, Parameter, ParameterKind};
 
 /// One computation. Its output is the wire of the same name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub struct Node {
     /// Prefix of its parameters' names, where that is not the node's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameter_prefix: Option<String>,
+    /// Full names of the parameters that are not called `prefix.kind`: PyTorch's `in_proj_weight`, for example.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameter_names: BTreeMap<ParameterKind, String>,
 }
 
 impl Node {
@@ -28,18 +31,30 @@ impl Node {
         inputs: impl IntoIterator<Item = I>,
     ) -> Self {
         let inputs = inputs.into_iter().map(Into::into).collect();
-        Self { name: name.into(), op, inputs, parameter_prefix: None }
+        Self { name: name.into(), op, inputs, parameter_prefix: None, parameter_names: BTreeMap::new() }
     }
 
     /// The tensors that it reads, in the order of [`Op::parameters`].
     pub fn parameters(&self) -> Vec<Parameter> {
-        let prefix = self.parameter_prefix.as_ref().unwrap_or(&self.name);
-        let named = |(kind, shape): (crate::ParameterKind, _)| Parameter {
-            name: format!("{prefix}.{}", kind.suffix()),
-            kind,
-            shape,
-        };
+        let named = |(kind, shape)| Parameter { name: self.parameter_name(kind), kind, shape };
         self.op.parameters().into_iter().map(named).collect()
+    }
+
+    /// Name of the parameter of that kind.
+    pub(crate) fn parameter_name(&self, kind: ParameterKind) -> String {
+        let prefix = self.parameter_prefix.as_ref().unwrap_or(&self.name);
+        let full = self.parameter_names.get(&kind).cloned();
+        full.unwrap_or_else(|| format!("{prefix}.{}", kind.suffix()))
+    }
+
+    /// The same node with full names for some of its parameters.
+    #[must_use]
+    pub fn with_parameter_names<N: Into<String>>(
+        self,
+        names: impl IntoIterator<Item = (ParameterKind, N)>,
+    ) -> Self {
+        let parameter_names = names.into_iter().map(|(kind, name)| (kind, name.into())).collect();
+        Self { parameter_names, ..self }
     }
 }
 

@@ -22,6 +22,7 @@ mod dump;
 mod error;
 mod fact;
 mod graph;
+mod infer;
 mod model;
 mod op;
 mod patch;
@@ -36,7 +37,8 @@ pub use fact::Fact;
 pub use graph::{Graph, Node};
 pub use model::Model;
 pub use op::{
-    BatchNormalization, Clip, Conv, Gemm, NearestNeighbors, Op, Padding, Parameter, ParameterKind, Pool,
+    Approximation, Attention, BatchNormalization, ClassToken, Clip, Concat, Conv, Gelu, Gemm,
+    LayerNormalization, NearestNeighbors, Op, Padding, Parameter, ParameterKind, Pool, PositionEmbedding,
 };
 pub use patch::Patch;
 pub use tensor::{DType, Tensor, Weights};

@@ -79,7 +79,7 @@ impl Model {
         let tensor = parameter.and_then(|parameter| self.weights.get(&parameter.name));
         tensor.ok_or_else(|| GraphError::MissingParameter {
             node: node.name.clone(),
-            parameter: format!("{}.{}", node.name, kind.suffix()),
+            parameter: node.parameter_name(kind),
         })
     }
 }

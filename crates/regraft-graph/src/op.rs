@@ -3,9 +3,9 @@
 //! Closed, so that the engine, the cost model and every exporter `match` on all of them. An operator states what it
 //! reads (`parameters`) and what it gives (`output`); how it is computed is the engine's business.
 
-use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 
-use crate::{Dim, Fact, GraphError, Node};
+use serde::{Deserialize, Serialize};
 
 /// What a node computes. All operators have one output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,18 +20,55 @@ pub enum Op {
     Relu,
     /// `min(max(x, min), max)`; ReLU6 is 0 … 6.
     Clip(Clip),
+    /// `1 / (1 + exp(−x))`.
+    Sigmoid,
+    /// `x / (1 + exp(−x))` (Swish).
+    Silu,
+    /// `min(max(x / 6 + 1/2, 0), 1)`, PyTorch's and MobileNetV3's slope.
+    HardSigmoid,
+    /// `x · min(max(x / 6 + 1/2, 0), 1)`.
+    HardSwish,
+    /// `x · Φ(x)`, the standard normal distribution function.
+    Gelu(Gelu),
     /// Sum of two tensors of one shape.
     Add,
+    /// Product of two tensors of one shape, or of N×C×H×W and N×C×1×1: a factor for each channel.
+    Mul,
+    /// The inputs one after the other along an axis; the other axes agree.
+    Concat(Concat),
     /// Largest value of each window; the padding never wins.
     MaxPool(Pool),
-    /// Mean of each window; the padding does not count (ONNX `count_include_pad = 0`).
+    /// Mean of each window.
     AveragePool(Pool),
+    /// Mean of each of `size` windows that cover the image evenly: window `i` of an axis of `x` is
+    /// `floor(i · x / size) .. ceil((i + 1) · x / size)`, as in PyTorch. ONNX has no such operator.
+    AdaptiveAveragePool {
+        /// Height and width of the output.
+        size: [usize; 2],
+    },
     /// Mean over height and width: N×C×H×W to N×C×1×1.
     GlobalAveragePool,
     /// All axes after the first in one: N×C×1×1 to N×C.
     Flatten,
-    /// `x · weightᵀ + bias` with weight out×in, as in PyTorch's `Linear` (ONNX `Gemm` with `transB = 1`).
+    /// `x · weightᵀ + bias` with weight out×in, as in PyTorch's `Linear` (ONNX `Gemm` with `transB = 1`). Input N×D, or
+    /// N×S×D: each of the S tokens by itself.
     Gemm(Gemm),
+    /// `(x − mean) / sqrt(variance + epsilon) · weight + bias` over the last axis of N×D or N×S×D.
+    LayerNormalization(LayerNormalization),
+    /// The pixels of N×C×H×W as tokens, row by row: N×(H·W)×C. ONNX writes it as `Reshape` and `Transpose`.
+    Tokens,
+    /// Puts a learned token (1×1×D) before the S tokens of N×S×D: N×(S+1)×D. ONNX writes it as `Expand` and `Concat`.
+    ClassToken(ClassToken),
+    /// Adds a learned vector to each token of N×S×D (1×S×D). ONNX writes it as `Add`.
+    PositionEmbedding(PositionEmbedding),
+    /// `softmax(q · kᵀ / √(D/heads)) · v` for each head, where each token of N×S×3D is its query, key and value, and head
+    /// `h` has columns `h · D/heads ..` of each: N×S×D. The projections before and behind it are `Gemm`s.
+    Attention(Attention),
+    /// One token of N×S×D: N×D. ONNX writes it as `Gather`.
+    SelectToken {
+        /// Its index.
+        index: usize,
+    },
     /// Votes of the nearest stored examples by cosine similarity: N×D to N×classes, as log-probabilities.
     NearestNeighbors(NearestNeighbors),
     /// Nothing at prediction time; `ratio` of the values dropped in training.
@@ -134,8 +171,81 @@ pub struct Pool {
     pub kernel: [usize; 2],
     /// Step, vertically and horizontally.
     pub stride: [usize; 2],
-    /// Border; it never wins and never counts.
+    /// Border; it never wins.
     pub padding: Padding,
+    /// Whether a window that starts inside counts even where it ends outside: the number of positions is rounded up.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ceil_mode: bool,
+    /// Whether the padding counts as zeros in a mean.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub count_include_pad: bool,
+}
+
+impl Pool {
+    /// A pool whose number of positions is rounded down and whose padding does not count.
+    pub fn new(kernel: [usize; 2], stride: [usize; 2], padding: Padding) -> Self {
+        Self { kernel, stride, padding, ceil_mode: false, count_include_pad: false }
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// Attributes of a Gaussian error linear unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gelu {
+    /// How the normal distribution function is computed.
+    pub approximate: Approximation,
+}
+
+/// How the normal distribution function is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Approximation {
+    /// `(1 + erf(x / √2)) / 2`.
+    None,
+    /// `(1 + tanh(√(2/π) · (x + 0.044715 x³))) / 2`.
+    Tanh,
+}
+
+/// Attributes of a concatenation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Concat {
+    /// 1 for the channels of images and for the tokens of a sequence.
+    pub axis: usize,
+}
+
+/// Attributes of a layer normalisation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LayerNormalization {
+    /// Length of the last axis.
+    pub features: usize,
+    /// Added to the variance.
+    pub epsilon: f64,
+}
+
+/// Attributes of a class token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassToken {
+    /// Length of a token.
+    pub features: usize,
+}
+
+/// Attributes of a position embedding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PositionEmbedding {
+    /// Number of tokens.
+    pub tokens: usize,
+    /// Length of a token.
+    pub features: usize,
+}
+
+/// Attributes of multi-head attention.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attention {
+    /// Number of heads; divides the length of a token.
+    pub heads: usize,
 }
 
 /// Attributes of a dense layer.
@@ -183,7 +293,8 @@ pub struct Parameter {
 }
 
 /// What a parameter is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ParameterKind {
     /// Multiplies.
     Weight,
@@ -195,6 +306,10 @@ pub enum ParameterKind {
     RunningVariance,
     /// Class index of each stored example.
     Labels,
+    /// A learned token.
+    Token,
+    /// A learned vector for each place in a sequence.
+    Position,
 }
 
 impl ParameterKind {
@@ -206,6 +321,8 @@ impl ParameterKind {
             Self::RunningMean => "running_mean",
             Self::RunningVariance => "running_var",
             Self::Labels => "labels",
+            Self::Token => "class_token",
+            Self::Position => "pos_embedding",
         }
     }
 }
@@ -218,12 +335,26 @@ impl Op {
             Self::BatchNormalization(_) => "BatchNormalization",
             Self::Relu => "Relu",
             Self::Clip(_) => "Clip",
+            Self::Sigmoid => "Sigmoid",
+            Self::Silu => "Silu",
+            Self::HardSigmoid => "HardSigmoid",
+            Self::HardSwish => "HardSwish",
+            Self::Gelu(_) => "Gelu",
             Self::Add => "Add",
+            Self::Mul => "Mul",
+            Self::Concat(_) => "Concat",
             Self::MaxPool(_) => "MaxPool",
             Self::AveragePool(_) => "AveragePool",
+            Self::AdaptiveAveragePool { .. } => "AdaptiveAveragePool",
             Self::GlobalAveragePool => "GlobalAveragePool",
             Self::Flatten => "Flatten",
             Self::Gemm(_) => "Gemm",
+            Self::LayerNormalization(_) => "LayerNormalization",
+            Self::Tokens => "Tokens",
+            Self::ClassToken(_) => "ClassToken",
+            Self::PositionEmbedding(_) => "PositionEmbedding",
+            Self::Attention(_) => "Attention",
+            Self::SelectToken { .. } => "SelectToken",
             Self::NearestNeighbors(_) => "NearestNeighbors",
             Self::Dropout { .. } => "Dropout",
             Self::Softmax => "Softmax",
@@ -231,13 +362,17 @@ impl Op {
     }
 
     /// How many wires it reads.
-    pub fn arity(&self) -> usize {
-        if matches!(self, Self::Add) { 2 } else { 1 }
+    pub fn arity(&self) -> RangeInclusive<usize> {
+        match self {
+            Self::Add | Self::Mul => 2..=2,
+            Self::Concat(_) => 1..=usize::MAX,
+            _ => 1..=1,
+        }
     }
 
     /// Kinds and shapes of the tensors that it reads.
     pub fn parameters(&self) -> Vec<(ParameterKind, Vec<usize>)> {
-        use ParameterKind::{Bias, Labels, RunningMean, RunningVariance, Weight};
+        use ParameterKind::{Bias, Labels, Position, RunningMean, RunningVariance, Token, Weight};
         match self {
             Self::Conv(conv) => {
                 let [height, width] = conv.kernel;
@@ -251,37 +386,15 @@ impl Op {
             Self::BatchNormalization(norm) => {
                 [Weight, Bias, RunningMean, RunningVariance].map(|kind| (kind, vec![norm.channels])).into()
             }
+            Self::LayerNormalization(norm) => [Weight, Bias].map(|kind| (kind, vec![norm.features])).into(),
+            Self::ClassToken(token) => vec![(Token, vec![1, 1, token.features])],
+            Self::PositionEmbedding(embedding) => {
+                vec![(Position, vec![1, embedding.tokens, embedding.features])]
+            }
             Self::NearestNeighbors(vote) => {
                 vec![(Weight, vec![vote.examples, vote.features]), (Labels, vec![vote.examples])]
             }
             _ => Vec::new(),
-        }
-    }
-
-    /// The fact of the output, from the facts of the inputs.
-    ///
-    /// # Errors
-    /// [`GraphError::Shape`] or [`GraphError::Attribute`], naming `node`.
-    pub(crate) fn output(&self, node: &Node, inputs: &[&Fact]) -> Result<Fact, GraphError> {
-        let first = match inputs {
-            [first, ..] if inputs.len() == self.arity() => *first,
-            _ => return Err(mismatch(node, format!("{} inputs", self.arity()), inputs.len().to_string())),
-        };
-        match self {
-            Self::Relu | Self::Clip(_) | Self::Dropout { .. } | Self::Softmax => Ok(first.clone()),
-            Self::Add => same_shape(node, inputs),
-            Self::Conv(conv) => conv_output(node, conv, first),
-            Self::BatchNormalization(norm) => {
-                image_with_channels(node, first, Some(norm.channels)).map(|_| first.clone())
-            }
-            Self::MaxPool(pool) | Self::AveragePool(pool) => pool_output(node, pool, first),
-            Self::GlobalAveragePool => {
-                let [batch, channels, ..] = image_with_channels(node, first, None)?;
-                Ok(Fact::new([batch, channels, Dim::Fixed(1), Dim::Fixed(1)]))
-            }
-            Self::Flatten => flatten_output(node, first),
-            Self::Gemm(gemm) => rows(node, first, gemm.in_features, gemm.out_features),
-            Self::NearestNeighbors(vote) => rows(node, first, vote.features, vote.classes),
         }
     }
 }
@@ -293,109 +406,4 @@ fn with_bias(
 ) -> Vec<(ParameterKind, Vec<usize>)> {
     let bias = bias.then(|| (ParameterKind::Bias, vec![outputs]));
     std::iter::once(weight).chain(bias).collect()
-}
-
-fn mismatch(node: &Node, expected: impl Into<String>, found: impl Into<String>) -> GraphError {
-    let (expected, found) = (expected.into(), found.into());
-    GraphError::Shape { node: node.name.clone(), op: node.op.name(), expected, found }
-}
-
-fn attribute(node: &Node, message: impl Into<String>) -> GraphError {
-    GraphError::Attribute { node: node.name.clone(), op: node.op.name(), message: message.into() }
-}
-
-fn same_shape(node: &Node, inputs: &[&Fact]) -> Result<Fact, GraphError> {
-    match inputs {
-        [left, right] if left == right => Ok((*left).clone()),
-        [left, right] => Err(mismatch(node, format!("two inputs of shape {left}"), right.to_string())),
-        _ => Err(mismatch(node, "two inputs", inputs.len().to_string())),
-    }
-}
-
-fn image_with_channels(node: &Node, fact: &Fact, channels: Option<usize>) -> Result<[Dim; 4], GraphError> {
-    let fits = |dims: &[Dim; 4]| channels.is_none_or(|expected| dims[1] == Dim::Fixed(expected));
-    let dims = <[Dim; 4]>::try_from(fact.shape.as_slice()).ok().filter(fits);
-    dims.ok_or_else(|| {
-        let expected = channels.map_or("N×C×H×W".to_owned(), |channels| format!("N×{channels}×H×W"));
-        mismatch(node, expected, fact.to_string())
-    })
-}
-
-fn conv_output(node: &Node, conv: &Conv, input: &Fact) -> Result<Fact, GraphError> {
-    let divides = |channels: usize| conv.groups > 0 && channels.is_multiple_of(conv.groups);
-    if !divides(conv.in_channels) || !divides(conv.out_channels) {
-        let message = format!(
-            "{} groups do not divide {} input and {} output channels",
-            conv.groups, conv.in_channels, conv.out_channels
-        );
-        return Err(attribute(node, message));
-    }
-    let [batch, _, height, width] = image_with_channels(node, input, Some(conv.in_channels))?;
-    let window =
-        Window { kernel: conv.kernel, stride: conv.stride, dilation: conv.dilation, padding: conv.padding };
-    let [height, width] = window.output(node, [height, width])?;
-    Ok(Fact::new([batch, Dim::Fixed(conv.out_channels), height, width]))
-}
-
-fn pool_output(node: &Node, pool: &Pool, input: &Fact) -> Result<Fact, GraphError> {
-    let [batch, channels, height, width] = image_with_channels(node, input, None)?;
-    let window = Window { kernel: pool.kernel, stride: pool.stride, dilation: [1, 1], padding: pool.padding };
-    let [height, width] = window.output(node, [height, width])?;
-    Ok(Fact::new([batch, channels, height, width]))
-}
-
-struct Window {
-    kernel: [usize; 2],
-    stride: [usize; 2],
-    dilation: [usize; 2],
-    padding: Padding,
-}
-
-impl Window {
-    fn output(&self, node: &Node, input: [Dim; 2]) -> Result<[Dim; 2], GraphError> {
-        let positive = [self.kernel, self.stride, self.dilation].iter().flatten().all(|value| *value > 0);
-        if !positive {
-            return Err(attribute(node, "kernel, stride and dilation must be at least 1"));
-        }
-        let ([height, width], [kernel_height, kernel_width]) = (input, self.kernel);
-        let ([down, right], [dilation_down, dilation_right]) = (self.stride, self.dilation);
-        Ok([
-            self.axis(node, 0, height, [kernel_height, down, dilation_down])?,
-            self.axis(node, 1, width, [kernel_width, right, dilation_right])?,
-        ])
-    }
-
-    fn axis(&self, node: &Node, axis: usize, size: Dim, window: [usize; 3]) -> Result<Dim, GraphError> {
-        let [kernel, stride, dilation] = window;
-        let output = match self.padding {
-            Padding::SameUpper => size.ceil_div(stride),
-            Padding::Explicit(_) => {
-                let [before, after] = self.padding.resolve(axis, 0, kernel, stride, dilation);
-                let extent = (kernel - 1).checked_mul(dilation).and_then(|extent| extent.checked_add(1));
-                let shift = extent.and_then(|extent| {
-                    Some(i64::try_from(before.checked_add(after)?).ok()? - i64::try_from(extent).ok()?)
-                });
-                shift.and_then(|shift| size.window(shift, stride))
-            }
-        };
-        output.ok_or_else(|| mismatch(node, format!("at least {kernel} rows and columns"), size.to_string()))
-    }
-}
-
-fn flatten_output(node: &Node, input: &Fact) -> Result<Fact, GraphError> {
-    let [batch, rest @ ..] = input.shape.as_slice() else {
-        return Err(mismatch(node, "at least one axis", "a scalar"));
-    };
-    let fixed = rest.iter().map(|dim| if let Dim::Fixed(size) = dim { Some(*size) } else { None });
-    let product = fixed.into_iter().try_fold(1usize, |product, size| product.checked_mul(size?));
-    let product =
-        product.ok_or_else(|| mismatch(node, "fixed sizes after the first axis", input.to_string()))?;
-    Ok(Fact::new([*batch, Dim::Fixed(product)]))
-}
-
-fn rows(node: &Node, input: &Fact, features: usize, outputs: usize) -> Result<Fact, GraphError> {
-    match input.shape.as_slice() {
-        [batch, Dim::Fixed(found)] if *found == features => Ok(Fact::new([*batch, Dim::Fixed(outputs)])),
-        _ => Err(mismatch(node, format!("N×{features}"), input.to_string())),
-    }
 }

@@ -58,7 +58,7 @@ fn resnet(block: Block, depths: [usize; 4], classes: usize) -> Result<Network, G
     let mut net = Builder::new(Style { same_padding: false, epsilon: 1e-5 });
     net.conv_norm(Layer { name: "conv1", out_channels: 64, kernel: 7, stride: 2, groups: 1 }, "bn1")?;
     net.node("relu", Op::Relu)?;
-    net.node("maxpool", Op::MaxPool(Pool { kernel: [3; 2], stride: [2; 2], padding: Padding::all(1) }))?;
+    net.node("maxpool", Op::MaxPool(Pool::new([3; 2], [2; 2], Padding::all(1))))?;
     for ((layer, width), depth) in (1..).zip([64, 128, 256, 512]).zip(depths) {
         for index in 0..depth {
             let stride = if layer > 1 && index == 0 { 2 } else { 1 };

@@ -1,5 +1,5 @@
-//! Largest value and mean of each window. The window is clipped to the image, so that the padding neither wins nor
-//! counts; the stored border is not read.
+//! Largest value and mean of each window. The window is clipped to the image, so that the padding never wins, and counts
+//! only as a larger divisor; the stored border is not read.
 
 use std::ops::Range;
 
@@ -19,6 +19,8 @@ pub(crate) struct Pool {
     pub(crate) window: Window,
     /// The mean rather than the largest value.
     pub(crate) average: bool,
+    /// Whether the padding counts as zeros in the mean.
+    pub(crate) count_padding: bool,
 }
 
 impl Pool {
@@ -83,7 +85,8 @@ impl Task<'_> {
         columns: Range<usize>,
     ) -> S::Vector {
         let average = self.pool.average;
-        let count = rows.len() * columns.len();
+        let [height, width] = self.pool.window.kernel;
+        let count = if self.pool.count_padding { height * width } else { rows.len() * columns.len() };
         let mut result = simd.splat(if average { 0.0 } else { f32::NEG_INFINITY });
         for y in rows {
             for x in columns.clone() {

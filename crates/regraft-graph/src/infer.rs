@@ -1,0 +1,293 @@
+//! Shapes: the fact of a node's output from the facts of its inputs.
+
+use crate::{Attention, Concat, Conv, Dim, Fact, GraphError, NearestNeighbors, Node, Op, Padding, Pool};
+
+impl Op {
+    /// The fact of the output, from the facts of the inputs.
+    ///
+    /// # Errors
+    /// [`GraphError::Shape`] or [`GraphError::Attribute`], naming `node`.
+    pub(crate) fn output(&self, node: &Node, inputs: &[&Fact]) -> Result<Fact, GraphError> {
+        let first = match inputs {
+            [first, ..] if self.arity().contains(&inputs.len()) => *first,
+            _ => return Err(wrong_count(node, inputs.len())),
+        };
+        match self {
+            Self::Relu
+            | Self::Clip(_)
+            | Self::Sigmoid
+            | Self::Silu
+            | Self::HardSigmoid
+            | Self::HardSwish
+            | Self::Gelu(_)
+            | Self::Dropout { .. }
+            | Self::Softmax => Ok(first.clone()),
+            Self::Add => same_shape(node, inputs),
+            Self::Mul => mul_output(node, inputs),
+            Self::Concat(concat) => concat_output(node, *concat, inputs),
+            Self::Conv(conv) => conv_output(node, conv, first),
+            Self::BatchNormalization(norm) => {
+                image_with_channels(node, first, Some(norm.channels)).map(|_| first.clone())
+            }
+            Self::MaxPool(pool) | Self::AveragePool(pool) => pool_output(node, pool, first),
+            Self::AdaptiveAveragePool { size } => adaptive_output(node, *size, first),
+            Self::GlobalAveragePool => adaptive_output(node, [1, 1], first),
+            Self::Flatten => flatten_output(node, first),
+            Self::Gemm(gemm) => rows(node, first, gemm.in_features, gemm.out_features),
+            Self::LayerNormalization(norm) => rows(node, first, norm.features, norm.features),
+            Self::Tokens => tokens_output(node, first),
+            Self::ClassToken(token) => class_token_output(node, token.features, first),
+            Self::PositionEmbedding(embedding) => {
+                sequence_of(node, first, [embedding.tokens, embedding.features])
+            }
+            Self::Attention(attention) => attention_output(node, attention, first),
+            Self::SelectToken { index } => select_output(node, *index, first),
+            Self::NearestNeighbors(vote) => votes_output(node, vote, first),
+        }
+    }
+}
+
+fn mismatch(node: &Node, expected: impl Into<String>, found: impl Into<String>) -> GraphError {
+    let (expected, found) = (expected.into(), found.into());
+    GraphError::Shape { node: node.name.clone(), op: node.op.name(), expected, found }
+}
+
+fn attribute(node: &Node, message: impl Into<String>) -> GraphError {
+    GraphError::Attribute { node: node.name.clone(), op: node.op.name(), message: message.into() }
+}
+
+fn wrong_count(node: &Node, found: usize) -> GraphError {
+    let arity = node.op.arity();
+    let more = if arity.end() > arity.start() { " or more" } else { "" };
+    mismatch(node, format!("{}{more} inputs", arity.start()), found.to_string())
+}
+
+fn same_shape(node: &Node, inputs: &[&Fact]) -> Result<Fact, GraphError> {
+    match inputs {
+        [left, right] if left == right => Ok((*left).clone()),
+        [left, right] => Err(mismatch(node, format!("two inputs of shape {left}"), right.to_string())),
+        _ => Err(mismatch(node, "two inputs", inputs.len().to_string())),
+    }
+}
+
+fn mul_output(node: &Node, inputs: &[&Fact]) -> Result<Fact, GraphError> {
+    if let [image, factors] = inputs
+        && let ([batch, channels, ..], [rows, places, Dim::Fixed(1), Dim::Fixed(1)]) =
+            (image.shape.as_slice(), factors.shape.as_slice())
+        && (batch, channels, 4) == (rows, places, image.shape.len())
+    {
+        return Ok((*image).clone());
+    }
+    same_shape(node, inputs)
+}
+
+fn concat_output(node: &Node, concat: Concat, inputs: &[&Fact]) -> Result<Fact, GraphError> {
+    let Concat { axis } = concat;
+    let total = inputs.iter().try_fold(0usize, |sum, fact| match fact.shape.get(axis) {
+        Some(Dim::Fixed(size)) if axis > 0 => sum.checked_add(*size),
+        _ => None,
+    });
+    let with = |fact: &Fact, size| {
+        let mut fact = fact.clone();
+        fact.shape.iter_mut().skip(axis).take(1).for_each(|dim| *dim = Dim::Fixed(size));
+        fact
+    };
+    let (Some(total), [first, rest @ ..]) = (total, inputs) else {
+        let found: Vec<String> = inputs.iter().map(ToString::to_string).collect();
+        return Err(mismatch(node, format!("fixed sizes along axis {axis}"), found.join(", ")));
+    };
+    match rest.iter().find(|fact| with(fact, 0) != with(first, 0)) {
+        Some(other) => Err(mismatch(
+            node,
+            format!("inputs that agree with {first} but for axis {axis}"),
+            other.to_string(),
+        )),
+        None => Ok(with(first, total)),
+    }
+}
+
+fn image_with_channels(node: &Node, fact: &Fact, channels: Option<usize>) -> Result<[Dim; 4], GraphError> {
+    let fits = |dims: &[Dim; 4]| channels.is_none_or(|expected| dims[1] == Dim::Fixed(expected));
+    let dims = <[Dim; 4]>::try_from(fact.shape.as_slice()).ok().filter(fits);
+    dims.ok_or_else(|| {
+        let expected = channels.map_or("N×C×H×W".to_owned(), |channels| format!("N×{channels}×H×W"));
+        mismatch(node, expected, fact.to_string())
+    })
+}
+
+fn conv_output(node: &Node, conv: &Conv, input: &Fact) -> Result<Fact, GraphError> {
+    let divides = |channels: usize| conv.groups > 0 && channels.is_multiple_of(conv.groups);
+    if !divides(conv.in_channels) || !divides(conv.out_channels) {
+        let message = format!(
+            "{} groups do not divide {} input and {} output channels",
+            conv.groups, conv.in_channels, conv.out_channels
+        );
+        return Err(attribute(node, message));
+    }
+    let [batch, _, height, width] = image_with_channels(node, input, Some(conv.in_channels))?;
+    let window = Window {
+        kernel: conv.kernel,
+        stride: conv.stride,
+        dilation: conv.dilation,
+        padding: conv.padding,
+        ceil: false,
+    };
+    let [height, width] = window.output(node, [height, width])?;
+    Ok(Fact::new([batch, Dim::Fixed(conv.out_channels), height, width]))
+}
+
+fn pool_output(node: &Node, pool: &Pool, input: &Fact) -> Result<Fact, GraphError> {
+    check_pool(node, pool)?;
+    let [batch, channels, height, width] = image_with_channels(node, input, None)?;
+    let Pool { kernel, stride, padding, ceil_mode: ceil, .. } = *pool;
+    let window = Window { kernel, stride, dilation: [1, 1], padding, ceil };
+    let [height, width] = window.output(node, [height, width])?;
+    Ok(Fact::new([batch, channels, height, width]))
+}
+
+/// In the allowed cases the number of positions rounded up is a plain quotient, and a mean's divisor beyond dispute.
+fn check_pool(node: &Node, pool: &Pool) -> Result<(), GraphError> {
+    let Pool { kernel: [height, width], stride: [down, right], padding, .. } = *pool;
+    let border = if let Padding::Explicit(border) = padding { border } else { [0; 4] };
+    let [_, _, bottom, last] = border;
+    let starts_inside = down.saturating_add(bottom) <= height && right.saturating_add(last) <= width;
+    if pool.ceil_mode && !starts_inside {
+        return Err(attribute(
+            node,
+            "with ceil_mode the kernel must be at least as large as stride and padding together",
+        ));
+    }
+    if pool.ceil_mode && pool.count_include_pad {
+        return Err(attribute(node, "ceil_mode and count_include_pad exclude each other"));
+    }
+    Ok(())
+}
+
+fn adaptive_output(node: &Node, [height, width]: [usize; 2], input: &Fact) -> Result<Fact, GraphError> {
+    if height == 0 || width == 0 {
+        return Err(attribute(node, "the output must have at least one row and column"));
+    }
+    let [batch, channels, ..] = image_with_channels(node, input, None)?;
+    Ok(Fact::new([batch, channels, Dim::Fixed(height), Dim::Fixed(width)]))
+}
+
+struct Window {
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+    padding: Padding,
+    /// Whether the number of positions is rounded up.
+    ceil: bool,
+}
+
+impl Window {
+    fn output(&self, node: &Node, input: [Dim; 2]) -> Result<[Dim; 2], GraphError> {
+        let positive = [self.kernel, self.stride, self.dilation].iter().flatten().all(|value| *value > 0);
+        if !positive {
+            return Err(attribute(node, "kernel, stride and dilation must be at least 1"));
+        }
+        let ([height, width], [kernel_height, kernel_width]) = (input, self.kernel);
+        let ([down, right], [dilation_down, dilation_right]) = (self.stride, self.dilation);
+        Ok([
+            self.axis(node, 0, height, [kernel_height, down, dilation_down])?,
+            self.axis(node, 1, width, [kernel_width, right, dilation_right])?,
+        ])
+    }
+
+    fn axis(&self, node: &Node, axis: usize, size: Dim, window: [usize; 3]) -> Result<Dim, GraphError> {
+        let [kernel, stride, dilation] = window;
+        let output = match self.padding {
+            Padding::SameUpper => size.ceil_div(stride),
+            Padding::Explicit(_) => {
+                let [before, after] = self.padding.resolve(axis, 0, kernel, stride, dilation);
+                let extent = (kernel - 1).checked_mul(dilation).and_then(|extent| extent.checked_add(1));
+                let shift = extent.and_then(|extent| {
+                    let rounding = if self.ceil { stride - 1 } else { 0 };
+                    let room = before.checked_add(after)?.checked_add(rounding)?;
+                    Some(i64::try_from(room).ok()? - i64::try_from(extent).ok()?)
+                });
+                shift.and_then(|shift| size.window(shift, stride))
+            }
+        };
+        output.ok_or_else(|| mismatch(node, format!("at least {kernel} rows and columns"), size.to_string()))
+    }
+}
+
+fn flatten_output(node: &Node, input: &Fact) -> Result<Fact, GraphError> {
+    let [batch, rest @ ..] = input.shape.as_slice() else {
+        return Err(mismatch(node, "at least one axis", "a scalar"));
+    };
+    let fixed = rest.iter().map(|dim| if let Dim::Fixed(size) = dim { Some(*size) } else { None });
+    let product = fixed.into_iter().try_fold(1usize, |product, size| product.checked_mul(size?));
+    let product =
+        product.ok_or_else(|| mismatch(node, "fixed sizes after the first axis", input.to_string()))?;
+    Ok(Fact::new([*batch, Dim::Fixed(product)]))
+}
+
+/// Vectors, or tokens of a sequence, of another length.
+fn rows(node: &Node, input: &Fact, features: usize, outputs: usize) -> Result<Fact, GraphError> {
+    match input.shape.as_slice() {
+        [rows @ .., Dim::Fixed(found)] if *found == features && (1..=2).contains(&rows.len()) => {
+            Ok(Fact::new([rows, &[Dim::Fixed(outputs)]].concat()))
+        }
+        _ => Err(mismatch(node, format!("N×{features} or N×S×{features}"), input.to_string())),
+    }
+}
+
+fn votes_output(node: &Node, vote: &NearestNeighbors, input: &Fact) -> Result<Fact, GraphError> {
+    if input.shape.len() != 2 {
+        return Err(mismatch(node, format!("N×{}", vote.features), input.to_string()));
+    }
+    rows(node, input, vote.features, vote.classes)
+}
+
+fn tokens_output(node: &Node, input: &Fact) -> Result<Fact, GraphError> {
+    let [batch, channels, height, width] = image_with_channels(node, input, None)?;
+    let fixed = |dim| if let Dim::Fixed(size) = dim { Some(size) } else { None };
+    let tokens = fixed(height).and_then(|height| height.checked_mul(fixed(width)?));
+    let tokens = tokens.ok_or_else(|| mismatch(node, "fixed height and width", input.to_string()))?;
+    Ok(Fact::new([batch, Dim::Fixed(tokens), channels]))
+}
+
+fn class_token_output(node: &Node, features: usize, input: &Fact) -> Result<Fact, GraphError> {
+    let [batch, tokens, width] = sequence(node, input)?;
+    match tokens {
+        Dim::Fixed(tokens) if width == Dim::Fixed(features) && tokens < usize::MAX => {
+            Ok(Fact::new([batch, Dim::Fixed(tokens + 1), width]))
+        }
+        _ => {
+            Err(mismatch(node, format!("N×S×{features} with a fixed number S of tokens"), input.to_string()))
+        }
+    }
+}
+
+fn attention_output(node: &Node, attention: &Attention, input: &Fact) -> Result<Fact, GraphError> {
+    let [batch, tokens, width] = sequence(node, input)?;
+    let Dim::Fixed(width) = width else { return Err(mismatch(node, "N×S×3D", input.to_string())) };
+    if attention.heads == 0 || !width.is_multiple_of(attention.heads.saturating_mul(3)) {
+        return Err(attribute(node, format!("{} heads do not divide a third of {width}", attention.heads)));
+    }
+    Ok(Fact::new([batch, tokens, Dim::Fixed(width / 3)]))
+}
+
+fn select_output(node: &Node, index: usize, input: &Fact) -> Result<Fact, GraphError> {
+    let [batch, tokens, features] = sequence(node, input)?;
+    match tokens {
+        Dim::Fixed(tokens) if index < tokens => Ok(Fact::new([batch, features])),
+        _ => Err(mismatch(node, format!("N×S×D with S fixed and above {index}"), input.to_string())),
+    }
+}
+
+fn sequence(node: &Node, input: &Fact) -> Result<[Dim; 3], GraphError> {
+    let dims = <[Dim; 3]>::try_from(input.shape.as_slice());
+    dims.map_err(|_| mismatch(node, "N×S×D", input.to_string()))
+}
+
+/// A sequence of so many tokens of that length.
+fn sequence_of(node: &Node, input: &Fact, [tokens, features]: [usize; 2]) -> Result<Fact, GraphError> {
+    let [_, found @ ..] = sequence(node, input)?;
+    if found == [tokens, features].map(Dim::Fixed) {
+        return Ok(input.clone());
+    }
+    Err(mismatch(node, format!("N×{tokens}×{features}"), input.to_string()))
+}
