@@ -76,21 +76,30 @@ def splitmix64(state):
         return z ^ (z >> np.uint64(31))
 
 
-def hashed(name, shape):
-    """Weights that are a formula of their name and shape; see `zoo_logits.py`."""
+def unit_numbers(name, shape):
+    """Numbers in -1/2 ... 1/2 that are a formula of a name; see `zoo_logits.py`."""
     count = int(np.prod(shape))
     with np.errstate(over="ignore"):
         state = np.uint64(fnv1a64(name)) + np.arange(count, dtype=np.uint64)
     unit = (splitmix64(state) >> np.uint64(40)).astype(np.float64) / 2.0**24 - 0.5
+    return unit.reshape(shape)
+
+
+def hashed(name, shape, variance=1):
+    """Weights that are a formula of their name and shape; see `zoo_logits.py`. `variance` is that of the weights of several
+    axes, times their fan-in."""
+    unit = unit_numbers(name, tuple(shape))
     if name.endswith("running_var"):
         scale, offset = 1.0, 1.0
     elif name.endswith(("running_mean", "bias")):
         scale, offset = 0.5, 0.0
+    elif name.endswith(("class_token", "pos_embedding")):
+        scale, offset = 1.0, 0.0
     elif len(shape) == 1:
         scale, offset = 0.5, 1.0
     else:
-        scale, offset = np.sqrt(12.0 / np.prod(shape[1:])), 0.0
-    return torch.from_numpy((unit * scale + offset).astype(np.float32).reshape(shape))
+        scale, offset = np.sqrt(12.0 * variance / np.prod(shape[1:])), 0.0
+    return torch.from_numpy((unit * scale + offset).astype(np.float32))
 
 
 def hashed_resnet(depth):

@@ -13,6 +13,7 @@ The ResNets' weights are a formula, so that no weight file need be kept. Element
 called `name` is ((splitmix64(fnv1a64(name) + index) >> 40) / 2^24 - 0.5) * scale + offset in double precision, rounded to
 single, where by the end of the name
   running_var: scale 1, offset 1;  running_mean, bias: scale 0.5, offset 0;
+  class_token, pos_embedding: scale 1, offset 0;
   weight of one axis: scale 0.5, offset 1;  other weights: scale sqrt(12 / fan_in), offset 0.
 
 EfficientNet-Lite0 is a module of its own here, checked against timm's tf_efficientnet_lite0 with mapped names.

@@ -26,7 +26,7 @@ const EVAL: &str = "crates/regraft-eval/tests/golden";
 /// In the order in which they run: a later script may read what an earlier one left in `{work}`. Scripts that measure
 /// (`bench_*`, `engine_throughput`, `study_*`, `adapt_emoji_reference`) or only serve others write no golden and are not here.
 #[rustfmt::skip]
-const SCRIPTS: [Script; 16] = [
+const SCRIPTS: [Script; 17] = [
     Script { file: "data_decode.py", arguments: &[DATA] },
     Script { file: "data_emoji.py", arguments: &[DATA, "{emoji}"] },
     Script { file: "data_resize.py", arguments: &[DATA] },
@@ -39,6 +39,7 @@ const SCRIPTS: [Script; 16] = [
     Script { file: "formats_files.py", arguments: &["crates/regraft-formats/tests/golden"] },
     Script { file: "report_sample.py", arguments: &["crates/regraft-report/tests/sample"] },
     Script { file: "zoo_logits.py", arguments: &["crates/regraft-zoo/tests/golden", PUBLISHED, EMBEDDED] },
+    Script { file: "zoo_networks.py", arguments: &["crates/regraft-zoo/tests/golden"] },
     Script { file: "pipeline_logits.py", arguments: &["crates/regraft/tests", EMBEDDED, "examples/emoji"] },
     Script { file: "adapt_heads.py", arguments: &[ADAPT] },
     Script { file: "adapt_emoji_features.py", arguments: &["{work}", "{lite0}", "{emoji}"] },

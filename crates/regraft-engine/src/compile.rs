@@ -14,7 +14,7 @@ use crate::{
         dense::{Dense, Recipe},
         depthwise::Depthwise,
         elementwise::Elementwise,
-        pool::Pool,
+        pool::{Kind, Pool},
         rows::Rows,
     },
     network::{Clamp, Instruction, Network},
@@ -117,8 +117,9 @@ impl Compiler<'_> {
             Op::Relu | Op::Clip(_) | Op::Add | Op::Dropout { .. } => {
                 Operation::Elementwise(elementwise(None))
             }
-            Op::MaxPool(attributes) => Operation::Pool(pool(node, attributes, shapes, false)?),
-            Op::AveragePool(attributes) => Operation::Pool(pool(node, attributes, shapes, true)?),
+            Op::MaxPool(attributes) => Operation::Pool(pool(node, attributes, shapes, Kind::Largest)?),
+            Op::AveragePool(attributes) => Operation::Pool(pool(node, attributes, shapes, mean(attributes))?),
+            Op::AdaptiveAveragePool { .. } => Operation::Pool(adaptive_pool(shapes)),
             Op::GlobalAveragePool => Operation::Average(GlobalAverage { input }),
             Op::Flatten => Operation::Rows(Rows::Flatten { input, output }),
             Op::Softmax => {
@@ -231,17 +232,29 @@ impl Shapes {
     }
 }
 
-fn pool(
-    node: &Node,
-    attributes: &PoolAttributes,
-    shapes: Shapes,
-    average: bool,
-) -> Result<Pool, EngineError> {
+fn pool(node: &Node, attributes: &PoolAttributes, shapes: Shapes, kind: Kind) -> Result<Pool, EngineError> {
     let Shapes { input, output, .. } = shapes;
     let message = "a window lies wholly in the padding; use less padding";
-    let window = Window::of_pool(attributes, &input, &output);
-    let window = window.ok_or_else(|| unsupported(node, &input, message))?;
-    Ok(Pool { input, output, window, average, count_padding: attributes.count_include_pad })
+    let views = |axis, size, positions| {
+        let views = window::pool_views(attributes, axis, size, positions);
+        views.ok_or_else(|| unsupported(node, &input, message))
+    };
+    let views = [views(0, input.height, output.height)?, views(1, input.width, output.width)?];
+    Ok(Pool { input, output, views, kind })
+}
+
+fn mean(attributes: &PoolAttributes) -> Kind {
+    let [height, width] = attributes.kernel;
+    if attributes.count_include_pad { Kind::PaddedMean(height.saturating_mul(width)) } else { Kind::Mean }
+}
+
+fn adaptive_pool(shapes: Shapes) -> Pool {
+    let Shapes { input, output, .. } = shapes;
+    let views = [
+        window::adaptive_views(input.height, output.height),
+        window::adaptive_views(input.width, output.width),
+    ];
+    Pool { input, output, views, kind: Kind::Mean }
 }
 
 fn unsupported(node: &Node, input: &Geometry, message: impl Into<String>) -> EngineError {

@@ -145,7 +145,9 @@ impl<'a> Lowering<'a> {
     fn is_renaming(&self, node: &Node) -> Result<bool, EngineError> {
         match (&node.op, node.inputs.first()) {
             (Op::Dropout { .. }, _) => Ok(true),
-            (Op::Flatten, Some(input)) => Ok(self.shape(input)?.0 == self.shape(&node.name)?.0),
+            (Op::Flatten | Op::AdaptiveAveragePool { .. }, Some(input)) => {
+                Ok(self.shape(input)?.0 == self.shape(&node.name)?.0)
+            }
             _ => Ok(false),
         }
     }

@@ -31,18 +31,6 @@ impl Window {
         Self { kernel, stride, dilation, before: [before(0), before(1)] }
     }
 
-    /// The window of a pool. `None` if at some position it would see nothing but padding.
-    pub(crate) fn of_pool(pool: &Pool, input: &Geometry, output: &Geometry) -> Option<Self> {
-        let (size, positions) = ([input.height, input.width], [output.height, output.width]);
-        let before = |axis: usize| {
-            let before = pool.padding.resolve(axis, size[axis], pool.kernel[axis], pool.stride[axis], 1)[0];
-            let last = (positions[axis] - 1).checked_mul(pool.stride[axis])?;
-            (before < pool.kernel[axis] && last < size[axis].checked_add(before)?).then_some(before)
-        };
-        let before = [before(0)?, before(1)?];
-        Some(Self { kernel: pool.kernel, stride: pool.stride, dilation: [1; 2], before })
-    }
-
     /// Where the window of the first output pixel starts in the stored input.
     pub(crate) fn start(&self, input: &Geometry) -> usize {
         let [top, left, ..] = input.border;
@@ -53,14 +41,30 @@ impl Window {
     pub(crate) fn steps(&self, input: &Geometry) -> [usize; 2] {
         [self.stride[0] * input.row(), self.stride[1] * input.lanes]
     }
+}
 
-    /// The part of the window at an output position that lies in an axis of this size.
-    #[inline(always)]
-    pub(crate) fn clipped(&self, axis: usize, position: usize, size: usize) -> Range<usize> {
-        let first = position * self.stride[axis];
-        let before = self.before[axis];
-        first.saturating_sub(before)..(first + self.kernel[axis]).saturating_sub(before).min(size)
-    }
+/// The rows (axis 0) or columns (axis 1) of the image that a pool sees at each position: the window without its part in the
+/// padding. `None` if at some position that is nothing.
+pub(crate) fn pool_views(
+    pool: &Pool,
+    axis: usize,
+    size: usize,
+    positions: usize,
+) -> Option<Vec<Range<usize>>> {
+    let [kernel, stride] = [pool.kernel[axis], pool.stride[axis]];
+    let before = pool.padding.resolve(axis, size, kernel, stride, 1)[0];
+    let view = |position: usize| {
+        let first = position.checked_mul(stride)?;
+        let end = first.checked_add(kernel)?.saturating_sub(before).min(size);
+        Some(first.saturating_sub(before)..end).filter(|view| !view.is_empty())
+    };
+    (0..positions).map(view).collect()
+}
+
+/// The rows or columns that an adaptive pool sees at each of its positions.
+pub(crate) fn adaptive_views(size: usize, positions: usize) -> Vec<Range<usize>> {
+    let view = |position: usize| position * size / positions..((position + 1) * size).div_ceil(positions);
+    (0..positions).map(view).collect()
 }
 
 /// How far the windows of a convolution reach beyond its input. `None` where that is beyond all measure.

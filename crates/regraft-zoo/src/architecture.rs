@@ -3,7 +3,7 @@
 use regraft_graph::{Card, ChannelOrder, GraphError, Preprocessing, Resize, ResizeFilter, Roles};
 
 use crate::builder::Network;
-use crate::{efficientnet, resnet};
+use crate::{densenet, efficientnet, inception, mobilenet, resnet, transformer, vgg};
 
 /// A family of networks that differ in nothing but their weights and their number of classes.
 #[derive(Debug)]
@@ -53,22 +53,36 @@ pub fn architecture(name: &str) -> Option<&'static Architecture> {
     ARCHITECTURES.iter().find(|architecture| architecture.name == name)
 }
 
-static ARCHITECTURES: [Architecture; 6] = [
+static ARCHITECTURES: [Architecture; 11] = [
     Architecture {
         name: "efficientnet-lite0",
         classifier: "_fc",
         preprocessing: LITE,
         build: efficientnet::efficientnet_lite0,
     },
-    residual("resnet18", resnet::resnet18),
-    residual("resnet34", resnet::resnet34),
-    residual("resnet50", resnet::resnet50),
-    residual("resnet101", resnet::resnet101),
-    residual("resnet152", resnet::resnet152),
+    torchvision("resnet18", "fc", resnet::resnet18),
+    torchvision("resnet34", "fc", resnet::resnet34),
+    torchvision("resnet50", "fc", resnet::resnet50),
+    torchvision("resnet101", "fc", resnet::resnet101),
+    torchvision("resnet152", "fc", resnet::resnet152),
+    torchvision("mobilenet_v2", "classifier.1", mobilenet::mobilenet_v2),
+    torchvision("densenet121", "classifier", densenet::densenet121),
+    torchvision("vgg16", "classifier.6", vgg::vgg16),
+    torchvision("vit_b_16", "heads.head", transformer::vit_b_16),
+    Architecture {
+        name: "inception_v3",
+        classifier: "fc",
+        preprocessing: INCEPTION,
+        build: inception::inception_v3,
+    },
 ];
 
-const fn residual(name: &'static str, build: fn(usize) -> Result<Network, GraphError>) -> Architecture {
-    Architecture { name, classifier: "fc", preprocessing: TORCHVISION, build }
+const fn torchvision(
+    name: &'static str,
+    classifier: &'static str,
+    build: fn(usize) -> Result<Network, GraphError>,
+) -> Architecture {
+    Architecture { name, classifier, preprocessing: TORCHVISION, build }
 }
 
 /// The reference preprocessing of the TensorFlow models.
@@ -89,4 +103,14 @@ const TORCHVISION: Preprocessing = Preprocessing {
     crop: [224, 224],
     mean: [0.485 * 255.0, 0.456 * 255.0, 0.406 * 255.0],
     std: [0.229 * 255.0, 0.224 * 255.0, 0.225 * 255.0],
+};
+
+/// Pixels in −1 … 1, which torchvision reaches by its own mean and standard deviation and `transform_input`.
+const INCEPTION: Preprocessing = Preprocessing {
+    channel_order: ChannelOrder::Rgb,
+    resize: Resize::ShortSide(342),
+    filter: ResizeFilter::Bilinear,
+    crop: [299, 299],
+    mean: [127.5; 3],
+    std: [127.5; 3],
 };

@@ -1,6 +1,9 @@
 //! What the architecture builders share: a chain of nodes that remembers its last wire and its cut points.
 
-use regraft_graph::{BatchNormalization, Conv, Dim, Fact, Gemm, Graph, GraphError, Node, Op, Padding, Roles};
+use regraft_graph::{
+    BatchNormalization, Concat, Conv, Dim, Fact, Gemm, Graph, GraphError, LayerNormalization, Node, Op,
+    Padding, Roles,
+};
 
 /// An architecture with a number of classes: what its weights are still missing from.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,9 +32,14 @@ pub(crate) struct Style {
 }
 
 impl Builder {
+    /// For RGB images of any size.
     pub(crate) fn new(style: Style) -> Self {
+        Self::with_input(style, Fact::image(3))
+    }
+
+    pub(crate) fn with_input(style: Style, fact: Fact) -> Self {
         let input = "input".to_owned();
-        let graph = Graph::new(input.clone(), Fact::image(3));
+        let graph = Graph::new(input.clone(), fact);
         Self { graph, last: input, cuts: Vec::new(), style }
     }
 
@@ -47,8 +55,11 @@ impl Builder {
 
     /// Channels, or features, of the last wire.
     pub(crate) fn channels(&self) -> usize {
-        let dim = self.graph.fact(&self.last).ok().and_then(|fact| fact.shape.get(1).copied());
-        if let Some(Dim::Fixed(channels)) = dim { channels } else { 0 }
+        let shape = self.graph.fact(&self.last).map_or(&[][..], |fact| &fact.shape);
+        match shape {
+            [_, Dim::Fixed(size)] | [_, Dim::Fixed(size), _, _] | [_, _, Dim::Fixed(size)] => *size,
+            _ => 0,
+        }
     }
 
     /// A node that reads the last wire.
@@ -63,11 +74,65 @@ impl Builder {
         self.push(Node::new(name, Op::Add, [input.as_str(), shortcut]))
     }
 
+    /// Earlier wires one after the other along their channels.
+    pub(crate) fn concat(&mut self, name: impl Into<String>, wires: &[String]) -> Result<(), GraphError> {
+        self.push(Node::new(name, Op::Concat(Concat { axis: 1 }), wires))
+    }
+
+    /// A dense layer, on a vector or on each token.
+    pub(crate) fn gemm(&mut self, name: impl Into<String>, out_features: usize) -> Result<(), GraphError> {
+        let gemm = self.dense(out_features);
+        self.node(name, Op::Gemm(gemm))
+    }
+
+    /// A dense layer's attributes for the last wire.
+    pub(crate) fn dense(&self, out_features: usize) -> Gemm {
+        Gemm { in_features: self.channels(), out_features, bias: true }
+    }
+
+    /// A layer normalisation with the style's epsilon.
+    pub(crate) fn layer_norm(&mut self, name: impl Into<String>) -> Result<(), GraphError> {
+        let norm = LayerNormalization { features: self.channels(), epsilon: self.style.epsilon };
+        self.node(name, Op::LayerNormalization(norm))
+    }
+
+    /// A batch normalisation with the style's epsilon.
+    pub(crate) fn batch_norm(&mut self, name: impl Into<String>) -> Result<(), GraphError> {
+        let norm = BatchNormalization { channels: self.channels(), epsilon: self.style.epsilon };
+        self.node(name, Op::BatchNormalization(norm))
+    }
+
+    /// A convolution with dense kernels.
+    pub(crate) fn conv(
+        &mut self,
+        name: impl Into<String>,
+        window: Window,
+        bias: bool,
+    ) -> Result<(), GraphError> {
+        let Window { out_channels, kernel, stride, padding: [rows, columns] } = window;
+        let conv = Conv {
+            in_channels: self.channels(),
+            out_channels,
+            kernel,
+            stride: [stride; 2],
+            dilation: [1; 2],
+            padding: Padding::Explicit([rows, columns, rows, columns]),
+            groups: 1,
+            bias,
+        };
+        self.node(name, Op::Conv(conv))
+    }
+
     /// A convolution without bias, and its batch normalisation.
-    pub(crate) fn conv_norm(&mut self, conv: Layer<'_>, norm: &str) -> Result<(), GraphError> {
-        let Layer { name, out_channels, kernel, stride, groups } = conv;
-        let Style { same_padding, epsilon } = self.style;
-        let padding = if same_padding { Padding::SameUpper } else { Padding::all(kernel / 2) };
+    pub(crate) fn conv_norm(&mut self, layer: Layer<'_>, norm: &str) -> Result<(), GraphError> {
+        self.conv_alone(layer)?;
+        self.batch_norm(norm)
+    }
+
+    /// A convolution without bias.
+    pub(crate) fn conv_alone(&mut self, layer: Layer<'_>) -> Result<(), GraphError> {
+        let Layer { name, out_channels, kernel, stride, groups } = layer;
+        let padding = if self.style.same_padding { Padding::SameUpper } else { Padding::all(kernel / 2) };
         let conv = Conv {
             in_channels: self.channels(),
             out_channels,
@@ -78,8 +143,7 @@ impl Builder {
             groups,
             bias: false,
         };
-        self.node(name, Op::Conv(conv))?;
-        self.node(norm, Op::BatchNormalization(BatchNormalization { channels: out_channels, epsilon }))
+        self.node(name, Op::Conv(conv))
     }
 
     /// Marks the last wire as the end of a block.
@@ -94,17 +158,32 @@ impl Builder {
         features: String,
         classes: usize,
     ) -> Result<Network, GraphError> {
-        let gemm = Gemm { in_features: self.channels(), out_features: classes, bias: true };
-        self.node(name, Op::Gemm(gemm))?;
+        self.gemm(name, classes)?;
+        let logits = Some(self.last());
+        self.finish(features, logits)
+    }
+
+    /// The network up to the last wire.
+    pub(crate) fn finish(mut self, features: String, logits: Option<String>) -> Result<Network, GraphError> {
         self.graph.set_output(&self.last)?;
-        let roles = Roles { features, logits: Some(self.last), cuts: self.cuts };
+        let roles = Roles { features, logits, cuts: self.cuts };
         Ok(Network { graph: self.graph, roles })
     }
 
-    fn push(&mut self, node: Node) -> Result<(), GraphError> {
+    pub(crate) fn push(&mut self, node: Node) -> Result<(), GraphError> {
         self.last.clone_from(&node.name);
         self.graph.push(node)
     }
+}
+
+/// A convolution that is not square, or whose padding is not half its kernel.
+#[derive(Clone, Copy)]
+pub(crate) struct Window {
+    pub(crate) out_channels: usize,
+    pub(crate) kernel: [usize; 2],
+    pub(crate) stride: usize,
+    /// Rows at the top and bottom, columns at the left and right.
+    pub(crate) padding: [usize; 2],
 }
 
 /// A square convolution.

@@ -15,7 +15,8 @@ fn published_sizes_are_those_of_the_graphs() {
     for entry in list().unwrap() {
         let architecture = architecture(&entry.architecture).unwrap();
         let graph = architecture.network(1000).unwrap().graph;
-        let trained = [ParameterKind::Weight, ParameterKind::Bias];
+        let trained =
+            [ParameterKind::Weight, ParameterKind::Bias, ParameterKind::Token, ParameterKind::Position];
         let parameters = graph.parameters();
         let parameters = parameters.iter().filter(|parameter| trained.contains(&parameter.kind));
         let parameters: usize = parameters.map(|parameter| parameter.shape.iter().product::<usize>()).sum();
@@ -56,6 +57,6 @@ fn a_known_architecture_without_weights_says_what_to_give() {
 fn an_unknown_name_gets_a_suggestion() {
     let ZooError::UnknownModel { nearest, known, .. } = info("resnet5").unwrap_err() else { panic!() };
     assert!(nearest.is_some_and(|name| name.starts_with("resnet")));
-    assert_eq!(known.len(), 6);
+    assert_eq!(known.len(), 11);
     assert!(info("xception").unwrap_err().to_string().contains("nothing looks like it"));
 }

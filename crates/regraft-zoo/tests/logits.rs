@@ -1,4 +1,4 @@
-//! Every architecture computes what PyTorch computes (`oracles/zoo_logits.py`), within 1e-4 of the largest logit.
+//! Every architecture computes what PyTorch computes (`oracles/zoo_logits.py`, `oracles/zoo_networks.py`), within 1e-4 of the largest logit.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,8 +12,8 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{golden, hashed_weights};
-use ndarray::{ArrayD, Ix4};
+use common::{golden, hashed_weights, unit_numbers};
+use ndarray::{Array4, ArrayD, ArrayView4, Ix4};
 use regraft_engine::Program;
 use regraft_formats::npy;
 use regraft_graph::Model;
@@ -26,8 +26,34 @@ const TOLERANCE: f32 = 1e-4;
 fn run(model: &Model, size: &str, wires: &[&str]) -> Vec<ArrayD<f32>> {
     let image = npy::read_f32(&golden(&format!("input_{size}.npy"))).unwrap();
     let image = image.into_dimensionality::<Ix4>().unwrap();
+    compute(model, image.view(), wires)
+}
+
+fn compute(model: &Model, image: ArrayView4<'_, f32>, wires: &[&str]) -> Vec<ArrayD<f32>> {
     let (_, _, height, width) = image.dim();
-    Program::compile(model, [height, width], wires).unwrap().run(image.view()).unwrap()
+    Program::compile(model, [height, width], wires).unwrap().run(image).unwrap()
+}
+
+/// The image of `oracles/zoo_networks.py`.
+fn formula_image([height, width]: [usize; 2]) -> Array4<f32> {
+    let count = 3 * height * width;
+    let numbers = unit_numbers(&format!("image {height}x{width}"), count).map(|unit| (unit * 4.0) as f32);
+    Array4::from_shape_vec([1, 3, height, width], numbers.collect()).unwrap()
+}
+
+/// A network of `oracles/zoo_networks.py`: its features and logits.
+fn network(name: &str, sizes: &[[usize; 2]]) {
+    let architecture = architecture(name).unwrap();
+    let weights = hashed_weights(name, architecture.classifier, 16);
+    let (model, report) = load_weights(architecture, weights, architecture.card("a formula")).unwrap();
+    assert_eq!((report.classes, report.left), (16, vec![]));
+    let features = model.card().roles.features.clone();
+    for size in sizes {
+        let outputs = compute(&model, formula_image(*size).view(), &[&features, architecture.classifier]);
+        let [height, width] = size;
+        assert_close(&outputs[0], &format!("{name}_{height}x{width}_features"));
+        assert_close(&outputs[1], &format!("{name}_{height}x{width}_logits"));
+    }
 }
 
 fn assert_close(found: &ArrayD<f32>, file: &str) {
@@ -77,6 +103,16 @@ fn resnet101_computes_what_torchvision_computes() {
 #[test]
 fn resnet152_computes_what_torchvision_computes() {
     resnet("resnet152");
+}
+
+#[test]
+fn vgg16_computes_what_torchvision_computes() {
+    network("vgg16", &[[64, 64], [71, 96]]);
+}
+
+#[test]
+fn mobilenet_v2_computes_what_torchvision_computes() {
+    network("mobilenet_v2", &[[64, 64], [71, 96]]);
 }
 
 #[test]

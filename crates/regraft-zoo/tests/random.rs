@@ -65,12 +65,14 @@ fn a_seed_and_a_name_decide_a_layer() {
 #[test]
 fn random_features_are_finite_and_differ() {
     let image = npy::read_f32(&golden("input_64x64.npy")).unwrap().into_dimensionality::<Ix4>().unwrap();
-    for architecture in architectures() {
+    let sized_64 = |name| !["inception_v3", "vit_b_16", "densenet121"].contains(&name);
+    for architecture in architectures().iter().filter(|architecture| sized_64(architecture.name)) {
         let network = architecture.network(2).unwrap();
         let weights = random_weights(&network.graph, 1).unwrap();
         let card = regraft_graph::Card { roles: network.roles, ..architecture.card("random") };
         let model = Model::new(network.graph, weights, card).unwrap();
-        let program = Program::compile(&model, [64, 64], &["flatten"]).unwrap();
+        let features = model.card().roles.features.as_str();
+        let program = Program::compile(&model, [64, 64], &[features]).unwrap();
         let features = &program.run(image.view()).unwrap()[0];
         assert!(features.iter().all(|value| value.is_finite()), "{}", architecture.name);
         let mean = features.mean().unwrap();

@@ -1,5 +1,6 @@
 //! Largest value and mean of each window. The window is clipped to the image, so that the padding never wins, and counts
 //! only as a larger divisor; the stored border is not read.
+#![allow(clippy::indexing_slicing, reason = "there is a view for each row and column of the output")]
 
 use std::ops::Range;
 
@@ -8,7 +9,6 @@ use crate::{
     InstructionSet,
     geometry::Geometry,
     simd::{self, Kernel, LANES, Simd},
-    window::Window,
 };
 
 /// A pooling window.
@@ -16,11 +16,19 @@ use crate::{
 pub(crate) struct Pool {
     pub(crate) input: Geometry,
     pub(crate) output: Geometry,
-    pub(crate) window: Window,
-    /// The mean rather than the largest value.
-    pub(crate) average: bool,
-    /// Whether the padding counts as zeros in the mean.
-    pub(crate) count_padding: bool,
+    /// Rows and columns that each position sees; none is empty.
+    pub(crate) views: [Vec<Range<usize>>; 2],
+    pub(crate) kind: Kind,
+}
+
+/// What becomes of the numbers in a window.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    Largest,
+    /// The sum over the number of summands.
+    Mean,
+    /// The sum over the size of a window, with the padding counted as zeros.
+    PaddedMean(usize),
 }
 
 impl Pool {
@@ -31,8 +39,8 @@ impl Pool {
 
     /// Numbers that are read for a group of images.
     pub(crate) fn cost(&self, images: usize) -> usize {
-        let [height, width] = self.window.kernel;
-        images * self.output.image() * height.min(self.input.height) * width.min(self.input.width)
+        let [height, width] = self.views.each_ref().map(|views| views.iter().map(Range::len).max());
+        images * self.output.image() * height.unwrap_or(1) * width.unwrap_or(1)
     }
 
     /// Computes some units.
@@ -54,18 +62,16 @@ struct Task<'a> {
 impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
-        let Pool { input, output, .. } = self.pool;
+        let Pool { input, output, views: [rows, columns], .. } = self.pool;
         for unit in self.units.clone() {
             let (plane, y) = (unit / output.height, unit % output.height);
             let (image, block) = (plane / output.blocks(), plane % output.blocks());
-            let rows = self.pool.window.clipped(0, y, input.height);
             // SAFETY: block and row lie in the image; `Pool::run`'s caller vouches for the operands.
             unsafe {
                 let from = self.operands.input.at(image).add(block * input.plane());
                 let to = self.operands.output.at(image).add(block * output.plane() + output.pixel(y, 0));
-                for x in 0..output.width {
-                    let columns = self.pool.window.clipped(1, x, input.width);
-                    let value = self.window(simd, from, rows.clone(), columns);
+                for (x, columns) in columns.iter().enumerate() {
+                    let value = self.window(simd, from, rows[y].clone(), columns.clone());
                     simd.store(to.add(x * LANES), value);
                 }
             }
@@ -84,18 +90,21 @@ impl Task<'_> {
         rows: Range<usize>,
         columns: Range<usize>,
     ) -> S::Vector {
-        let average = self.pool.average;
-        let [height, width] = self.pool.window.kernel;
-        let count = if self.pool.count_padding { height * width } else { rows.len() * columns.len() };
-        let mut result = simd.splat(if average { 0.0 } else { f32::NEG_INFINITY });
+        let count = rows.len() * columns.len();
+        let largest = matches!(self.pool.kind, Kind::Largest);
+        let mut result = simd.splat(if largest { f32::NEG_INFINITY } else { 0.0 });
         for y in rows {
             for x in columns.clone() {
                 // SAFETY: the caller's promise.
                 let value = unsafe { simd.load(from.add(self.pool.input.pixel(y, x))) };
-                result = if average { simd.add(result, value) } else { simd.maximum(result, value) };
+                result = if largest { simd.maximum(result, value) } else { simd.add(result, value) };
             }
         }
-        let scale = simd.splat(1.0 / count as f32);
-        if average { simd.multiply_add(result, scale, simd.splat(0.0)) } else { result }
+        let divisor = match self.pool.kind {
+            Kind::Largest => return result,
+            Kind::Mean => count,
+            Kind::PaddedMean(size) => size,
+        };
+        simd.multiply_add(result, simd.splat(1.0 / divisor as f32), simd.splat(0.0))
     }
 }

@@ -9,11 +9,15 @@ pub(crate) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
+pub(crate) fn json(name: &str) -> serde_json::Value {
+    serde_json::from_slice(&regraft_system::files::read(&golden(name)).unwrap()).unwrap()
+}
+
 /// Names and shapes of the original's tensors.
 pub(crate) fn original_tensors(architecture: &str) -> Vec<(String, Vec<usize>)> {
-    let text = regraft_system::files::read(&golden("names.json")).unwrap();
-    let names: serde_json::Value = serde_json::from_slice(&text).unwrap();
-    let lines = names[architecture].as_array().unwrap().iter().map(|line| line.as_str().unwrap());
+    let (names, networks) = (json("names.json"), json("networks.json"));
+    let lines = names[architecture].as_array().or(networks[architecture]["tensors"].as_array());
+    let lines = lines.unwrap().iter().map(|line| line.as_str().unwrap());
     let parsed = lines.map(|line| {
         let (name, shape) = line.split_once(' ').unwrap();
         (name.to_owned(), serde_json::from_str(shape).unwrap())
@@ -28,26 +32,33 @@ pub(crate) fn hashed_weights(architecture: &str, classifier: &str, classes: usiz
             shape[0] = classes;
         }
         let counter = Tensor::new(DType::I64, vec![], 0i64.to_le_bytes().to_vec().into()).unwrap();
-        let tensor = if name.ends_with("num_batches_tracked") { counter } else { hashed(&name, shape) };
+        let variance = if ["vgg16", "inception_v3"].contains(&architecture) { 2.0 } else { 1.0 };
+        let counted = name.ends_with("num_batches_tracked");
+        let tensor = if counted { counter } else { hashed(&name, shape, variance) };
         (name, tensor)
     });
     tensors.collect()
 }
 
 /// The formula of `oracles/zoo_logits.py`: the same numbers there and here, so that no weight file need be kept.
-fn hashed(name: &str, shape: Vec<usize>) -> Tensor {
-    let seed = fnv1a64(name);
+fn hashed(name: &str, shape: Vec<usize>, variance: f64) -> Tensor {
     let fan_in: usize = shape.iter().skip(1).product();
-    let (scale, offset) = match name.rsplit('.').next().unwrap() {
-        "running_var" => (1.0, 1.0),
-        "running_mean" | "bias" => (0.5, 0.0),
+    let (scale, offset) = match name {
+        _ if name.ends_with("running_var") => (1.0, 1.0),
+        _ if name.ends_with("running_mean") || name.ends_with("bias") => (0.5, 0.0),
+        _ if name.ends_with("class_token") || name.ends_with("pos_embedding") => (1.0, 0.0),
         _ if shape.len() == 1 => (0.5, 1.0),
-        _ => ((12.0 / fan_in as f64).sqrt(), 0.0),
+        _ => ((12.0 * variance / fan_in as f64).sqrt(), 0.0),
     };
-    let count: usize = shape.iter().product();
-    let unit = |index| (splitmix64(seed.wrapping_add(index)) >> 40) as f64 / 16_777_216.0 - 0.5;
-    let values: Vec<f32> = (0..count as u64).map(|index| (unit(index) * scale + offset) as f32).collect();
-    Tensor::from_f32(shape, &values).unwrap()
+    let values = unit_numbers(name, shape.iter().product()).map(|unit| (unit * scale + offset) as f32);
+    Tensor::from_f32(shape, &values.collect::<Vec<_>>()).unwrap()
+}
+
+/// Numbers in −1/2 … 1/2 that are a formula of a name.
+pub(crate) fn unit_numbers(name: &str, count: usize) -> impl Iterator<Item = f64> + use<> {
+    let seed = fnv1a64(name);
+    (0..count as u64)
+        .map(move |index| (splitmix64(seed.wrapping_add(index)) >> 40) as f64 / 16_777_216.0 - 0.5)
 }
 
 fn fnv1a64(name: &str) -> u64 {

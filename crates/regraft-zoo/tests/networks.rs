@@ -1,0 +1,154 @@
+//! What the graphs of the networks that `oracles/zoo_networks.py` describes must hold without being run.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test"
+)]
+
+mod common;
+
+use common::{json, original_tensors};
+use regraft_graph::{Bindings, Cost, Graph, Model, ParameterKind, Patch};
+use regraft_zoo::{Encoder, Network, architecture, architectures, random_weights, transformer_encoder};
+
+const NETWORKS: [&str; 5] = ["vgg16", "mobilenet_v2", "densenet121", "inception_v3", "vit_b_16"];
+
+fn build(name: &str) -> Network {
+    architecture(name).unwrap().network(1000).unwrap()
+}
+
+fn usual_size(name: &str) -> Bindings {
+    let [height, width] = architecture(name).unwrap().preprocessing.crop;
+    Bindings { batch: 1, height, width }
+}
+
+/// How many numbers are trained.
+fn trained(graph: &Graph) -> usize {
+    let parameters = graph.parameters();
+    let running = [ParameterKind::RunningMean, ParameterKind::RunningVariance];
+    let trained = parameters.iter().filter(|parameter| !running.contains(&parameter.kind));
+    trained.map(|parameter| parameter.shape.iter().product::<usize>()).sum()
+}
+
+#[test]
+fn parameters_and_operations_are_as_many_as_torchvision_says() {
+    let published = json("networks.json");
+    for name in NETWORKS {
+        let graph = build(name).graph;
+        assert_eq!(trained(&graph) as u64, published[name]["parameters"].as_u64().unwrap(), "{name}");
+        let Cost { macs, .. } = graph.cost(&usual_size(name)).unwrap();
+        // Published to three decimals.
+        let giga = published[name]["giga_macs"].as_f64().unwrap();
+        assert!((macs as f64 / 1e9 - giga).abs() < 0.002, "{name}: {macs}, published {giga}");
+    }
+}
+
+#[test]
+fn every_graph_survives_json() {
+    for architecture in architectures() {
+        let graph = architecture.network(10).unwrap().graph;
+        let text = serde_json::to_string(&graph).unwrap();
+        assert_eq!(serde_json::from_str::<Graph>(&text).unwrap(), graph, "{}", architecture.name);
+    }
+}
+
+#[test]
+fn the_maps_have_the_sizes_of_the_papers() {
+    for (name, wire, shape) in [
+        ("vgg16", "features.30", [512, 7, 7].as_slice()),
+        ("vgg16", "classifier.4", &[4096]),
+        ("mobilenet_v2", "features.17.conv.3", &[320, 7, 7]),
+        ("densenet121", "features.denseblock1.cat", &[256, 56, 56]),
+        ("densenet121", "features.denseblock2.cat", &[512, 28, 28]),
+        ("densenet121", "features.denseblock3.cat", &[1024, 14, 14]),
+        ("densenet121", "features.denseblock4.cat", &[1024, 7, 7]),
+        ("inception_v3", "maxpool2", &[192, 35, 35]),
+        ("inception_v3", "Mixed_5d.cat", &[288, 35, 35]),
+        ("inception_v3", "Mixed_6e.cat", &[768, 17, 17]),
+        ("inception_v3", "Mixed_7a.cat", &[1280, 8, 8]),
+        ("inception_v3", "Mixed_7c.cat_2", &[2048, 8, 8]),
+        ("vit_b_16", "tokens", &[196, 768]),
+        ("vit_b_16", "encoder.layers.encoder_layer_11.add_1", &[197, 768]),
+        ("vit_b_16", "token", &[768]),
+    ] {
+        let graph = build(name).graph;
+        let found = graph.fact(wire).unwrap().bind(&usual_size(name)).unwrap();
+        assert_eq!(found[1..], *shape, "{name} {wire}");
+    }
+}
+
+/// A model whose weights are all there; few classes keep it small.
+fn random_model(name: &str) -> Model {
+    let architecture = architecture(name).unwrap();
+    let Network { graph, roles } = architecture.network(2).unwrap();
+    let weights = random_weights(&graph, 0).unwrap();
+    Model::new(graph, weights, regraft_graph::Card { roles, ..architecture.card("random") }).unwrap()
+}
+
+#[test]
+fn every_network_can_be_cut_at_each_of_its_marks() {
+    for name in ["mobilenet_v2", "densenet121", "inception_v3"] {
+        let model = random_model(name);
+        for wire in &model.card().roles.cuts {
+            let cut = Patch::cut(wire).apply(model.clone()).unwrap();
+            assert_eq!(cut.graph().outputs(), std::slice::from_ref(wire), "{name}");
+            assert!(cut.weights().len() < model.weights().len(), "{name} {wire}");
+        }
+    }
+}
+
+#[test]
+fn a_head_goes_behind_a_class_token_and_a_concatenation() {
+    let vision = random_model("vit_b_16");
+    let labels = || vec!["a".to_owned(), "b".to_owned()];
+    let patch = Patch::replace_head(&vision, "token", &vec![0.5; 2 * 768], &[0.0; 2], labels()).unwrap();
+    let grafted = patch.apply(vision).unwrap();
+    assert_eq!(grafted.graph().node("head").unwrap().inputs, ["token"]);
+    assert!(grafted.weights().get("heads.head.weight").is_none());
+    let dense = random_model("densenet121");
+    let wire = "features.denseblock2.cat";
+    let cut = Patch::cut(wire).apply(dense).unwrap();
+    let averaged = Patch::average(wire).apply(cut).unwrap();
+    let patch = Patch::replace_head(&averaged, "head.pool", &vec![0.5; 1024], &[0.0; 2], labels()).unwrap();
+    assert_eq!(patch.apply(averaged).unwrap().graph().outputs(), ["head"]);
+}
+
+/// The encoder of `oracles/zoo_networks.py`.
+fn small_encoder() -> (Encoder, usize) {
+    let sizes = &json("networks.json")["encoder"];
+    let number = |key: &str| sizes[key].as_u64().unwrap() as usize;
+    let encoder = Encoder {
+        layers: number("layers"),
+        width: number("width"),
+        heads: number("heads"),
+        feed_forward: number("feed_forward"),
+    };
+    (encoder, number("tokens"))
+}
+
+#[test]
+fn an_encoder_has_the_names_of_pytorchs() {
+    let (sizes, tokens) = small_encoder();
+    let graph = transformer_encoder(sizes, tokens).unwrap().graph;
+    let mut found: Vec<_> =
+        graph.parameters().into_iter().map(|parameter| (parameter.name, parameter.shape)).collect();
+    let mut expected = original_tensors("encoder");
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+    assert_eq!(serde_json::from_str::<Graph>(&serde_json::to_string(&graph).unwrap()).unwrap(), graph);
+    let odd = transformer_encoder(Encoder { heads: 7, ..sizes }, tokens).unwrap_err().to_string();
+    assert!(odd.contains("'layers.0.self_attn'"), "{odd}");
+}
+
+#[test]
+fn an_encoder_of_the_benchmarks_size_costs_what_its_products_cost() {
+    let sizes = Encoder { layers: 6, width: 384, heads: 12, feed_forward: 1536 };
+    let graph = transformer_encoder(sizes, 128).unwrap().graph;
+    let cost = graph.cost(&Bindings { batch: 16, height: 1, width: 128 }).unwrap();
+    let dense = 4 * 384 * 384 + 2 * 384 * 1536;
+    assert_eq!(cost.macs, 16 * 6 * 128 * (dense + 2 * 128 * 384));
+    assert_eq!(cost.parameters, 6 * (dense + 4 * 384 + 1536 + 384 + 4 * 384));
+}
