@@ -68,11 +68,14 @@ class Net:
                    ("running_mean", shape, 0.5, 0.0), ("running_var", shape, 0.5, 1.0)]
         return self.add(name, {"batch_normalization": dict(channels=channels, epsilon=epsilon)}, inputs, weights)
 
-    def pool(self, name, kind, kernel, stride, padding=0, inputs=None):
+    def pool(self, name, kind, kernel, stride, padding=0, inputs=None, **modes):
         if padding != "same_upper":
             padding = {"explicit": list(padding) if isinstance(padding, (tuple, list)) else [padding] * 4}
         pair = lambda v: list(v) if isinstance(v, (tuple, list)) else [v, v]
-        return self.add(name, {kind: dict(kernel=pair(kernel), stride=pair(stride), padding=padding)}, inputs)
+        return self.add(name, {kind: dict(kernel=pair(kernel), stride=pair(stride), padding=padding, **modes)}, inputs)
+
+    def concat(self, name, inputs):
+        return self.add(name, {"concat": {"axis": 1}}, inputs)
 
     def gemm(self, name, inputs, outputs, bias=True):
         weights = [("weight", [outputs, inputs], 2.0 ** -math.floor(math.log2(inputs) / 2), 0.0)]
@@ -129,11 +132,19 @@ def compute(node, inputs, tensors):
             return x + inputs[1]
         case "max_pool":
             x = F.pad(x, pads(a["padding"], x, a["kernel"], a["stride"], [1, 1]), value=-math.inf)
-            return F.max_pool2d(x, a["kernel"], a["stride"])
+            return F.max_pool2d(x, a["kernel"], a["stride"], ceil_mode=a.get("ceil_mode", False))
+        case "average_pool" if a.get("count_include_pad") or a.get("ceil_mode"):
+            [top, left, *_] = a["padding"]["explicit"]
+            modes = [a.get("ceil_mode", False), a.get("count_include_pad", False)]
+            return F.avg_pool2d(x, a["kernel"], a["stride"], (top, left), *modes)
+        case "adaptive_average_pool":
+            return F.adaptive_avg_pool2d(x, a["size"])
         case "average_pool":
             border = pads(a["padding"], x, a["kernel"], a["stride"], [1, 1])
             area = F.avg_pool2d(F.pad(torch.ones_like(x), border), a["kernel"], a["stride"])
             return F.avg_pool2d(F.pad(x, border), a["kernel"], a["stride"]) / area
+        case "concat":
+            return torch.cat(inputs, a["axis"])
         case "global_average_pool":
             return x.mean((2, 3), keepdim=True)
         case "flatten":
@@ -217,6 +228,40 @@ for kind in ["max_pool", "average_pool"]:
             case(Net("pool", channels, *size).pool("p", kind, kernel, stride, padding), f"{kind} {channels} {size} k{kernel} s{stride} {padding}")
 for channels, size in [(3, (5, 7)), (100, (7, 7)), (17, (1, 1))]:
     case(Net("pool", channels, *size, batch=5).add("g", "global_average_pool"), f"global {channels} {size}")
+for channels, size in [(3, (5, 7)), (17, (16, 15)), (33, (8, 9))]:
+    for kind in ["max_pool", "average_pool"]:
+        case(Net("pool_modes", channels, *size).pool("p", kind, 3, 2, ceil_mode=True), f"{kind} {channels} {size} ceil_mode")
+        net = Net("pool_modes", channels, *size).pool("p", kind, (4, 3), (2, 2), 1, ceil_mode=True)
+        case(net, f"{kind} {channels} {size} ceil_mode padded")
+    for kernel, stride, padding in [(3, 1, 1), (3, 2, 1), ((1, 5), (1, 3), (0, 2, 0, 2))]:
+        net = Net("pool_modes", channels, *size).pool("p", "average_pool", kernel, stride, padding, count_include_pad=True)
+        case(net, f"{channels} {size} k{kernel} s{stride} {padding} count_include_pad")
+    for output in [[7, 7], [1, 1], [2, 3], list(size)]:
+        net = Net("pool_modes", channels, *size).add("p", {"adaptive_average_pool": {"size": output}})
+        case(net.relu(), f"{channels} {size} adaptive to {output}")
+
+# Concatenations: in place and copied, of values that are read elsewhere too, within one another.
+def branches(*channels, cin=20, size=(5, 7)):
+    net = Net("concat", cin, *size)
+    for index, cout in enumerate(channels):
+        net.conv(f"b{index}", cin, cout, 3, 1, 1, inputs=["input"])
+    return net.concat("cat", [f"b{index}" for index in range(len(channels))])
+
+
+for channels in [(16, 32), (16, 16, 48), (3, 17, 16), (16, 5), (5, 16, 11, 16), (16, 33, 15, 16), (1, 1, 1), (17,)]:
+    case(branches(*channels), f"{channels}")
+    case(branches(*channels).conv("c", sum(channels), 20, 3, 1, 1).relu(), f"{channels} behind a border")
+case(branches(16, 16).relu("r").concat("again", ["cat", "r", "b0"]), "nested", ["again", "cat", "b1"])
+case(branches(16, 16).concat("swapped", ["b1", "b0"]).add("sum", "add", ["swapped", "cat"]), "two orders", ["sum", "b0"])
+case(branches(16, 32).concat("both", ["cat", "cat"]), "twice the same")
+case(Net("concat", 32, 3, 4).relu("r").concat("cat", ["input", "r", "input"]), "the input itself")
+case(Net("concat", 3, 3, 4).relu("r").concat("cat", ["input", "r"]), "a narrow input")
+case(branches(16, 16).norm("n", 32).relu("r").conv("c", 32, 16, 3, 1, 1).concat("more", ["b0", "b1", "c"]).norm("m", 48).relu("s"),
+     "a part of a larger one", ["s", "more", "cat", "r"])
+case(branches(32, 16).pool("p", "max_pool", 3, 2, 1).conv("c", 48, 16, 1).concat("small", ["p", "c"]), "of a pool")
+case(branches(16, 16).add("g", "global_average_pool").add("f", "flatten"), "mean")
+net = branches(16, 16, 16).conv("wide", 48, 16, 5, 1, 2).concat("dense", ["b0", "b1", "b2", "wide"]).conv("wider", 64, 16, 7, 1, 3)
+case(net.concat("denser", ["dense", "wider"]).conv("end", 80, 5, 1), "borders of several widths", ["end", "b1", "denser"])
 
 # Everything else, alone and fused.
 for channels in [1, 17, 48]:
@@ -278,6 +323,22 @@ for index, (cin, mid, cout, kernel, stride) in enumerate([(24, 40, 20, 3, 2), (2
 net.conv("head", 33, 50, 1, bias=False).norm("head_bn", 50, 1e-3).clip("head_relu", 0.0, 6.0)
 net.add("mean", "global_average_pool").add("flat", "flatten").add("drop", {"dropout": {"ratio": 0.2}}).gemm("fc", 50, 7)
 case(net, "inverted residual", ["fc", "drop", "flat", "head", "1.add", "1.bn3", "0.relu2", "stem"])
+
+net = Net("networks", 3, 40, 37)
+net.conv("stem", 3, 32, 5, 2, 2, bias=False).norm("stem_bn", 32).relu("stem_relu").pool("pool", "max_pool", 3, 2, 1)
+wires, channels = ["pool"], 32
+for index in range(4):
+    net.concat(f"{index}.cat", wires) if index else None
+    net.norm(f"{index}.norm1", channels).relu(f"{index}.relu1").conv(f"{index}.conv1", channels, 48, 1, bias=False)
+    net.norm(f"{index}.norm2", 48).relu(f"{index}.relu2").conv(f"{index}.conv2", 48, 16, 3, 1, 1, bias=False)
+    wires, channels = [*wires, f"{index}.conv2"], channels + 16
+net.concat("cat", wires).norm("norm", 96).relu("relu").conv("transition", 96, 40, 1, bias=False).pool("half", "average_pool", 2, 2)
+for name, cout, kernel, padding in [("1x1", 16, 1, 0), ("1x7", 24, (1, 7), (0, 3, 0, 3)), ("5x5", 32, 5, 2)]:
+    net.conv(name, 40, cout, kernel, 1, padding, bias=False, inputs=["half"]).norm(f"{name}.bn", cout, 1e-3).relu(f"{name}.relu")
+net.pool("mean3", "average_pool", 3, 1, 1, inputs=["half"], count_include_pad=True).conv("pooled", 40, 16, 1).relu("pooled.relu")
+net.concat("mixed", ["1x1.relu", "1x7.relu", "5x5.relu", "pooled.relu"])
+net.add("mean", "global_average_pool").add("flat", "flatten").gemm("fc", 88, 10)
+case(net, "concatenating", ["fc", "flat", "mixed", "half", "relu", "2.cat", "1.conv2", "1x7.bn", "pool"])
 
 for family, entry in families.items():
     results = np.concatenate(entry["results"])

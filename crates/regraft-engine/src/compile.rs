@@ -11,6 +11,7 @@ use crate::{
     geometry::Geometry,
     kernels::{
         average::GlobalAverage,
+        concat::Concat,
         dense::{Dense, Recipe},
         depthwise::Depthwise,
         elementwise::Elementwise,
@@ -20,13 +21,15 @@ use crate::{
     network::{Clamp, Instruction, Network},
     simd::LANES,
     step::{Operation, Step},
+    views::{self, Part, Views},
     window::{self, Window},
 };
 
-/// Steps in order and the geometry of every value.
+/// Steps in order, the geometry of every value, and which of them are parts of others.
 pub(crate) struct Compiled {
     pub(crate) steps: Vec<Step>,
     pub(crate) geometries: Vec<Geometry>,
+    pub(crate) views: Views,
 }
 
 /// Chooses layouts, picks kernels and packs weights.
@@ -35,16 +38,20 @@ pub(crate) fn compile(
     network: &Network<'_>,
     set: InstructionSet,
 ) -> Result<Compiled, EngineError> {
-    let geometries = geometries(network)?;
-    let mut compiler = Compiler { model, set, compiled: Compiled { steps: Vec::new(), geometries } };
+    let views = Views::new(network);
+    let geometries = geometries(network, &views)?;
+    let mut compiler = Compiler { model, set, compiled: Compiled { steps: Vec::new(), geometries, views } };
     for instruction in &network.instructions {
-        compiler.push(instruction)?;
+        match instruction.node.op {
+            Op::Concat(_) => compiler.push_concat(instruction, &views::parts(network, instruction))?,
+            _ => compiler.push(instruction)?,
+        }
     }
     Ok(compiler.compiled)
 }
 
 /// The values' layouts: blocked, each with the widest border that a reader needs; the input planar where it can be.
-fn geometries(network: &Network<'_>) -> Result<Vec<Geometry>, EngineError> {
+fn geometries(network: &Network<'_>, views: &Views) -> Result<Vec<Geometry>, EngineError> {
     let mut geometries: Vec<Geometry> =
         network.values.iter().map(|sizes| Geometry::blocked(*sizes)).collect();
     if let Some(input) = geometries.first_mut().filter(|input| input.channels < LANES) {
@@ -62,6 +69,7 @@ fn geometries(network: &Network<'_>) -> Result<Vec<Geometry>, EngineError> {
             }
         }
     }
+    views.share_borders(&mut geometries);
     geometries.iter().try_for_each(Geometry::check)?;
     Ok(geometries)
 }
@@ -170,6 +178,21 @@ impl Compiler<'_> {
             *shift = (f64::from(*beta) - f64::from(*mean) * factor) as f32;
         }
         Ok([scales, shifts])
+    }
+
+    /// A step for each input that is not computed in its place.
+    fn push_concat(&mut self, instruction: &Instruction<'_>, parts: &[Part]) -> Result<(), EngineError> {
+        let Shapes { input, output, .. } = self.shapes(instruction);
+        if parts.is_empty() {
+            return Err(unsupported(instruction.node, &input, "only channels can be concatenated"));
+        }
+        for part in parts.iter().filter(|part| !self.compiled.views.in_place(instruction.output, **part)) {
+            let operation =
+                Operation::Concat(Concat { input: self.geometry(part.input), output, channel: part.channel });
+            let (name, reads) = (instruction.node.name.clone(), vec![part.input]);
+            self.compiled.steps.push(Step { name, reads, writes: instruction.output, operation });
+        }
+        Ok(())
     }
 
     /// Two steps: the dot products with all examples, and the vote.

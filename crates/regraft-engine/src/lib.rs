@@ -42,6 +42,7 @@ mod plan;
 mod program;
 mod simd;
 mod step;
+mod views;
 mod window;
 
 pub use error::EngineError;

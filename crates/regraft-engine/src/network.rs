@@ -148,6 +148,7 @@ impl<'a> Lowering<'a> {
             (Op::Flatten | Op::AdaptiveAveragePool { .. }, Some(input)) => {
                 Ok(self.shape(input)?.0 == self.shape(&node.name)?.0)
             }
+            (Op::Concat(_), Some(_)) => Ok(node.inputs.len() == 1),
             _ => Ok(false),
         }
     }

@@ -26,14 +26,18 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Places the values: first fit, largest first.
-    pub(crate) fn new(values: &[Lifetime]) -> Self {
+    ///
+    /// A value that is `None` lies in another one and gets no place.
+    pub(crate) fn new(values: &[Option<Lifetime>]) -> Self {
         let mut order: Vec<usize> = (0..values.len()).collect();
-        let size = |index: &usize| values.get(*index).map_or(0, |value| value.geometry.image());
+        let size = |index: &usize| {
+            values.get(*index).and_then(Option::as_ref).map_or(0, |value| value.geometry.image())
+        };
         order.sort_by_key(|index| (std::cmp::Reverse(size(index)), *index));
         let mut placement = Placement::default();
         let mut offsets = vec![0; values.len()];
         for index in order {
-            if let (Some(value), Some(offset)) = (values.get(index), offsets.get_mut(index)) {
+            if let (Some(Some(value)), Some(offset)) = (values.get(index), offsets.get_mut(index)) {
                 *offset = placement.place(value);
             }
         }
@@ -132,7 +136,7 @@ mod tests {
         let values: Vec<Lifetime> = (0..40)
             .map(|step| value(16 * (1 + step * 7 % 5), usize::from(step % 3 == 0), step, step + 1 + step % 4))
             .collect();
-        let plan = Plan::new(&values);
+        let plan = Plan::new(&values.iter().copied().map(Some).collect::<Vec<_>>());
         for a in 0..values.len() {
             for b in 0..a {
                 let together = values[a].first <= values[b].last && values[b].first <= values[a].last;

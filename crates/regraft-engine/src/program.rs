@@ -20,6 +20,7 @@ use crate::{
     network::{Network, fold},
     plan::{Lifetime, Plan},
     step::{Operation, Step},
+    views::{View, Views},
 };
 
 /// Most images of a group.
@@ -39,6 +40,7 @@ pub struct Program {
     steps: Vec<Step>,
     outputs: Vec<Output>,
     geometries: Vec<Geometry>,
+    views: Views,
     plan: Plan,
     group: usize,
     /// Memory that no run is using at the moment.
@@ -103,12 +105,12 @@ impl Program {
         }
         let model = fold(model, outputs)?;
         let network = Network::new(model.graph(), image)?;
-        let Compiled { steps, mut geometries } = compile(&model, &network, set)?;
+        let Compiled { steps, mut geometries, views } = compile(&model, &network, set)?;
         let outputs: Vec<Output> =
             network.outputs.iter().map(|output| Output::new(*output, &mut geometries)).collect();
-        let plan = Plan::new(&lifetimes(&geometries, &steps, &outputs));
+        let plan = Plan::new(&lifetimes(&geometries, &views, &steps, &outputs));
         let group = (GROUP_NUMBERS / plan.total.max(1)).clamp(1, LARGEST_GROUP);
-        Ok(Self { set, steps, outputs, geometries, plan, group, arenas: Mutex::default() })
+        Ok(Self { set, steps, outputs, geometries, views, plan, group, arenas: Mutex::default() })
     }
 
     /// Runs a batch of any size. Returns one array an output, rows in the order of the batch: N×C×H×W for an image wire,
@@ -240,8 +242,8 @@ impl Program {
 
     fn load(&self, images: &ArrayView4<'_, f32>, arena: &mut Arena, mode: Mode<'_>) {
         let geometry = self.geometry(0);
-        let range = self.range(0, arena.images);
-        let places = arena.numbers.get_mut(range).unwrap_or(&mut []).chunks_exact_mut(geometry.image());
+        let (start, stride) = self.place(0, arena.images);
+        let places = arena.numbers.get_mut(start..).unwrap_or(&mut []).chunks_exact_mut(stride);
         images.outer_iter().zip(places).for_each(|(image, to)| layout::pack(image, &geometry, to));
         if let Some(after) = mode.after {
             after("load");
@@ -250,27 +252,29 @@ impl Program {
 
     fn store(&self, value: usize, arena: &Arena, result: &mut [f32]) {
         let geometry = self.geometry(value);
-        let values = arena.numbers.get(self.range(value, arena.images)).unwrap_or(&[]);
+        let (start, stride) = self.place(value, arena.images);
         let rows = result.chunks_exact_mut((geometry.channels * geometry.pixels()).max(1));
-        values
-            .chunks_exact(geometry.image())
-            .zip(rows)
-            .for_each(|(from, to)| layout::unpack(from, &geometry, to));
+        for (image, to) in rows.enumerate() {
+            let from = arena.numbers.get(start + image * stride..).unwrap_or(&[]);
+            layout::unpack(from, &geometry, to);
+        }
     }
 
-    /// Where a value lies in an arena for this many images.
-    fn range(&self, value: usize, images: usize) -> std::ops::Range<usize> {
-        let start = self.plan.offsets.get(value).copied().unwrap_or(0) * images;
-        start..start + self.geometry(value).image() * images
+    /// Where a value's first image starts in an arena for this many images, and the numbers from it to the next.
+    fn place(&self, value: usize, images: usize) -> (usize, usize) {
+        let View { whole, channel } = self.views.of(value);
+        let geometry = self.geometry(whole);
+        let start = self.plan.offsets.get(whole).copied().unwrap_or(0) * images;
+        (start + channel / geometry.lanes * geometry.plane(), geometry.image())
     }
 
     fn run_step(&self, step: &Step, arena: &mut Arena, images: usize, shared: bool) {
         let capacity = arena.images;
         let base = arena.numbers.as_mut_ptr();
-        let span = |value: usize| Span {
-            // In bounds: the plan's total covers every value's range.
-            pointer: base.wrapping_add(self.range(value, capacity).start),
-            image: self.geometry(value).image(),
+        let span = |value: usize| {
+            let (start, image) = self.place(value, capacity);
+            // In bounds: the plan's total covers every value.
+            Span { pointer: base.wrapping_add(start), image }
         };
         let first = step.reads.first().copied().unwrap_or(0);
         let second = step.reads.get(1).copied().unwrap_or(first);
@@ -337,13 +341,23 @@ impl<'a> Group<'a> {
     }
 }
 
-/// When every value is written first and read last.
-fn lifetimes(geometries: &[Geometry], steps: &[Step], outputs: &[Output]) -> Vec<Lifetime> {
-    let alive = |geometry: &Geometry| Lifetime { geometry: *geometry, first: 0, last: 0 };
-    let mut lifetimes: Vec<Lifetime> = geometries.iter().map(alive).collect();
+/// When every value with memory of its own, or a view of it, is written first and read last.
+fn lifetimes(
+    geometries: &[Geometry],
+    views: &Views,
+    steps: &[Step],
+    outputs: &[Output],
+) -> Vec<Option<Lifetime>> {
+    // The input is there before the first step.
+    let first = |value: usize| if value == 0 { 0 } else { usize::MAX };
+    let alive = |(value, geometry): (usize, &Geometry)| {
+        let lifetime = Lifetime { geometry: *geometry, first: first(value), last: 0 };
+        (!views.is_view(value)).then_some(lifetime)
+    };
+    let mut lifetimes: Vec<Option<Lifetime>> = geometries.iter().enumerate().map(alive).collect();
     let mut touch = |value: usize, read: bool, at: usize| {
-        if let Some(lifetime) = lifetimes.get_mut(value) {
-            lifetime.first = if read { lifetime.first } else { at };
+        if let Some(Some(lifetime)) = lifetimes.get_mut(views.of(value).whole) {
+            lifetime.first = if read { lifetime.first } else { lifetime.first.min(at) };
             lifetime.last = lifetime.last.max(at);
         }
     };

@@ -5,8 +5,8 @@ use std::ops::Range;
 use crate::{
     InstructionSet,
     kernels::{
-        Operands, average::GlobalAverage, dense::Dense, depthwise::Depthwise, elementwise::Elementwise,
-        pool::Pool, rows::Rows,
+        Operands, average::GlobalAverage, concat::Concat, dense::Dense, depthwise::Depthwise,
+        elementwise::Elementwise, pool::Pool, rows::Rows,
     },
 };
 
@@ -29,6 +29,7 @@ pub(crate) enum Operation {
     Depthwise(Depthwise),
     Pool(Pool),
     Average(GlobalAverage),
+    Concat(Concat),
     Elementwise(Elementwise),
     Rows(Rows),
 }
@@ -41,6 +42,7 @@ impl Operation {
             Self::Depthwise(step) => step.units(images),
             Self::Pool(step) => step.units(images),
             Self::Average(step) => step.units(images),
+            Self::Concat(step) => step.units(images),
             Self::Elementwise(step) => step.units(images),
             Self::Rows(_) => images,
         }
@@ -53,6 +55,7 @@ impl Operation {
             Self::Depthwise(step) => step.cost(images),
             Self::Pool(step) => step.cost(images),
             Self::Average(step) => step.cost(images),
+            Self::Concat(step) => step.cost(images),
             Self::Elementwise(step) => step.cost(images),
             Self::Rows(step) => step.cost(images),
         };
@@ -72,6 +75,7 @@ impl Operation {
                 Self::Depthwise(step) => step.run(set, operands, units),
                 Self::Pool(step) => step.run(set, operands, units),
                 Self::Average(step) => step.run(set, operands, units),
+                Self::Concat(step) => step.run(set, operands, units),
                 Self::Elementwise(step) => step.run(set, operands, units),
                 Self::Rows(step) => step.run(operands, units),
             }

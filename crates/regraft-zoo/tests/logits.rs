@@ -116,6 +116,16 @@ fn mobilenet_v2_computes_what_torchvision_computes() {
 }
 
 #[test]
+fn densenet121_computes_what_torchvision_computes() {
+    network("densenet121", &[[64, 64], [71, 96]]);
+}
+
+#[test]
+fn inception_v3_computes_what_torchvision_computes() {
+    network("inception_v3", &[[75, 75], [96, 83]]);
+}
+
+#[test]
 fn the_embedded_default_computes_what_pytorch_computes() {
     let model = resolve("efficientnet-lite0").unwrap();
     for size in SIZES {

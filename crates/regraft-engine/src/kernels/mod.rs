@@ -6,6 +6,7 @@
 //! interleaved parts of one buffer; their sizes are checked once, when a step is built.
 
 pub(crate) mod average;
+pub(crate) mod concat;
 pub(crate) mod dense;
 pub(crate) mod depthwise;
 pub(crate) mod elementwise;

@@ -9,7 +9,7 @@ use regraft_graph::{
 };
 use serde_json::Value;
 
-pub(crate) const FAMILIES: [&str; 10] = [
+pub(crate) const FAMILIES: [&str; 12] = [
     "conv",
     "conv_sizes",
     "conv_first",
@@ -17,6 +17,8 @@ pub(crate) const FAMILIES: [&str; 10] = [
     "conv_groups",
     "depthwise",
     "pool",
+    "pool_modes",
+    "concat",
     "elementwise",
     "rows",
     "networks",

@@ -1,0 +1,87 @@
+//! Copies a value into its channels of a concatenation, where it could not be computed there (see `views`).
+
+use std::ops::Range;
+
+use super::Operands;
+use crate::{
+    InstructionSet,
+    geometry::Geometry,
+    simd::{self, Kernel, LANES, Simd},
+};
+
+/// The copy of one input.
+#[derive(Debug)]
+pub(crate) struct Concat {
+    pub(crate) input: Geometry,
+    pub(crate) output: Geometry,
+    /// The input's first channel in the output.
+    pub(crate) channel: usize,
+}
+
+impl Concat {
+    /// Number of units: rows of one block of one image of the input.
+    pub(crate) fn units(&self, images: usize) -> usize {
+        images * self.input.blocks() * self.input.height
+    }
+
+    /// Numbers that are written for a group of images.
+    pub(crate) fn cost(&self, images: usize) -> usize {
+        images * self.input.image()
+    }
+
+    /// Computes some units.
+    ///
+    /// # Safety
+    /// The operands must hold `images` images of the step's geometries, the output apart from the input, and no other
+    /// thread may compute the same units.
+    pub(crate) unsafe fn run(&self, set: InstructionSet, operands: &Operands, units: Range<usize>) {
+        simd::launch(set, &Task { step: self, operands, units });
+    }
+}
+
+struct Task<'a> {
+    step: &'a Concat,
+    operands: &'a Operands,
+    units: Range<usize>,
+}
+
+impl Kernel for Task<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S) {
+        let Concat { input, .. } = self.step;
+        for unit in self.units.clone() {
+            let (plane, y) = (unit / input.height, unit % input.height);
+            let (image, block) = (plane / input.blocks(), plane % input.blocks());
+            // SAFETY: block and row lie in the image; `Concat::run`'s caller vouches for the operands.
+            unsafe {
+                let from = self.operands.input.at(image).add(block * input.plane() + input.pixel(y, 0));
+                self.row(simd, from, self.operands.output.at(image), block, y);
+            }
+        }
+    }
+}
+
+impl Task<'_> {
+    /// # Safety
+    /// `from` must point to a row of the input's block and `to` to an image of the output.
+    #[inline(always)]
+    unsafe fn row<S: Simd>(&self, simd: S, from: *const f32, to: *mut f32, block: usize, y: usize) {
+        let Concat { input, output, channel } = self.step;
+        let first = channel + block * LANES;
+        // A block at once where that overwrites no neighbour's channels.
+        let channels = LANES.min(input.channels - block * LANES);
+        let whole = first.is_multiple_of(LANES) && (channels == LANES || first + channels == output.channels);
+        for x in 0..input.width {
+            // SAFETY: the caller's promise; the channels from `first` on are the output's.
+            unsafe {
+                if whole {
+                    simd.store(to.add(output.element(first, y, x)), simd.load(from.add(x * LANES)));
+                } else {
+                    for lane in 0..channels {
+                        *to.add(output.element(first + lane, y, x)) = *from.add(x * LANES + lane);
+                    }
+                }
+            }
+        }
+    }
+}
