@@ -1,9 +1,8 @@
 //! Images a second of an architecture with random weights, at the size of its preprocessing:
-//! `throughput ARCHITECTURE|encoder [batch] [threads] [runs] [avx512|avx2+fma|portable]`.
+//! `zoo_throughput ARCHITECTURE|encoder [batch] [threads] [runs] [avx512|avx2+fma|portable]`.
 //!
 //! `encoder` has 6 layers, 384 wide, and reads sequences of 128 tokens. Prints the median over the runs. With `--steps`,
-//! runs on one thread and prints where the time goes instead. `oracles/engine_throughput.py` runs this against ONNX
-//! Runtime.
+//! runs on one thread and prints where the time goes instead.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "an example")]
 
 use std::{collections::BTreeMap, sync::Mutex};
