@@ -118,7 +118,8 @@ pub fn guess_architecture(weights: &Weights) -> Option<&'static Architecture> {
 /// # Errors
 /// The file cannot be read, the architecture is unknown or does not fit, a weight is infinite or not a number.
 pub fn load_file(path: &Path, name: Option<&str>) -> Result<(Model, MatchReport), ZooError> {
-    let file = read_weights(path)?;
+    let mut file = read_weights(path)?;
+    file.weights = with_present_names(file.weights);
     let architecture = match name {
         Some(name) => architecture(name).ok_or_else(|| unknown_architecture(name))?,
         None => guess_architecture(&file.weights).ok_or_else(|| unknown_weights(path, &file.weights))?,
@@ -132,6 +133,27 @@ pub fn load_file(path: &Path, name: Option<&str>) -> Result<(Model, MatchReport)
     let (model, report) = load(architecture, file.weights, card, &file.skipped)?;
     check_finite(path, &model)?;
     Ok((model, report))
+}
+
+/// Parts of names that torchvision's published files still have, and what its networks call them now: DenseNet's layers and
+/// the dense layers of its vision transformers.
+const FORMER_NAMES: [(&str, &str, &str); 6] = [
+    (".denselayer", ".norm.1.", ".norm1."),
+    (".denselayer", ".norm.2.", ".norm2."),
+    (".denselayer", ".conv.1.", ".conv1."),
+    (".denselayer", ".conv.2.", ".conv2."),
+    (".encoder_layer_", ".mlp.linear_1.", ".mlp.0."),
+    (".encoder_layer_", ".mlp.linear_2.", ".mlp.3."),
+];
+
+fn with_present_names(weights: Weights) -> Weights {
+    let renamed = weights.iter().map(|(name, tensor)| (present_name(name), tensor.clone()));
+    renamed.collect()
+}
+
+fn present_name(name: &str) -> String {
+    let former = FORMER_NAMES.iter().find(|(module, part, _)| name.contains(module) && name.contains(part));
+    former.map_or_else(|| name.to_owned(), |(_, part, present)| name.replacen(part, present, 1))
 }
 
 fn check_finite(path: &Path, model: &Model) -> Result<(), FormatError> {

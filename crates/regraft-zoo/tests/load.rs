@@ -61,6 +61,36 @@ fn safetensors_files_load_whole() {
 }
 
 #[test]
+fn files_with_the_names_that_torchvision_published_load_whole() {
+    for (name, classifier, former) in [
+        (
+            "densenet121",
+            "classifier",
+            [
+                (".norm1.", ".norm.1."),
+                (".norm2.", ".norm.2."),
+                (".conv1.", ".conv.1."),
+                (".conv2.", ".conv.2."),
+            ]
+            .as_slice(),
+        ),
+        ("vit_b_16", "heads.head", &[(".mlp.0.", ".mlp.linear_1."), (".mlp.3.", ".mlp.linear_2.")]),
+    ] {
+        let weights = hashed_weights(name, classifier, 3);
+        let renamed = |tensor: &str| {
+            former.iter().fold(tensor.to_owned(), |name, (present, former)| name.replace(present, former))
+        };
+        let published: Weights =
+            weights.iter().map(|(name, tensor)| (renamed(name), tensor.clone())).collect();
+        assert_ne!(published, weights);
+        let (_folder, path) = written(&published);
+        let (model, report) = load_file(&path, Some(name)).unwrap();
+        assert_eq!(report.left, Vec::<String>::new(), "{name}");
+        assert!(model.weights().iter().all(|(name, tensor)| weights.get(name) == Some(tensor)), "{name}");
+    }
+}
+
+#[test]
 fn every_architecture_is_recognised_by_its_weights() {
     for architecture in architectures() {
         let weights = hashed_weights(architecture.name, architecture.classifier, 3);
