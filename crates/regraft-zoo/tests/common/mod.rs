@@ -15,9 +15,11 @@ pub(crate) fn json(name: &str) -> serde_json::Value {
 
 /// Names and shapes of the original's tensors.
 pub(crate) fn original_tensors(architecture: &str) -> Vec<(String, Vec<usize>)> {
-    let (names, networks) = (json("names.json"), json("networks.json"));
-    let lines = names[architecture].as_array().or(networks[architecture]["tensors"].as_array());
-    let lines = lines.unwrap().iter().map(|line| line.as_str().unwrap());
+    let mut names = json("names.json")[architecture].take();
+    if names.is_null() {
+        names = json("networks.json")[architecture]["tensors"].take();
+    }
+    let lines = names.as_array().unwrap().iter().map(|line| line.as_str().unwrap());
     let parsed = lines.map(|line| {
         let (name, shape) = line.split_once(' ').unwrap();
         (name.to_owned(), serde_json::from_str(shape).unwrap())
