@@ -12,12 +12,12 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{golden, hashed_weights, unit_numbers};
-use ndarray::{Array4, ArrayD, ArrayView4, Ix4};
+use common::{golden, hashed_weights, small_encoder, unit_numbers};
+use ndarray::{Array4, ArrayD, ArrayView4, Axis, Ix4};
 use regraft_engine::Program;
 use regraft_formats::npy;
-use regraft_graph::Model;
-use regraft_zoo::{architecture, load_file, load_weights, resolve};
+use regraft_graph::{Card, Model};
+use regraft_zoo::{Network, architecture, load_file, load_weights, resolve, transformer_encoder};
 
 const SIZES: [&str; 2] = ["64x64", "71x64"];
 const TOLERANCE: f32 = 1e-4;
@@ -123,6 +123,30 @@ fn densenet121_computes_what_torchvision_computes() {
 #[test]
 fn inception_v3_computes_what_torchvision_computes() {
     network("inception_v3", &[[75, 75], [96, 83]]);
+}
+
+#[test]
+#[ignore = "the engine has no attention yet"]
+fn vit_b_16_computes_what_torchvision_computes() {
+    network("vit_b_16", &[[224, 224]]);
+}
+
+/// The encoder of `oracles/zoo_networks.py`. The engine takes a sequence as an image of one row, a token a pixel.
+#[test]
+#[ignore = "the engine has no attention yet"]
+fn an_encoder_computes_what_pytorch_computes() {
+    let (sizes, tokens) = small_encoder();
+    let Network { graph, roles } = transformer_encoder(sizes, tokens).unwrap();
+    let features = roles.features.clone();
+    let card = Card { roles, ..architecture("resnet18").unwrap().card("a formula") };
+    let model = Model::new(graph, hashed_weights("encoder", "", 0), card).unwrap();
+    let numbers = unit_numbers("embeddings", tokens * sizes.width).map(|unit| (unit * 4.0) as f32);
+    let embeddings = Array4::from_shape_vec([1, 1, tokens, sizes.width], numbers.collect()).unwrap();
+    let image = embeddings.view().permuted_axes([0, 3, 1, 2]);
+    let output = compute(&model, image, &[&features]).remove(0);
+    assert_eq!(output.shape(), [1, tokens, sizes.width]);
+    assert_close(&output.index_axis(Axis(1), 0).to_owned(), "encoder_first");
+    assert_close(&output.mean_axis(Axis(1)).unwrap(), "encoder_mean");
 }
 
 #[test]

@@ -9,7 +9,7 @@
 
 mod common;
 
-use common::{json, original_tensors};
+use common::{json, original_tensors, small_encoder};
 use regraft_graph::{Bindings, Cost, Graph, Model, ParameterKind, Patch};
 use regraft_zoo::{Encoder, Network, architecture, architectures, random_weights, transformer_encoder};
 
@@ -113,19 +113,6 @@ fn a_head_goes_behind_a_class_token_and_a_concatenation() {
     let averaged = Patch::average(wire).apply(cut).unwrap();
     let patch = Patch::replace_head(&averaged, "head.pool", &vec![0.5; 1024], &[0.0; 2], labels()).unwrap();
     assert_eq!(patch.apply(averaged).unwrap().graph().outputs(), ["head"]);
-}
-
-/// The encoder of `oracles/zoo_networks.py`.
-fn small_encoder() -> (Encoder, usize) {
-    let sizes = &json("networks.json")["encoder"];
-    let number = |key: &str| sizes[key].as_u64().unwrap() as usize;
-    let encoder = Encoder {
-        layers: number("layers"),
-        width: number("width"),
-        heads: number("heads"),
-        feed_forward: number("feed_forward"),
-    };
-    (encoder, number("tokens"))
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use regraft_graph::{DType, Tensor, Weights};
+use regraft_zoo::Encoder;
 
 pub(crate) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -25,6 +26,19 @@ pub(crate) fn original_tensors(architecture: &str) -> Vec<(String, Vec<usize>)> 
         (name.to_owned(), serde_json::from_str(shape).unwrap())
     });
     parsed.collect()
+}
+
+/// The encoder of `oracles/zoo_networks.py`.
+pub(crate) fn small_encoder() -> (Encoder, usize) {
+    let sizes = &json("networks.json")["encoder"];
+    let number = |key: &str| sizes[key].as_u64().unwrap() as usize;
+    let encoder = Encoder {
+        layers: number("layers"),
+        width: number("width"),
+        heads: number("heads"),
+        feed_forward: number("feed_forward"),
+    };
+    (encoder, number("tokens"))
 }
 
 /// The original's tensors with a classifier of so many rows, filled by [`hashed`].
