@@ -40,7 +40,7 @@ impl Graph {
             Op::Conv(conv) => product(&conv.kernel) * (conv.in_channels / conv.groups.max(1)) as u64,
             Op::Gemm(gemm) => gemm.in_features as u64,
             // A token's query against every key, and the weighted sum of every value.
-            Op::Attention(_) => 2 * self.tokens(node, bindings),
+            Op::Attention(_) => self.tokens(node, bindings).saturating_mul(2),
             Op::NearestNeighbors(vote) => {
                 return Ok(Cost {
                     parameters,
