@@ -6,8 +6,9 @@ use regraft_graph::{
 };
 
 use crate::{
-    EngineError, InstructionSet,
+    EngineError, Precision, Settings,
     buffer::Buffer,
+    element::Element,
     geometry::Geometry,
     kernels::{
         average::GlobalAverage,
@@ -36,11 +37,12 @@ pub(crate) struct Compiled {
 pub(crate) fn compile(
     model: &Model,
     network: &Network<'_>,
-    set: InstructionSet,
+    settings: Settings,
 ) -> Result<Compiled, EngineError> {
     let views = Views::new(network);
-    let geometries = geometries(network, &views)?;
-    let mut compiler = Compiler { model, set, compiled: Compiled { steps: Vec::new(), geometries, views } };
+    let geometries = geometries(network, &views, settings.precision)?;
+    let mut compiler =
+        Compiler { model, settings, compiled: Compiled { steps: Vec::new(), geometries, views } };
     for instruction in &network.instructions {
         match instruction.node.op {
             Op::Concat(_) => compiler.push_concat(instruction, &views::parts(network, instruction))?,
@@ -51,7 +53,11 @@ pub(crate) fn compile(
 }
 
 /// The values' layouts: blocked, each with the widest border that a reader needs; the input planar where it can be.
-fn geometries(network: &Network<'_>, views: &Views) -> Result<Vec<Geometry>, EngineError> {
+fn geometries(
+    network: &Network<'_>,
+    views: &Views,
+    precision: Precision,
+) -> Result<Vec<Geometry>, EngineError> {
     let mut geometries: Vec<Geometry> =
         network.values.iter().map(|sizes| Geometry::blocked(*sizes)).collect();
     if let Some(input) = geometries.first_mut().filter(|input| input.channels < LANES) {
@@ -70,6 +76,8 @@ fn geometries(network: &Network<'_>, views: &Views) -> Result<Vec<Geometry>, Eng
         }
     }
     views.share_borders(&mut geometries);
+    let blocked = geometries.iter_mut().filter(|geometry| geometry.lanes == LANES);
+    blocked.for_each(|geometry| geometry.element = Element::of(precision, geometry));
     geometries.iter().try_for_each(Geometry::check)?;
     Ok(geometries)
 }
@@ -82,7 +90,7 @@ fn reads_planar(instruction: &Instruction<'_>) -> bool {
 
 struct Compiler<'a> {
     model: &'a Model,
-    set: InstructionSet,
+    settings: Settings,
     compiled: Compiled,
 }
 
@@ -155,12 +163,12 @@ impl Compiler<'_> {
         if one_each && conv.groups > 1 && input.lanes == LANES {
             return Ok(Operation::Depthwise(Depthwise::new(&recipe)?));
         }
-        Ok(Operation::Dense(Dense::new(&recipe, self.set)?))
+        Ok(Operation::Dense(Dense::new(&recipe, self.settings)?))
     }
 
     fn gemm(&self, node: &Node, gemm: &Gemm, shapes: Shapes, clamp: Clamp) -> Result<Operation, EngineError> {
         let tensors = [self.tensor(node, ParameterKind::Weight)?, self.bias(node, gemm.bias)?];
-        Ok(Operation::Dense(Dense::new(&shapes.recipe(&tensors, clamp), self.set)?))
+        Ok(Operation::Dense(Dense::new(&shapes.recipe(&tensors, clamp), self.settings)?))
     }
 
     /// Scale and shift of a batch normalisation, computed in double precision.
@@ -210,7 +218,7 @@ impl Compiler<'_> {
         self.compiled.geometries.push(dots);
         let examples = [self.tensor(node, ParameterKind::Weight)?, Vec::new()];
         let shapes = Shapes { input: query, second: None, output: dots };
-        let similarity = Dense::new(&shapes.recipe(&examples, Clamp::NONE), self.set)?;
+        let similarity = Dense::new(&shapes.recipe(&examples, Clamp::NONE), self.settings)?;
         let rows = Rows::Votes { vote: vote.clone(), labels, input: dots, query, output };
         let mut push = |part: &str, reads: &[usize], writes, operation| {
             let name = format!("{} ({part})", node.name);

@@ -5,7 +5,7 @@
 //! edge case. The network's input may stay planar, which is the same formula with blocks of one channel. A vector of D
 //! numbers is an image of D channels and one pixel.
 
-use crate::{EngineError, simd::LANES};
+use crate::{EngineError, element::Element, simd::LANES};
 
 /// Rows and columns at the top, left, bottom and right.
 pub(crate) type Border = [usize; 4];
@@ -19,12 +19,14 @@ pub(crate) struct Geometry {
     pub(crate) border: Border,
     /// Channels of a block: [`LANES`], or 1 for a planar tensor.
     pub(crate) lanes: usize,
+    /// How the numbers are stored.
+    pub(crate) element: Element,
 }
 
 impl Geometry {
     /// A blocked tensor without border.
     pub(crate) fn blocked([channels, height, width]: [usize; 3]) -> Self {
-        Self { channels, height, width, border: [0; 4], lanes: LANES }
+        Self { channels, height, width, border: [0; 4], lanes: LANES, element: Element::Float32 }
     }
 
     /// Number of channel blocks; the last one may be partly filled.
@@ -60,6 +62,11 @@ impl Geometry {
     /// Numbers from one image to the next: all blocks, rounded up to whole vectors.
     pub(crate) fn image(&self) -> usize {
         (self.blocks() * self.plane()).next_multiple_of(LANES)
+    }
+
+    /// Bytes from one image to the next: whole cache lines.
+    pub(crate) fn bytes(&self) -> usize {
+        (self.image() * self.element.size()).next_multiple_of(64)
     }
 
     /// Number of pixels without the border.

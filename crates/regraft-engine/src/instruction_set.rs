@@ -4,7 +4,7 @@ use crate::simd::Simd as _;
 
 /// Vector instructions that the kernels are built for. The best one that the processor has is found at run time, so
 /// that one binary serves all processors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum InstructionSet {
     /// 512-bit vectors with fused multiply–add (x86-64-v4).
     Avx512,
@@ -27,7 +27,7 @@ impl InstructionSet {
     pub fn is_available(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => crate::simd::Avx512::detect().is_some(),
+            Self::Avx512 => crate::simd::Avx512::<false>::detect().is_some(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => crate::simd::Avx2::detect().is_some(),
             #[cfg(not(target_arch = "x86_64"))]
@@ -49,7 +49,7 @@ impl InstructionSet {
     pub(crate) fn dense_tile(self) -> [usize; 2] {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => [crate::simd::Avx512::PIXELS, crate::simd::Avx512::BLOCKS],
+            Self::Avx512 => [crate::simd::Avx512::<false>::PIXELS, crate::simd::Avx512::<false>::BLOCKS],
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => [crate::simd::Avx2::PIXELS, crate::simd::Avx2::BLOCKS],
             _ => [crate::simd::Portable::PIXELS, crate::simd::Portable::BLOCKS],

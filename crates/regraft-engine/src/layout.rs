@@ -3,20 +3,29 @@
 
 use ndarray::ArrayView3;
 
-use crate::geometry::Geometry;
+use crate::{
+    element::{Element, Number, halves, halves_mut},
+    geometry::Geometry,
+};
 
 /// Writes one image, channels × height × width, into its place. The border and the lanes without a channel stay as they
 /// are: zero.
 pub(crate) fn pack(image: ArrayView3<'_, f32>, geometry: &Geometry, to: &mut [f32]) {
+    match geometry.element {
+        Element::Float32 => pack_as(image, geometry, to),
+        Element::BFloat16 => pack_as(image, geometry, halves_mut(to)),
+    }
+}
+
+fn pack_as<N: Number>(image: ArrayView3<'_, f32>, geometry: &Geometry, to: &mut [N]) {
     for (channel, plane) in image.outer_iter().enumerate() {
         for (y, row) in plane.outer_iter().enumerate() {
-            let start = geometry.element(channel, y, 0);
-            match row.as_slice() {
-                Some(row) if geometry.lanes == 1 => to[start..start + row.len()].copy_from_slice(row),
-                _ => {
-                    let places = to[start..].iter_mut().step_by(geometry.lanes);
-                    places.zip(row).for_each(|(to, value)| *to = *value);
-                }
+            let places = to[geometry.element(channel, y, 0)..].iter_mut();
+            // The step of one is written out, because only then is the loop a copy.
+            if geometry.lanes == 1 {
+                places.zip(row).for_each(|(to, value)| *to = N::new(*value));
+            } else {
+                places.step_by(geometry.lanes).zip(row).for_each(|(to, value)| *to = N::new(*value));
             }
         }
     }
@@ -24,9 +33,16 @@ pub(crate) fn pack(image: ArrayView3<'_, f32>, geometry: &Geometry, to: &mut [f3
 
 /// Reads one image into channels × height × width in row-major order.
 pub(crate) fn unpack(from: &[f32], geometry: &Geometry, to: &mut [f32]) {
+    match geometry.element {
+        Element::Float32 => unpack_as(from, geometry, to),
+        Element::BFloat16 => unpack_as(halves(from), geometry, to),
+    }
+}
+
+fn unpack_as<N: Number>(from: &[N], geometry: &Geometry, to: &mut [f32]) {
     for (row, to) in to.chunks_exact_mut(geometry.width).enumerate() {
         let start = geometry.element(row / geometry.height, row % geometry.height, 0);
         let values = from[start..].iter().step_by(geometry.lanes);
-        to.iter_mut().zip(values).for_each(|(to, value)| *to = *value);
+        to.iter_mut().zip(values).for_each(|(to, value)| *to = value.value());
     }
 }

@@ -32,6 +32,7 @@
 
 mod buffer;
 mod compile;
+mod element;
 mod error;
 mod geometry;
 mod instruction_set;
@@ -39,6 +40,7 @@ mod kernels;
 mod layout;
 mod network;
 mod plan;
+mod precision;
 mod program;
 mod simd;
 mod step;
@@ -47,4 +49,5 @@ mod window;
 
 pub use error::EngineError;
 pub use instruction_set::InstructionSet;
+pub use precision::{Precision, Settings};
 pub use program::Program;

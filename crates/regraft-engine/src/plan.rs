@@ -17,7 +17,7 @@ pub(crate) struct Lifetime {
     pub(crate) last: usize,
 }
 
-/// Offsets in numbers for one image; a group of `n` images has everything `n` times as far.
+/// Offsets in bytes for one image; a group of `n` images has everything `n` times as far.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) offsets: Vec<usize>,
@@ -31,7 +31,7 @@ impl Plan {
     pub(crate) fn new(values: &[Option<Lifetime>]) -> Self {
         let mut order: Vec<usize> = (0..values.len()).collect();
         let size = |index: &usize| {
-            values.get(*index).and_then(Option::as_ref).map_or(0, |value| value.geometry.image())
+            values.get(*index).and_then(Option::as_ref).map_or(0, |value| value.geometry.bytes())
         };
         order.sort_by_key(|index| (std::cmp::Reverse(size(index)), *index));
         let mut placement = Placement::default();
@@ -95,7 +95,7 @@ impl Placement {
             .map(|slot| (slot.start, slot.end))
             .collect();
         taken.sort_unstable();
-        let size = value.geometry.image();
+        let size = value.geometry.bytes();
         let mut start = 0;
         for (from, to) in taken {
             if start + size <= from {
@@ -108,7 +108,7 @@ impl Placement {
     }
 
     fn push(&mut self, value: &Lifetime, start: usize, shared: bool) {
-        let end = start + value.geometry.image();
+        let end = start + value.geometry.bytes();
         self.slots.push(Slot { start, end, uses: vec![[value.first, value.last]], shared });
         self.end = self.end.max(end);
     }
@@ -126,7 +126,7 @@ mod tests {
     fn overlap(values: &[Lifetime], plan: &Plan, a: usize, b: usize) -> bool {
         let range = |index: usize| {
             let start = plan.offsets[index];
-            start..start + values[index].geometry.image()
+            start..start + values[index].geometry.bytes()
         };
         range(a).start < range(b).end && range(b).start < range(a).end
     }
@@ -147,7 +147,7 @@ mod tests {
                 }
             }
         }
-        let all: usize = values.iter().map(|value| value.geometry.image()).sum();
+        let all: usize = values.iter().map(|value| value.geometry.bytes()).sum();
         assert!(plan.total < all / 2);
     }
 }

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use regraft_graph::Model;
 
 use crate::{
-    EngineError, InstructionSet,
+    EngineError, InstructionSet, Settings,
     buffer::Buffer,
     compile::{Compiled, compile},
     geometry::{Geometry, NUMBERS_PER_MEGABYTE},
@@ -26,17 +26,20 @@ use crate::{
 /// Most images of a group.
 const LARGEST_GROUP: usize = 2;
 
-/// A group's activations stay under this many numbers (256 MB), down to one image.
-const GROUP_NUMBERS: usize = 64_000_000;
+/// A group's activations stay under this many bytes, down to one image.
+const GROUP_BYTES: usize = 256_000_000;
 
 /// Steps with fewer vector operations are not worth waking other threads for.
 const SMALLEST_SHARED_STEP: usize = 20_000;
+
+/// Bytes of a number of an arena; places are whole cache lines.
+const NUMBER: usize = size_of::<f32>();
 
 /// A network compiled for one image size: weights packed, activations planned. It never changes, and any number of
 /// threads may run it at the same time.
 #[derive(Debug)]
 pub struct Program {
-    set: InstructionSet,
+    settings: Settings,
     steps: Vec<Step>,
     outputs: Vec<Output>,
     geometries: Vec<Geometry>,
@@ -100,17 +103,32 @@ impl Program {
         outputs: &[&str],
         set: InstructionSet,
     ) -> Result<Self, EngineError> {
+        Self::compile_with(model, image, outputs, Settings { instruction_set: set, ..Settings::default() })
+    }
+
+    /// As [`compile`](Self::compile), with a certain instruction set and precision.
+    ///
+    /// # Errors
+    /// As [`compile`](Self::compile), or the processor lacks the instruction set. Instructions for a precision are not
+    /// needed, only faster: see [`Precision::is_native`](crate::Precision::is_native).
+    pub fn compile_with(
+        model: &Model,
+        image: [usize; 2],
+        outputs: &[&str],
+        settings: Settings,
+    ) -> Result<Self, EngineError> {
+        let set = settings.instruction_set;
         if !set.is_available() {
             return Err(EngineError::InstructionSet { name: set.name() });
         }
         let model = fold(model, outputs)?;
         let network = Network::new(model.graph(), image)?;
-        let Compiled { steps, mut geometries, views } = compile(&model, &network, set)?;
+        let Compiled { steps, mut geometries, views } = compile(&model, &network, settings)?;
         let outputs: Vec<Output> =
             network.outputs.iter().map(|output| Output::new(*output, &mut geometries)).collect();
         let plan = Plan::new(&lifetimes(&geometries, &views, &steps, &outputs));
-        let group = (GROUP_NUMBERS / plan.total.max(1)).clamp(1, LARGEST_GROUP);
-        Ok(Self { set, steps, outputs, geometries, views, plan, group, arenas: Mutex::default() })
+        let group = (GROUP_BYTES / plan.total.max(1)).clamp(1, LARGEST_GROUP);
+        Ok(Self { settings, steps, outputs, geometries, views, plan, group, arenas: Mutex::default() })
     }
 
     /// Runs a batch of any size. Returns one array an output, rows in the order of the batch: N×C×H×W for an image wire,
@@ -147,7 +165,7 @@ impl Program {
 
     /// `avx512`, `avx2+fma` or `portable`.
     pub fn instruction_set(&self) -> &'static str {
-        self.set.name()
+        self.settings.instruction_set.name()
     }
 
     /// A number of images from which on larger batches are hardly faster per image, for the current thread pool.
@@ -243,7 +261,8 @@ impl Program {
     fn load(&self, images: &ArrayView4<'_, f32>, arena: &mut Arena, mode: Mode<'_>) {
         let geometry = self.geometry(0);
         let (start, stride) = self.place(0, arena.images);
-        let places = arena.numbers.get_mut(start..).unwrap_or(&mut []).chunks_exact_mut(stride);
+        let places =
+            arena.numbers.get_mut(start / NUMBER..).unwrap_or(&mut []).chunks_exact_mut(stride / NUMBER);
         images.outer_iter().zip(places).for_each(|(image, to)| layout::pack(image, &geometry, to));
         if let Some(after) = mode.after {
             after("load");
@@ -255,22 +274,22 @@ impl Program {
         let (start, stride) = self.place(value, arena.images);
         let rows = result.chunks_exact_mut((geometry.channels * geometry.pixels()).max(1));
         for (image, to) in rows.enumerate() {
-            let from = arena.numbers.get(start + image * stride..).unwrap_or(&[]);
+            let from = arena.numbers.get((start + image * stride) / NUMBER..).unwrap_or(&[]);
             layout::unpack(from, &geometry, to);
         }
     }
 
-    /// Where a value's first image starts in an arena for this many images, and the numbers from it to the next.
+    /// Where a value's first image starts in an arena for this many images, and the bytes from it to the next.
     fn place(&self, value: usize, images: usize) -> (usize, usize) {
         let View { whole, channel } = self.views.of(value);
         let geometry = self.geometry(whole);
         let start = self.plan.offsets.get(whole).copied().unwrap_or(0) * images;
-        (start + channel / geometry.lanes * geometry.plane(), geometry.image())
+        (start + channel / geometry.lanes * geometry.plane() * geometry.element.size(), geometry.bytes())
     }
 
     fn run_step(&self, step: &Step, arena: &mut Arena, images: usize, shared: bool) {
         let capacity = arena.images;
-        let base = arena.numbers.as_mut_ptr();
+        let base = arena.numbers.as_mut_ptr().cast::<u8>();
         let span = |value: usize| {
             let (start, image) = self.place(value, capacity);
             // In bounds: the plan's total covers every value.
@@ -284,14 +303,14 @@ impl Program {
         if !shared || step.operation.cost(images) < SMALLEST_SHARED_STEP {
             // SAFETY: the arena holds at least `images` images of every value at the plan's offsets, values that are
             // alive together lie apart, and the arena is this call's alone.
-            unsafe { step.operation.run(self.set, &operands, 0..units) };
+            unsafe { step.operation.run(self.settings, &operands, 0..units) };
             return;
         }
         let parts = units.min(4 * rayon::current_num_threads());
         (0..parts).into_par_iter().for_each(|part| {
             let units = part * units / parts..(part + 1) * units / parts;
             // SAFETY: as above; no unit is in two parts.
-            unsafe { step.operation.run(self.set, &operands, units) };
+            unsafe { step.operation.run(self.settings, &operands, units) };
         });
     }
 
@@ -304,9 +323,9 @@ impl Program {
         // Too small for this batch size, so probably for the next one too.
         arenas.pop();
         drop(arenas);
-        let numbers = self.plan.total.checked_mul(images);
-        let numbers = numbers.ok_or(EngineError::Memory { megabytes: usize::MAX })?;
-        Ok(Arena { numbers: Buffer::zeroed(numbers)?, images })
+        let bytes = self.plan.total.checked_mul(images);
+        let bytes = bytes.ok_or(EngineError::Memory { megabytes: usize::MAX })?;
+        Ok(Arena { numbers: Buffer::zeroed(bytes / NUMBER)?, images })
     }
 
     fn give_back(&self, arena: Arena) {

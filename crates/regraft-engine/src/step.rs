@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::{
-    InstructionSet,
+    Settings,
     kernels::{
         Operands, average::GlobalAverage, concat::Concat, dense::Dense, depthwise::Depthwise,
         elementwise::Elementwise, pool::Pool, rows::Rows,
@@ -67,16 +67,16 @@ impl Operation {
     /// # Safety
     /// The operands must hold `images` images of the geometries that the step was built with, the output apart from the
     /// others, and no other thread may compute the same units.
-    pub(crate) unsafe fn run(&self, set: InstructionSet, operands: &Operands, units: Range<usize>) {
+    pub(crate) unsafe fn run(&self, settings: Settings, operands: &Operands, units: Range<usize>) {
         // SAFETY: the caller's promise is every kernel's.
         unsafe {
             match self {
-                Self::Dense(step) => step.run(set, operands, units),
-                Self::Depthwise(step) => step.run(set, operands, units),
-                Self::Pool(step) => step.run(set, operands, units),
-                Self::Average(step) => step.run(set, operands, units),
-                Self::Concat(step) => step.run(set, operands, units),
-                Self::Elementwise(step) => step.run(set, operands, units),
+                Self::Dense(step) => step.run(settings, operands, units),
+                Self::Depthwise(step) => step.run(settings.instruction_set, operands, units),
+                Self::Pool(step) => step.run(settings.instruction_set, operands, units),
+                Self::Average(step) => step.run(settings.instruction_set, operands, units),
+                Self::Concat(step) => step.run(settings.instruction_set, operands, units),
+                Self::Elementwise(step) => step.run(settings.instruction_set, operands, units),
                 Self::Rows(step) => step.run(operands, units),
             }
         }

@@ -9,10 +9,13 @@
 
 mod support;
 
-use regraft_engine::{InstructionSet, Program};
+use regraft_engine::{InstructionSet, Precision, Program, Settings};
 use support::{Case, error, every_case};
 
 const TOLERANCE: f64 = 1e-5;
+
+/// Half a unit in the last of bfloat16's 8 bits is 2⁻⁹; a step rounds its input, its weights and its output.
+const BFLOAT16_TOLERANCE: f64 = 4.0 / 512.0;
 
 /// Compiles with the case's wires among `wires` and compares those.
 fn check(case: &Case, wires: &[&str], set: InstructionSet) {
@@ -69,6 +72,23 @@ fn pooled_outputs_are_means_over_the_image() {
             };
             let error = error(&mean, &pooled.into_dyn());
             assert!(error <= TOLERANCE, "{}: mean of '{wire}' is off by {error:.2e}", case.name);
+        }
+    }
+}
+
+#[test]
+fn bfloat16_is_as_close_as_its_rounding() {
+    for case in every_case() {
+        for instruction_set in available() {
+            let settings = Settings { instruction_set, precision: Precision::BFloat16 };
+            let wires = case.wires();
+            let program = Program::compile_with(&case.model, case.image(), &wires, settings).unwrap();
+            let found = program.run(case.input.view()).unwrap();
+            for ((wire, expected), found) in case.outputs.iter().zip(found) {
+                let error = error(expected, &found);
+                let (name, set) = (&case.name, instruction_set.name());
+                assert!(error <= BFLOAT16_TOLERANCE, "{name} on {set}: wire '{wire}' is off by {error:.2e}");
+            }
         }
     }
 }

@@ -10,7 +10,7 @@
 mod support;
 
 use ndarray::{Array4, ArrayD, Axis, s};
-use regraft_engine::{EngineError, InstructionSet, Program};
+use regraft_engine::{EngineError, InstructionSet, Precision, Program, Settings};
 use regraft_graph::{Conv, Fact, Graph, GraphError, Node, Op, Padding, Pool, Weights};
 use support::{Case, family, model, numbers};
 
@@ -35,13 +35,18 @@ fn bits(array: &ArrayD<f32>) -> Vec<u32> {
     array.iter().map(|value| value.to_bits()).collect()
 }
 
+fn settings() -> impl Iterator<Item = Settings> {
+    let sets = InstructionSet::ALL.into_iter().filter(|set| set.is_available());
+    sets.flat_map(|instruction_set| Precision::ALL.map(|precision| Settings { instruction_set, precision }))
+}
+
 #[test]
 fn threads_and_batch_size_change_no_bit() {
     let input = images(11);
     for case in networks() {
-        for set in InstructionSet::ALL.into_iter().filter(|set| set.is_available()) {
+        for settings in settings() {
             let wires = case.wires();
-            let program = Program::compile_for(&case.model, IMAGE, &wires, set).unwrap();
+            let program = Program::compile_with(&case.model, IMAGE, &wires, settings).unwrap();
             let expected = run(&program, &input, 1);
             for (threads, batch) in [(2, 11), (3, 11), (2, 8), (1, 1), (2, 1), (3, 2)] {
                 let found = run(&program, &input.slice(s![..batch, .., .., ..]).to_owned(), threads);

@@ -1,5 +1,5 @@
 //! Images a second of an architecture with random weights, at the size of its preprocessing:
-//! `zoo_throughput ARCHITECTURE|encoder [batch] [threads] [runs] [avx512|avx2+fma|portable]`.
+//! `zoo_throughput ARCHITECTURE|encoder [batch] [threads] [runs] [avx512|avx2+fma|portable] [f32|bf16]`.
 //!
 //! `encoder` has 6 layers, 384 wide, and reads sequences of 128 tokens. Prints the median over the runs. With `--steps`,
 //! runs on one thread and prints where the time goes instead.
@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, sync::Mutex};
 
 use ndarray::Array4;
-use regraft_engine::{InstructionSet, Program};
+use regraft_engine::{InstructionSet, Precision, Program, Settings};
 use regraft_graph::{Card, Model};
 use regraft_system::clock::Stopwatch;
 use regraft_zoo::{Encoder, Network, architecture, random_weights, transformer_encoder};
@@ -24,8 +24,11 @@ fn main() {
     let stopwatch = Stopwatch::start();
     let named = |set: &InstructionSet| arguments.get(4).is_some_and(|name| name == set.name());
     let set = InstructionSet::ALL.into_iter().find(named).unwrap_or(InstructionSet::detect());
+    let named = |precision: &Precision| arguments.get(5).is_some_and(|name| name == precision.name());
+    let precision = Precision::ALL.into_iter().find(named).unwrap_or_default();
+    let settings = Settings { instruction_set: set, precision };
     let outputs: Vec<&str> = model.graph().outputs().iter().map(String::as_str).collect();
-    let compile = || Program::compile_for(&model, [height, width], &outputs, set);
+    let compile = || Program::compile_with(&model, [height, width], &outputs, settings);
     let program = pool.install(compile).unwrap();
     let compiled = stopwatch.seconds();
     let input = Array4::from_shape_fn([batch, channels, height, width], |(n, c, y, x)| noise(&[n, c, y, x]));

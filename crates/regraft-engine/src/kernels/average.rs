@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::Operands;
 use crate::{
     InstructionSet,
+    element::{BFloat16, Element, Number},
     geometry::Geometry,
     simd::{self, Kernel, LANES, Simd},
 };
@@ -46,23 +47,33 @@ struct Task<'a> {
 impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
+        match self.step.input.element {
+            Element::Float32 => self.means::<S, f32>(simd),
+            Element::BFloat16 => self.means::<S, BFloat16>(simd),
+        }
+    }
+}
+
+impl Task<'_> {
+    #[inline(always)]
+    fn means<S: Simd, I: Number>(&self, simd: S) {
         let input = &self.step.input;
         for unit in self.units.clone() {
             let (image, block) = (unit / input.blocks(), unit % input.blocks());
             // SAFETY: the block lies in the image; `GlobalAverage::run`'s caller vouches for the operands.
             unsafe {
-                let from = self.operands.input.at(image).add(block * input.plane());
+                let from = self.operands.input.at::<I>(image).add(block * input.plane());
                 let mut total = simd.splat(0.0);
                 for y in 0..input.height {
                     let mut row = simd.splat(0.0);
                     for x in 0..input.width {
-                        row = simd.add(row, simd.load(from.add(input.pixel(y, x))));
+                        row = simd.add(row, I::load(simd, from.add(input.pixel(y, x))));
                     }
                     total = simd.add(total, row);
                 }
                 let scale = simd.splat(1.0 / input.pixels() as f32);
                 let mean = simd.multiply_add(total, scale, simd.splat(0.0));
-                simd.store(self.operands.output.at(image).add(block * LANES), mean);
+                simd.store(self.operands.output.at::<f32>(image).add(block * LANES), mean);
             }
         }
     }

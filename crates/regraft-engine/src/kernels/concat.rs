@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::Operands;
 use crate::{
     InstructionSet,
+    element::{BFloat16, Element, Number},
     geometry::Geometry,
     simd::{self, Kernel, LANES, Simd},
 };
@@ -48,24 +49,33 @@ struct Task<'a> {
 impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
+        // One height and width, and so one type of number, for both.
+        match self.step.output.element {
+            Element::Float32 => self.rows::<S, f32>(simd),
+            Element::BFloat16 => self.rows::<S, BFloat16>(simd),
+        }
+    }
+}
+
+impl Task<'_> {
+    #[inline(always)]
+    fn rows<S: Simd, N: Number>(&self, simd: S) {
         let Concat { input, .. } = self.step;
         for unit in self.units.clone() {
             let (plane, y) = (unit / input.height, unit % input.height);
             let (image, block) = (plane / input.blocks(), plane % input.blocks());
             // SAFETY: block and row lie in the image; `Concat::run`'s caller vouches for the operands.
             unsafe {
-                let from = self.operands.input.at(image).add(block * input.plane() + input.pixel(y, 0));
+                let from = self.operands.input.at::<N>(image).add(block * input.plane() + input.pixel(y, 0));
                 self.row(simd, from, self.operands.output.at(image), block, y);
             }
         }
     }
-}
 
-impl Task<'_> {
     /// # Safety
     /// `from` must point to a row of the input's block and `to` to an image of the output.
     #[inline(always)]
-    unsafe fn row<S: Simd>(&self, simd: S, from: *const f32, to: *mut f32, block: usize, y: usize) {
+    unsafe fn row<S: Simd, N: Number>(&self, simd: S, from: *const N, to: *mut N, block: usize, y: usize) {
         let Concat { input, output, channel } = self.step;
         let first = channel + block * LANES;
         // A block at once where that overwrites no neighbour's channels.
@@ -75,7 +85,7 @@ impl Task<'_> {
             // SAFETY: the caller's promise; the channels from `first` on are the output's.
             unsafe {
                 if whole {
-                    simd.store(to.add(output.element(first, y, x)), simd.load(from.add(x * LANES)));
+                    N::store(simd, to.add(output.element(first, y, x)), N::load(simd, from.add(x * LANES)));
                 } else {
                     for lane in 0..channels {
                         *to.add(output.element(first + lane, y, x)) = *from.add(x * LANES + lane);

@@ -20,8 +20,9 @@ use rayon::prelude::*;
 
 use super::{Operands, check_bounds};
 use crate::{
-    EngineError, InstructionSet,
+    EngineError, Settings,
     buffer::Buffer,
+    element::{BFloat16, Element, Number, halves_mut},
     geometry::Geometry,
     network::Clamp,
     simd::{self, Kernel, LANES, Simd},
@@ -100,9 +101,9 @@ impl Dense {
     ///
     /// # Errors
     /// [`EngineError::Memory`].
-    pub(crate) fn new(recipe: &Recipe<'_>, set: InstructionSet) -> Result<Self, EngineError> {
+    pub(crate) fn new(recipe: &Recipe<'_>, settings: Settings) -> Result<Self, EngineError> {
         let Recipe { input, output, window, .. } = *recipe;
-        let [tile_pixels, tile_blocks] = set.dense_tile();
+        let [tile_pixels, tile_blocks] = settings.instruction_set.dense_tile();
         let layout = Layout::new(recipe, tile_blocks);
         let mut bias = Buffer::zeroed(output.blocks() * LANES)?;
         bias[..recipe.bias.len()].copy_from_slice(recipe.bias);
@@ -121,6 +122,9 @@ impl Dense {
         };
         dense.check()?;
         dense.pack(recipe, &layout.sources);
+        if input.element == Element::BFloat16 {
+            dense.weights = rounded(&dense.weights)?;
+        }
         Ok(dense)
     }
 
@@ -164,8 +168,8 @@ impl Dense {
     /// # Safety
     /// The operands must hold `images` images of the geometries that the step was built with, the output apart from the
     /// others, and no other thread may compute the same units.
-    pub(crate) unsafe fn run(&self, set: InstructionSet, operands: &Operands, units: Range<usize>) {
-        simd::launch(set, &Task { dense: self, operands, units });
+    pub(crate) unsafe fn run(&self, settings: Settings, operands: &Operands, units: Range<usize>) {
+        simd::launch_with(settings, &Task { dense: self, operands, units });
     }
 }
 
@@ -194,7 +198,8 @@ impl Layout {
         let [out_group, in_group] =
             [recipe.output.channels, recipe.input.channels].map(|channels| channels / recipe.groups);
         let last = ((block + blocks) * LANES).min(recipe.output.channels) - 1;
-        let channels = block * LANES / out_group * in_group..(last / out_group + 1) * in_group;
+        let channels =
+            whole_groups(recipe, block * LANES / out_group * in_group..(last / out_group + 1) * in_group);
         let runs = match self.panels.first() {
             Some(first) if recipe.groups == 1 => first.runs.clone(),
             _ => self.push_runs(recipe, channels),
@@ -238,6 +243,24 @@ impl Layout {
     }
 }
 
+/// Numbers of a pixel that one instruction multiplies.
+fn together(input: &Geometry) -> usize {
+    if input.element == Element::BFloat16 { BFloat16::TOGETHER } else { f32::TOGETHER }
+}
+
+/// Widens a range of channels to what an instruction multiplies at once; a block is a multiple of that.
+fn whole_groups(recipe: &Recipe<'_>, channels: Range<usize>) -> Range<usize> {
+    let together = together(&recipe.input);
+    channels.start / together * together..channels.end.next_multiple_of(together)
+}
+
+fn rounded(weights: &Buffer) -> Result<Buffer, EngineError> {
+    let mut rounded = Buffer::zeroed(weights.len().div_ceil(2))?;
+    let places = halves_mut(&mut rounded).iter_mut().zip(weights.iter());
+    places.for_each(|(place, weight)| *place = BFloat16::new(*weight));
+    Ok(rounded)
+}
+
 fn pack_panel<'a>(
     recipe: &Recipe<'_>,
     panel: &Panel,
@@ -248,11 +271,15 @@ fn pack_panel<'a>(
         [recipe.output.channels, recipe.input.channels].map(|channels| channels / recipe.groups);
     let taps = recipe.window.kernel[0] * recipe.window.kernel[1];
     let outputs = panel.block * LANES..((panel.block + panel.blocks) * LANES).min(recipe.output.channels);
-    let mut rows = packed.chunks_exact_mut(panel.blocks * LANES);
+    let together = together(&recipe.input);
+    let mut rows = packed.chunks_exact_mut(panel.blocks * LANES * together);
     for (run, source) in runs {
-        for (index, row) in (0..run.len).zip(&mut rows) {
-            let (channel, tap) = source.advanced(index);
-            for (output, packed) in outputs.clone().zip(row) {
+        for (index, row) in (0..run.len).step_by(together).zip(&mut rows) {
+            for (output, packed) in
+                outputs.clone().flat_map(|output| (0..together).map(move |part| (output, part))).zip(row)
+            {
+                let (output, part) = output;
+                let (channel, tap) = source.advanced(index + part);
                 let group = output / out_group * in_group;
                 if (group..group + in_group).contains(&channel) {
                     *packed = recipe.weight[(output * in_group + channel - group) * taps + tap];
@@ -270,14 +297,87 @@ struct Task<'a> {
 
 /// Where the pixels of a tile lie.
 struct Pixels {
-    inputs: [*const f32; MOST_PIXELS],
-    outputs: [*mut f32; MOST_PIXELS],
-    residuals: [*const f32; MOST_PIXELS],
+    inputs: [*const u8; MOST_PIXELS],
+    outputs: [*mut u8; MOST_PIXELS],
+    residuals: [*const u8; MOST_PIXELS],
+}
+
+/// Inputs and weights that are multiplied: one number, or several neighbouring channels, at a time.
+trait Factor: Number {
+    /// Numbers of a pixel that are multiplied at once.
+    const TOGETHER: usize;
+    type Vector<S: Simd>: Copy;
+
+    /// The numbers of one pixel in all lanes.
+    ///
+    /// # Safety
+    /// [`Self::TOGETHER`] numbers must be readable.
+    unsafe fn splat<S: Simd>(simd: S, from: *const Self) -> Self::Vector<S>;
+    /// The weights of a block.
+    ///
+    /// # Safety
+    /// [`LANES`] times [`Self::TOGETHER`] numbers must be readable.
+    unsafe fn weights<S: Simd>(simd: S, from: *const Self) -> Self::Vector<S>;
+    fn multiply_add<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, c: S::Vector) -> S::Vector;
+}
+
+impl Factor for f32 {
+    const TOGETHER: usize = 1;
+    type Vector<S: Simd> = S::Vector;
+
+    #[inline(always)]
+    unsafe fn splat<S: Simd>(simd: S, from: *const f32) -> S::Vector {
+        // SAFETY: the caller's promise.
+        simd.splat(unsafe { *from })
+    }
+
+    #[inline(always)]
+    unsafe fn weights<S: Simd>(simd: S, from: *const f32) -> S::Vector {
+        // SAFETY: the caller's promise.
+        unsafe { simd.load(from) }
+    }
+
+    #[inline(always)]
+    fn multiply_add<S: Simd>(simd: S, a: S::Vector, b: S::Vector, c: S::Vector) -> S::Vector {
+        simd.multiply_add(a, b, c)
+    }
+}
+
+impl Factor for BFloat16 {
+    const TOGETHER: usize = 2;
+    type Vector<S: Simd> = S::Pairs;
+
+    #[inline(always)]
+    unsafe fn splat<S: Simd>(simd: S, from: *const BFloat16) -> S::Pairs {
+        // SAFETY: the caller's promise.
+        unsafe { simd.splat_pair(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn weights<S: Simd>(simd: S, from: *const BFloat16) -> S::Pairs {
+        // SAFETY: the caller's promise.
+        unsafe { simd.load_pairs(from) }
+    }
+
+    #[inline(always)]
+    fn multiply_add<S: Simd>(simd: S, a: S::Pairs, b: S::Pairs, c: S::Vector) -> S::Vector {
+        simd.multiply_add_pairs(a, b, c)
+    }
 }
 
 impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
+        match self.dense.input.element {
+            Element::Float32 => self.tiles::<S, f32>(simd),
+            Element::BFloat16 => self.tiles::<S, BFloat16>(simd),
+        }
+    }
+}
+
+impl Task<'_> {
+    #[inline(always)]
+    fn tiles<S: Simd, I: Factor>(&self, simd: S) {
         let (dense, panels) = (self.dense, self.dense.panels.len());
         let pixels_outside = dense.weights.len() <= CACHED_WEIGHTS;
         let total = self.operands.images * dense.output.pixels();
@@ -292,9 +392,9 @@ impl Kernel for Task<'_> {
             // SAFETY: `Dense::run`'s caller vouches for the operands, and `Dense::check` for the offsets in them.
             unsafe {
                 if panel.blocks == 2 {
-                    tile_of_any_size::<S, 2>(simd, dense, panel, &pixels, end - first);
+                    tile_of_any_size::<S, I, 2>(simd, dense, panel, &pixels, end - first);
                 } else {
-                    tile_of_any_size::<S, 1>(simd, dense, panel, &pixels, end - first);
+                    tile_of_any_size::<S, I, 1>(simd, dense, panel, &pixels, end - first);
                 }
             }
         }
@@ -315,12 +415,11 @@ impl Dense {
         };
         for index in 0..count.min(MOST_PIXELS) {
             // Wrapping, because an address is only formed here; the kernel that reads it proves that it is valid.
-            let at =
-                |span: super::Span, offset: usize| span.pointer.wrapping_add(image * span.image + offset);
+            let at = |span: super::Span, bytes: usize| span.pointer.wrapping_add(image * span.image + bytes);
             let window = self.start + y * self.steps[0] + x * self.steps[1];
-            pixels.inputs[index] = at(operands.input, window);
-            pixels.outputs[index] = at(operands.output, self.output.pixel(y, x));
-            pixels.residuals[index] = at(operands.second, residual.pixel(y, x));
+            pixels.inputs[index] = at(operands.input, window * self.input.element.size());
+            pixels.outputs[index] = at(operands.output, self.output.pixel(y, x) * self.output.element.size());
+            pixels.residuals[index] = at(operands.second, residual.pixel(y, x) * residual.element.size());
             x += 1;
             if x == width {
                 (x, y) = (0, y + 1);
@@ -336,7 +435,7 @@ impl Dense {
 /// # Safety
 /// As for [`tile`], for the first `count` pixels.
 #[inline(always)]
-unsafe fn tile_of_any_size<S: Simd, const B: usize>(
+unsafe fn tile_of_any_size<S: Simd, I: Factor, const B: usize>(
     simd: S,
     dense: &Dense,
     panel: &Panel,
@@ -349,7 +448,7 @@ unsafe fn tile_of_any_size<S: Simd, const B: usize>(
                 // Sizes above the instruction set's are never asked for; the condition is constant and removes them.
                 // SAFETY: as the caller's.
                 $($size if $size <= S::PIXELS && B <= S::BLOCKS => unsafe {
-                    tile::<S, $size, B>(simd, dense, panel, pixels);
+                    tile::<S, I, $size, B>(simd, dense, panel, pixels);
                 },)*
                 _ => {}
             }
@@ -364,7 +463,7 @@ unsafe fn tile_of_any_size<S: Simd, const B: usize>(
 /// From each of the first `P` inputs all runs of the panel must be readable, at each output and residual the panel's
 /// blocks at the distance of a plane.
 #[inline(always)]
-unsafe fn tile<S: Simd, const P: usize, const B: usize>(
+unsafe fn tile<S: Simd, I: Factor, const P: usize, const B: usize>(
     simd: S,
     dense: &Dense,
     panel: &Panel,
@@ -379,53 +478,59 @@ unsafe fn tile<S: Simd, const P: usize, const B: usize>(
                 sum[block] = bias;
             }
         }
-        let mut inputs = [std::ptr::null::<f32>(); P];
-        inputs.copy_from_slice(&pixels.inputs[..P]);
-        let mut weights = dense.weights.as_ptr().add(panel.weights);
+        let mut inputs = [std::ptr::null::<I>(); P];
+        for pixel in 0..P {
+            inputs[pixel] = pixels.inputs[pixel].cast();
+        }
+        let mut weights = dense.weights.as_ptr().cast::<I>().add(panel.weights);
         for run in &dense.runs[panel.runs.clone()] {
             let (mut at, end) = (run.offset, run.offset + run.len);
-            while at + 4 <= end {
+            while at + 4 * I::TOGETHER <= end {
                 for step in 0..4 {
-                    accumulate(simd, &mut sums, &inputs, at + step, weights.add(step * B * LANES));
+                    let weights = weights.add(step * I::TOGETHER * B * LANES);
+                    accumulate::<S, I, P, B>(simd, &mut sums, &inputs, at + step * I::TOGETHER, weights);
                 }
-                (at, weights) = (at + 4, weights.add(4 * B * LANES));
+                (at, weights) = (at + 4 * I::TOGETHER, weights.add(4 * I::TOGETHER * B * LANES));
             }
             while at < end {
-                accumulate(simd, &mut sums, &inputs, at, weights);
-                (at, weights) = (at + 1, weights.add(B * LANES));
+                accumulate::<S, I, P, B>(simd, &mut sums, &inputs, at, weights);
+                (at, weights) = (at + I::TOGETHER, weights.add(I::TOGETHER * B * LANES));
             }
         }
         // A condition inside would keep the loop over the sums from unrolling, and the sums from staying in registers.
-        if dense.residual.is_some() {
-            finish::<S, P, B, true>(simd, dense, panel, pixels, sums);
-        } else {
-            finish::<S, P, B, false>(simd, dense, panel, pixels, sums);
+        match (dense.output.element, dense.residual.is_some()) {
+            (Element::Float32, true) => finish::<S, f32, P, B, true>(simd, dense, panel, pixels, sums),
+            (Element::Float32, false) => finish::<S, f32, P, B, false>(simd, dense, panel, pixels, sums),
+            (Element::BFloat16, true) => finish::<S, BFloat16, P, B, true>(simd, dense, panel, pixels, sums),
+            (Element::BFloat16, false) => {
+                finish::<S, BFloat16, P, B, false>(simd, dense, panel, pixels, sums)
+            }
         }
     }
 }
 
-/// Adds one input number of each pixel, times its weights.
+/// Adds the product of the numbers of each pixel that are multiplied at once and their weights.
 ///
 /// # Safety
-/// The number must be readable at each input, and `B` vectors at `weights`.
+/// The numbers must be readable at each input, and the weights of `B` blocks at `weights`.
 #[inline(always)]
-unsafe fn accumulate<S: Simd, const P: usize, const B: usize>(
+unsafe fn accumulate<S: Simd, I: Factor, const P: usize, const B: usize>(
     simd: S,
     sums: &mut [[S::Vector; B]; P],
-    inputs: &[*const f32; P],
+    inputs: &[*const I; P],
     at: usize,
-    weights: *const f32,
+    weights: *const I,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut weight = [simd.splat(0.0); B];
-        for block in 0..B {
-            weight[block] = simd.load(weights.add(block * LANES));
+        let mut weight = [I::weights(simd, weights); B];
+        for block in 1..B {
+            weight[block] = I::weights(simd, weights.add(block * LANES * I::TOGETHER));
         }
         for pixel in 0..P {
-            let input = simd.splat(*inputs[pixel].add(at));
+            let input = I::splat(simd, inputs[pixel].add(at));
             for block in 0..B {
-                sums[pixel][block] = simd.multiply_add(input, weight[block], sums[pixel][block]);
+                sums[pixel][block] = I::multiply_add(simd, input, weight[block], sums[pixel][block]);
             }
         }
     }
@@ -436,7 +541,7 @@ unsafe fn accumulate<S: Simd, const P: usize, const B: usize>(
 /// # Safety
 /// As for [`tile`].
 #[inline(always)]
-unsafe fn finish<S: Simd, const P: usize, const B: usize, const RESIDUAL: bool>(
+unsafe fn finish<S: Simd, O: Number, const P: usize, const B: usize, const RESIDUAL: bool>(
     simd: S,
     dense: &Dense,
     panel: &Panel,
@@ -453,10 +558,11 @@ unsafe fn finish<S: Simd, const P: usize, const B: usize, const RESIDUAL: bool>(
             // SAFETY: the caller's promise.
             unsafe {
                 if RESIDUAL {
-                    let from = pixels.residuals[pixel].add(residual + block * residual_plane);
-                    sum = simd.add(sum, simd.load(from));
+                    let from = pixels.residuals[pixel].cast::<O>().add(residual + block * residual_plane);
+                    sum = simd.add(sum, O::load(simd, from));
                 }
-                simd.store(pixels.outputs[pixel].add(output + block * plane), simd.clamp(sum, low, high));
+                let to = pixels.outputs[pixel].cast::<O>().add(output + block * plane);
+                O::store(simd, to, simd.clamp(sum, low, high));
             }
         }
     }

@@ -11,6 +11,7 @@ use super::{Operands, check_bounds};
 use crate::{
     EngineError, InstructionSet,
     buffer::Buffer,
+    element::{BFloat16, Element, Number, with_numbers},
     geometry::Geometry,
     kernels::dense::Recipe,
     network::Clamp,
@@ -24,6 +25,7 @@ const PIXELS: usize = 8;
 /// A packed depthwise convolution.
 #[derive(Debug)]
 pub(crate) struct Depthwise {
+    input: Element,
     output: Geometry,
     residual: Option<Geometry>,
     input_plane: usize,
@@ -58,7 +60,18 @@ impl Depthwise {
         let reach = taps.last().copied().unwrap_or(0) + LANES;
         check_bounds((output.blocks() - 1) * input.plane() + corner + reach, &input)?;
         let (residual, clamp, input_plane) = (recipe.residual, recipe.clamp, input.plane());
-        Ok(Self { output, residual, input_plane, start, steps, taps, weights, bias, clamp })
+        Ok(Self {
+            input: input.element,
+            output,
+            residual,
+            input_plane,
+            start,
+            steps,
+            taps,
+            weights,
+            bias,
+            clamp,
+        })
     }
 
     /// Number of units: rows of one block of one image.
@@ -95,23 +108,30 @@ struct Task<'a> {
 }
 
 /// One row of output pixels of one block.
-struct Row {
-    input: *const f32,
-    output: *mut f32,
-    residual: *const f32,
+struct Row<I, O> {
+    input: *const I,
+    output: *mut O,
+    residual: *const O,
     block: usize,
 }
 
 impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
+        with_numbers!(self.step.input, self.step.output.element, self.rows::<S>(simd));
+    }
+}
+
+impl Task<'_> {
+    #[inline(always)]
+    fn rows<S: Simd, I: Number, O: Number>(&self, simd: S) {
         let output = &self.step.output;
         for unit in self.units.clone() {
             let (plane, y) = (unit / output.height, unit % output.height);
             let (image, block) = (plane / output.blocks(), plane % output.blocks());
             // SAFETY: `Depthwise::run`'s caller vouches for the operands, and the check in `new` for the offsets in them.
             unsafe {
-                let row = self.step.row(self.operands, image, block, y);
+                let row = self.step.row::<I, O>(self.operands, image, block, y);
                 self.step.compute(simd, &row);
             }
         }
@@ -122,20 +142,23 @@ impl Depthwise {
     /// # Safety
     /// The operands must hold the image.
     #[inline(always)]
-    unsafe fn row(&self, operands: &Operands, image: usize, block: usize, y: usize) -> Row {
+    unsafe fn row<I, O>(&self, operands: &Operands, image: usize, block: usize, y: usize) -> Row<I, O> {
         let residual = self.residual.unwrap_or(self.output);
         // SAFETY: a row of a block lies in its image.
         unsafe {
             Row {
                 input: operands
                     .input
-                    .at(image)
+                    .at::<I>(image)
                     .add(block * self.input_plane + self.start + y * self.steps[0]),
-                output: operands.output.at(image).add(block * self.output.plane() + self.output.pixel(y, 0)),
+                output: operands
+                    .output
+                    .at::<O>(image)
+                    .add(block * self.output.plane() + self.output.pixel(y, 0)),
                 // Not dereferenced without a residual, and then perhaps outside.
                 residual: operands
                     .second
-                    .at(image)
+                    .at::<O>(image)
                     .wrapping_add(block * residual.plane() + residual.pixel(y, 0)),
                 block,
             }
@@ -145,20 +168,20 @@ impl Depthwise {
     /// # Safety
     /// The row must be valid.
     #[inline(always)]
-    unsafe fn compute<S: Simd>(&self, simd: S, row: &Row) {
+    unsafe fn compute<S: Simd, I: Number, O: Number>(&self, simd: S, row: &Row<I, O>) {
         let (width, mut x) = (self.output.width, 0);
         // SAFETY: the tiles cover the row and no more.
         unsafe {
             while x + PIXELS <= width {
-                self.tile::<S, PIXELS>(simd, row, x);
+                self.tile::<S, I, O, PIXELS>(simd, row, x);
                 x += PIXELS;
             }
             while x + 2 <= width {
-                self.tile::<S, 2>(simd, row, x);
+                self.tile::<S, I, O, 2>(simd, row, x);
                 x += 2;
             }
             if x < width {
-                self.tile::<S, 1>(simd, row, x);
+                self.tile::<S, I, O, 1>(simd, row, x);
             }
         }
     }
@@ -166,7 +189,7 @@ impl Depthwise {
     /// # Safety
     /// The row must have `P` pixels from `x`.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const P: usize>(&self, simd: S, row: &Row, x: usize) {
+    unsafe fn tile<S: Simd, I: Number, O: Number, const P: usize>(&self, simd: S, row: &Row<I, O>, x: usize) {
         let (step, weights) = (self.steps[1], row.block * self.taps.len());
         // SAFETY: the check in `new` covers every tap of every pixel.
         unsafe {
@@ -175,7 +198,7 @@ impl Depthwise {
             for (tap, offset) in self.taps.iter().enumerate() {
                 let weight = simd.load(self.weights.as_ptr().add((weights + tap) * LANES));
                 for pixel in 0..P {
-                    let input = simd.load(input.add(pixel * step + offset));
+                    let input = I::load(simd, input.add(pixel * step + offset));
                     sums[pixel] = simd.multiply_add(input, weight, sums[pixel]);
                 }
             }
@@ -186,16 +209,22 @@ impl Depthwise {
     /// # Safety
     /// As for [`Self::tile`].
     #[inline(always)]
-    unsafe fn finish<S: Simd, const P: usize>(&self, simd: S, row: &Row, x: usize, sums: &[S::Vector; P]) {
+    unsafe fn finish<S: Simd, I, O: Number, const P: usize>(
+        &self,
+        simd: S,
+        row: &Row<I, O>,
+        x: usize,
+        sums: &[S::Vector; P],
+    ) {
         let (low, high) = (simd.splat(self.clamp.low), simd.splat(self.clamp.high));
         for pixel in 0..P {
             let mut sum = sums[pixel];
             // SAFETY: the caller's promise.
             unsafe {
                 if self.residual.is_some() {
-                    sum = simd.add(sum, simd.load(row.residual.add((x + pixel) * LANES)));
+                    sum = simd.add(sum, O::load(simd, row.residual.add((x + pixel) * LANES)));
                 }
-                simd.store(row.output.add((x + pixel) * LANES), simd.clamp(sum, low, high));
+                O::store(simd, row.output.add((x + pixel) * LANES), simd.clamp(sum, low, high));
             }
         }
     }

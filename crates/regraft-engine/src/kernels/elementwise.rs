@@ -6,6 +6,7 @@ use super::Operands;
 use crate::{
     InstructionSet,
     buffer::Buffer,
+    element::{BFloat16, Element, Number},
     geometry::Geometry,
     network::Clamp,
     simd::{self, Kernel, LANES, Simd},
@@ -52,18 +53,29 @@ struct Task<'a> {
 impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
+        // One shape, and so one type of number, for all three.
+        match self.step.output.element {
+            Element::Float32 => self.rows::<S, f32>(simd),
+            Element::BFloat16 => self.rows::<S, BFloat16>(simd),
+        }
+    }
+}
+
+impl Task<'_> {
+    #[inline(always)]
+    fn rows<S: Simd, N: Number>(&self, simd: S) {
         let Elementwise { input, second, output, .. } = self.step;
         for unit in self.units.clone() {
             let (plane, y) = (unit / output.height, unit % output.height);
             let (image, block) = (plane / output.blocks(), plane % output.blocks());
             // SAFETY: block and row lie in the image; `Elementwise::run`'s caller vouches for the operands.
             unsafe {
-                let from = self.operands.input.at(image).add(block * input.plane() + input.pixel(y, 0));
-                let to = self.operands.output.at(image).add(block * output.plane() + output.pixel(y, 0));
+                let from = self.operands.input.at::<N>(image).add(block * input.plane() + input.pixel(y, 0));
+                let to = self.operands.output.at::<N>(image).add(block * output.plane() + output.pixel(y, 0));
                 let second = second.map(|second| {
                     self.operands
                         .second
-                        .at(image)
+                        .at::<N>(image)
                         .add(block * second.plane() + second.pixel(y, 0))
                         .cast_const()
                 });
@@ -71,33 +83,31 @@ impl Kernel for Task<'_> {
             }
         }
     }
-}
 
-impl Task<'_> {
     /// # Safety
     /// All three must point to a row of pixels of the block.
     #[inline(always)]
-    unsafe fn row<S: Simd>(
+    unsafe fn row<S: Simd, N: Number>(
         &self,
         simd: S,
-        from: *const f32,
-        second: Option<*const f32>,
-        to: *mut f32,
+        from: *const N,
+        second: Option<*const N>,
+        to: *mut N,
         block: usize,
     ) {
         let (low, high) = (simd.splat(self.step.clamp.low), simd.splat(self.step.clamp.high));
         for x in 0..self.step.output.width {
             // SAFETY: the caller's promise; scale and shift hold a vector for each block.
             unsafe {
-                let mut value = simd.load(from.add(x * LANES));
+                let mut value = N::load(simd, from.add(x * LANES));
                 if let Some([scale, shift]) = &self.step.scale_and_shift {
                     let scale = simd.load(scale.as_ptr().add(block * LANES));
                     value = simd.multiply_add(value, scale, simd.load(shift.as_ptr().add(block * LANES)));
                 }
                 if let Some(second) = second {
-                    value = simd.add(value, simd.load(second.add(x * LANES)));
+                    value = simd.add(value, N::load(simd, second.add(x * LANES)));
                 }
-                simd.store(to.add(x * LANES), simd.clamp(value, low, high));
+                N::store(simd, to.add(x * LANES), simd.clamp(value, low, high));
             }
         }
     }

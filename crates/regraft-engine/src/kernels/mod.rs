@@ -15,10 +15,10 @@ pub(crate) mod rows;
 
 use crate::{EngineError, geometry::Geometry};
 
-/// One value of a group of images: image `i` starts at `pointer + i · image`.
+/// One value of a group of images: image `i` starts `i · image` bytes behind `pointer`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Span {
-    pub(crate) pointer: *mut f32,
+    pub(crate) pointer: *mut u8,
     pub(crate) image: usize,
 }
 
@@ -31,11 +31,11 @@ impl Span {
     /// Start of an image.
     ///
     /// # Safety
-    /// The span must hold more than `index` images.
+    /// The span must hold more than `index` images of numbers `T`.
     #[inline(always)]
-    pub(crate) unsafe fn at(self, index: usize) -> *mut f32 {
+    pub(crate) unsafe fn at<T>(self, index: usize) -> *mut T {
         // SAFETY: the image lies in the span's allocation.
-        unsafe { self.pointer.add(index * self.image) }
+        unsafe { self.pointer.add(index * self.image).cast() }
     }
 }
 

@@ -7,6 +7,7 @@ use std::ops::Range;
 use super::Operands;
 use crate::{
     InstructionSet,
+    element::{BFloat16, Element, Number, with_numbers},
     geometry::Geometry,
     simd::{self, Kernel, LANES, Simd},
 };
@@ -62,31 +63,37 @@ struct Task<'a> {
 impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
+        let Pool { input, output, .. } = self.pool;
+        with_numbers!(input.element, output.element, self.windows::<S>(simd));
+    }
+}
+
+impl Task<'_> {
+    #[inline(always)]
+    fn windows<S: Simd, I: Number, O: Number>(&self, simd: S) {
         let Pool { input, output, views: [rows, columns], .. } = self.pool;
         for unit in self.units.clone() {
             let (plane, y) = (unit / output.height, unit % output.height);
             let (image, block) = (plane / output.blocks(), plane % output.blocks());
             // SAFETY: block and row lie in the image; `Pool::run`'s caller vouches for the operands.
             unsafe {
-                let from = self.operands.input.at(image).add(block * input.plane());
-                let to = self.operands.output.at(image).add(block * output.plane() + output.pixel(y, 0));
+                let from = self.operands.input.at::<I>(image).add(block * input.plane());
+                let to = self.operands.output.at::<O>(image).add(block * output.plane() + output.pixel(y, 0));
                 for (x, columns) in columns.iter().enumerate() {
                     let value = self.window(simd, from, rows[y].clone(), columns.clone());
-                    simd.store(to.add(x * LANES), value);
+                    O::store(simd, to.add(x * LANES), value);
                 }
             }
         }
     }
-}
 
-impl Task<'_> {
     /// # Safety
     /// Rows and columns must lie in the image whose block starts at `from`.
     #[inline(always)]
-    unsafe fn window<S: Simd>(
+    unsafe fn window<S: Simd, I: Number>(
         &self,
         simd: S,
-        from: *const f32,
+        from: *const I,
         rows: Range<usize>,
         columns: Range<usize>,
     ) -> S::Vector {
@@ -96,7 +103,7 @@ impl Task<'_> {
         for y in rows {
             for x in columns.clone() {
                 // SAFETY: the caller's promise.
-                let value = unsafe { simd.load(from.add(self.pool.input.pixel(y, x))) };
+                let value = unsafe { I::load(simd, from.add(self.pool.input.pixel(y, x))) };
                 result = if largest { simd.maximum(result, value) } else { simd.add(result, value) };
             }
         }

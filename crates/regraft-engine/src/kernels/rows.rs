@@ -6,7 +6,10 @@ use std::ops::Range;
 use regraft_graph::NearestNeighbors;
 
 use super::Operands;
-use crate::geometry::Geometry;
+use crate::{
+    element::{BFloat16, Element, Number, with_numbers},
+    geometry::Geometry,
+};
 
 /// A computation on each image by itself.
 #[derive(Debug)]
@@ -38,21 +41,38 @@ impl Rows {
     /// The operands must hold `images` images of the step's geometries, the output apart from the others, and no other
     /// thread may compute the same images.
     pub(crate) unsafe fn run(&self, operands: &Operands, images: Range<usize>) {
+        let [input, _, output] = self.geometries();
+        // SAFETY: the caller's promise.
+        unsafe { with_numbers!(input.element, output.element, self.images(operands, images)) }
+    }
+
+    /// # Safety
+    /// As for [`Self::run`], and the numbers of input and output must be `I` and `O`.
+    unsafe fn images<I: Number, O: Number>(&self, operands: &Operands, images: Range<usize>) {
         let [input, second, output] = self.geometries().map(Geometry::image);
         for image in images {
-            // SAFETY: the caller vouches for the spans' sizes and for the output being this thread's alone.
-            let (input, second, output) = unsafe {
+            // SAFETY: the caller vouches for the spans' sizes and for the output being this thread's alone; the second
+            // operand is read by votes only, whose query is a vector and so single precision.
+            let (input, output) = unsafe {
                 (
-                    std::slice::from_raw_parts(operands.input.at(image), input),
-                    std::slice::from_raw_parts(operands.second.at(image), second),
-                    std::slice::from_raw_parts_mut(operands.output.at(image), output),
+                    std::slice::from_raw_parts(operands.input.at::<I>(image), input),
+                    std::slice::from_raw_parts_mut(operands.output.at::<O>(image), output),
                 )
+            };
+            let second = || {
+                // SAFETY: as above.
+                unsafe { std::slice::from_raw_parts(operands.second.at::<f32>(image), second) }
             };
             self.image(input, second, output);
         }
     }
 
-    fn image(&self, input: &[f32], second: &[f32], output: &mut [f32]) {
+    fn image<'a, I: Number, O: Number>(
+        &self,
+        input: &[I],
+        second: impl FnOnce() -> &'a [f32],
+        output: &mut [O],
+    ) {
         match self {
             Self::Softmax { input: from, output: to, over_width } => {
                 let axes = if *over_width {
@@ -69,21 +89,23 @@ impl Rows {
                             geometry.element(index, 0, 0)
                         }
                     };
-                    let logits: Vec<f32> = (0..axes[2]).map(|index| input[place(from, index)]).collect();
+                    let logits: Vec<f32> =
+                        (0..axes[2]).map(|index| input[place(from, index)].value()).collect();
                     for (index, probability) in softmax(&logits).enumerate() {
-                        output[place(to, index)] = probability;
+                        output[place(to, index)] = O::new(probability);
                     }
                 }
             }
             Self::Flatten { input: from, .. } => {
                 for (index, output) in output[..from.channels * from.pixels()].iter_mut().enumerate() {
                     let (channel, pixel) = (index / from.pixels(), index % from.pixels());
-                    *output = input[from.element(channel, pixel / from.width, pixel % from.width)];
+                    *output =
+                        O::new(input[from.element(channel, pixel / from.width, pixel % from.width)].value());
                 }
             }
             Self::Votes { vote, labels, .. } => {
-                let length = norm(&second[..vote.features]);
-                let similarities = input[..vote.examples].iter().map(|dot| f64::from(*dot) / length);
+                let length = norm(&second()[..vote.features]);
+                let similarities = input[..vote.examples].iter().map(|dot| f64::from(dot.value()) / length);
                 votes(vote, labels, &similarities.collect::<Vec<_>>(), &mut output[..vote.classes]);
             }
         }
@@ -105,7 +127,7 @@ fn norm(vector: &[f32]) -> f64 {
 }
 
 /// Equal similarities go by the order of the examples, so that the vote does not depend on how they are sorted.
-fn votes(vote: &NearestNeighbors, labels: &[usize], similarities: &[f64], output: &mut [f32]) {
+fn votes<O: Number>(vote: &NearestNeighbors, labels: &[usize], similarities: &[f64], output: &mut [O]) {
     let mut order: Vec<usize> = (0..similarities.len()).collect();
     let closer = |a: &usize, b: &usize| similarities[*b].total_cmp(&similarities[*a]).then(a.cmp(b));
     let count = vote.neighbors.min(order.len());
@@ -121,6 +143,6 @@ fn votes(vote: &NearestNeighbors, labels: &[usize], similarities: &[f64], output
         weights[labels[example]] += distance.exp();
     }
     for (output, weight) in output.iter_mut().zip(weights) {
-        *output = (weight.ln() * f64::from(vote.sharpness)) as f32;
+        *output = O::new((weight.ln() * f64::from(vote.sharpness)) as f32);
     }
 }

@@ -6,6 +6,7 @@ use std::arch::x86_64::{
 };
 
 use super::{Kernel, Simd};
+use crate::element::{BFloat16, Number as _};
 
 /// Proof that the processor has AVX2 and FMA.
 #[derive(Clone, Copy)]
@@ -28,6 +29,7 @@ pub(super) fn enter<K: Kernel>(simd: Avx2, kernel: &K) {
 
 impl Simd for Avx2 {
     type Vector = [__m256; 2];
+    type Pairs = [[__m256; 2]; 2];
     // 12 sums, 2 weights and 1 input of 16 registers.
     const PIXELS: usize = 6;
     const BLOCKS: usize = 1;
@@ -75,6 +77,46 @@ impl Simd for Avx2 {
                 _mm256_min_ps(high[1], _mm256_max_ps(low[1], x[1])),
             ]
         }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bfloat16(self, from: *const BFloat16) -> Self::Vector {
+        // SAFETY: the caller vouches for 16 readable numbers.
+        let halves = unsafe { from.cast::<[BFloat16; 16]>().read_unaligned() };
+        let numbers = halves.map(BFloat16::value);
+        // SAFETY: the array has 16 numbers.
+        unsafe { self.load(numbers.as_ptr()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bfloat16(self, to: *mut BFloat16, value: Self::Vector) {
+        let mut numbers = [0.0; 16];
+        // SAFETY: the array has 16 numbers; the caller vouches for 16 writable ones.
+        unsafe {
+            self.store(numbers.as_mut_ptr(), value);
+            to.cast::<[BFloat16; 16]>().write_unaligned(numbers.map(BFloat16::new));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_pairs(self, from: *const BFloat16) -> Self::Pairs {
+        // SAFETY: the caller vouches for 32 readable numbers.
+        let pairs = unsafe { from.cast::<[[BFloat16; 2]; 16]>().read_unaligned() };
+        let [low, high] = [pairs.map(|pair| pair[0].value()), pairs.map(|pair| pair[1].value())];
+        // SAFETY: the arrays have 16 numbers.
+        unsafe { [self.load(low.as_ptr()), self.load(high.as_ptr())] }
+    }
+
+    #[inline(always)]
+    unsafe fn splat_pair(self, from: *const BFloat16) -> Self::Pairs {
+        // SAFETY: the caller vouches for 2 readable numbers.
+        let pair = unsafe { from.cast::<[BFloat16; 2]>().read_unaligned() };
+        pair.map(|number| self.splat(number.value()))
+    }
+
+    #[inline(always)]
+    fn multiply_add_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::Vector) -> Self::Vector {
+        self.multiply_add(a[0], b[0], self.multiply_add(a[1], b[1], c))
     }
 
     #[inline(always)]

@@ -1,33 +1,51 @@
 //! One 512-bit register.
 
 use std::arch::x86_64::{
-    __m512, _CMP_UNORD_Q, _mm512_add_ps, _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_mask_blend_ps, _mm512_max_ps, _mm512_min_ps, _mm512_set1_ps, _mm512_storeu_ps,
+    __m256bh, __m256i, __m512, __m512bh, __m512i, _CMP_UNORD_Q, _mm256_loadu_si256, _mm256_storeu_si256,
+    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps,
+    _mm512_cmp_ps_mask, _mm512_cvtepi32_epi16, _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_dpbf16_ps,
+    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_blend_epi32, _mm512_mask_blend_ps,
+    _mm512_max_ps, _mm512_min_ps, _mm512_or_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32,
+    _mm512_srli_epi32, _mm512_storeu_ps,
 };
 
+use std::mem::transmute;
+
 use super::{Kernel, Simd};
+use crate::element::BFloat16;
 
-/// Proof that the processor has AVX-512F.
+/// Proof that the processor has AVX-512F, and AVX-512 BF16 if `BF16`.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512(());
+pub(crate) struct Avx512<const BF16: bool>(());
 
-impl Avx512 {
+impl<const BF16: bool> Avx512<BF16> {
     pub(crate) fn detect() -> Option<Self> {
-        is_x86_feature_detected!("avx512f").then_some(Self(()))
+        let bfloat16 = !BF16 || is_x86_feature_detected!("avx512bf16");
+        (is_x86_feature_detected!("avx512f") && bfloat16).then_some(Self(()))
     }
 }
 
-pub(super) fn enter<K: Kernel>(simd: Avx512, kernel: &K) {
+pub(super) fn enter<K: Kernel>(simd: Avx512<false>, kernel: &K) {
     #[target_feature(enable = "avx512f")]
-    fn with_features<K: Kernel>(simd: Avx512, kernel: &K) {
+    fn with_features<K: Kernel>(simd: Avx512<false>, kernel: &K) {
         kernel.run(simd);
     }
     // SAFETY: `simd` is the proof that the processor has the feature.
     unsafe { with_features(simd, kernel) }
 }
 
-impl Simd for Avx512 {
+pub(super) fn enter_bfloat16<K: Kernel>(simd: Avx512<true>, kernel: &K) {
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    fn with_features<K: Kernel>(simd: Avx512<true>, kernel: &K) {
+        kernel.run(simd);
+    }
+    // SAFETY: `simd` is the proof that the processor has the features.
+    unsafe { with_features(simd, kernel) }
+}
+
+impl<const BF16: bool> Simd for Avx512<BF16> {
     type Vector = __m512;
+    type Pairs = __m512i;
     // 28 sums, 2 weights and 1 input of 32 registers.
     const PIXELS: usize = 14;
     const BLOCKS: usize = 2;
@@ -67,6 +85,67 @@ impl Simd for Avx512 {
         // The instructions return the second operand where either is not a number.
         // SAFETY: `self` is the proof that the processor has the feature.
         unsafe { _mm512_min_ps(high, _mm512_max_ps(low, x)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bfloat16(self, from: *const BFloat16) -> __m512 {
+        // SAFETY: `self` is the proof of the feature; the caller vouches for 16 readable numbers.
+        unsafe {
+            let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bfloat16(self, to: *mut BFloat16, value: __m512) {
+        // SAFETY: `self` is the proof of the features; the caller vouches for 16 writable numbers.
+        unsafe {
+            let halves = if BF16 {
+                transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(value))
+            } else {
+                let bits = _mm512_castps_si512(value);
+                let upper = _mm512_srli_epi32::<16>(bits);
+                let odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+                let rounding = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+                let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, rounding));
+                let quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
+                let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(value, value);
+                _mm512_cvtepi32_epi16(_mm512_mask_blend_epi32(is_nan, rounded, quiet))
+            };
+            _mm256_storeu_si256(to.cast(), halves);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_pairs(self, from: *const BFloat16) -> __m512i {
+        // SAFETY: `self` is the proof of the feature; the caller vouches for 32 readable numbers.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat_pair(self, from: *const BFloat16) -> __m512i {
+        // SAFETY: `self` is the proof of the feature; the caller vouches for 2 readable numbers.
+        unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    fn multiply_add_pairs(self, a: __m512i, b: __m512i, c: __m512) -> __m512 {
+        // SAFETY: `self` is the proof that the processor has the features; the types are bits of one size.
+        unsafe {
+            if BF16 {
+                return _mm512_dpbf16_ps(
+                    c,
+                    transmute::<__m512i, __m512bh>(a),
+                    transmute::<__m512i, __m512bh>(b),
+                );
+            }
+            let low = |pairs| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs));
+            let high = |pairs| {
+                let mask = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+                _mm512_castsi512_ps(_mm512_and_si512(pairs, mask))
+            };
+            _mm512_fmadd_ps(low(a), low(b), _mm512_fmadd_ps(high(a), high(b), c))
+        }
     }
 
     #[inline(always)]

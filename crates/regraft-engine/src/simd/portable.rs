@@ -1,6 +1,7 @@
 //! Plain arithmetic that the compiler turns into the target's baseline vectors.
 
 use super::{LANES, Simd};
+use crate::element::{BFloat16, Number as _};
 
 /// Needs no proof.
 #[derive(Clone, Copy)]
@@ -8,6 +9,7 @@ pub(crate) struct Portable;
 
 impl Simd for Portable {
     type Vector = [f32; LANES];
+    type Pairs = [[f32; LANES]; 2];
     // Eight 128-bit sums, four weights and one input of the sixteen registers of SSE2.
     const PIXELS: usize = 2;
     const BLOCKS: usize = 1;
@@ -56,6 +58,46 @@ impl Simd for Portable {
             *x = if *x > high { high } else { *x };
         }
         clamped
+    }
+
+    #[inline(always)]
+    unsafe fn load_bfloat16(self, from: *const BFloat16) -> Self::Vector {
+        // SAFETY: the caller vouches for 16 readable numbers.
+        let halves = unsafe { from.cast::<[BFloat16; 16]>().read_unaligned() };
+        let numbers = halves.map(BFloat16::value);
+        // SAFETY: the array has 16 numbers.
+        unsafe { self.load(numbers.as_ptr()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bfloat16(self, to: *mut BFloat16, value: Self::Vector) {
+        let mut numbers = [0.0; 16];
+        // SAFETY: the array has 16 numbers; the caller vouches for 16 writable ones.
+        unsafe {
+            self.store(numbers.as_mut_ptr(), value);
+            to.cast::<[BFloat16; 16]>().write_unaligned(numbers.map(BFloat16::new));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_pairs(self, from: *const BFloat16) -> Self::Pairs {
+        // SAFETY: the caller vouches for 32 readable numbers.
+        let pairs = unsafe { from.cast::<[[BFloat16; 2]; 16]>().read_unaligned() };
+        let [low, high] = [pairs.map(|pair| pair[0].value()), pairs.map(|pair| pair[1].value())];
+        // SAFETY: the arrays have 16 numbers.
+        unsafe { [self.load(low.as_ptr()), self.load(high.as_ptr())] }
+    }
+
+    #[inline(always)]
+    unsafe fn splat_pair(self, from: *const BFloat16) -> Self::Pairs {
+        // SAFETY: the caller vouches for 2 readable numbers.
+        let pair = unsafe { from.cast::<[BFloat16; 2]>().read_unaligned() };
+        pair.map(|number| self.splat(number.value()))
+    }
+
+    #[inline(always)]
+    fn multiply_add_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::Vector) -> Self::Vector {
+        self.multiply_add(a[0], b[0], self.multiply_add(a[1], b[1], c))
     }
 
     #[inline(always)]

@@ -1,0 +1,59 @@
+//! In which numbers a network is computed.
+
+use crate::InstructionSet;
+
+/// Numbers of weights and activations. Sums are single precision in every case, and so are vectors (N×D), which cost
+/// little and are what a user sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Precision {
+    /// 32-bit floating point, IEEE 754 binary32.
+    #[default]
+    Float32,
+    /// 16-bit floating point with the exponent of binary32 and 8 significant bits. Computed by the dot-product
+    /// instructions of AVX-512 BF16 where the processor has them, else by conversion, which is slower than
+    /// [`Precision::Float32`].
+    BFloat16,
+}
+
+impl Precision {
+    /// All of them, most exact first.
+    pub const ALL: [Self; 2] = [Self::Float32, Self::BFloat16];
+
+    /// `f32` or `bf16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Float32 => "f32",
+            Self::BFloat16 => "bf16",
+        }
+    }
+
+    /// Whether this processor has instructions for it in this instruction set.
+    pub fn is_native(self, set: InstructionSet) -> bool {
+        match self {
+            Self::Float32 => true,
+            Self::BFloat16 => set == InstructionSet::Avx512 && crate::simd::has_bfloat16(),
+        }
+    }
+}
+
+/// How a program computes.
+///
+/// ```
+/// use regraft_engine::{Precision, Settings};
+///
+/// let settings = Settings { precision: Precision::BFloat16, ..Settings::default() };
+/// assert_eq!(settings.precision.name(), "bf16");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Settings {
+    /// Vector instructions; the fastest that the processor has by default.
+    pub instruction_set: InstructionSet,
+    /// Numbers; single precision by default.
+    pub precision: Precision,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { instruction_set: InstructionSet::detect(), precision: Precision::default() }
+    }
+}
