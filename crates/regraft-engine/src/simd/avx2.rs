@@ -1,8 +1,10 @@
 //! Two 256-bit registers.
 
 use std::arch::x86_64::{
-    __m256, _CMP_UNORD_Q, _mm256_add_ps, _mm256_blendv_ps, _mm256_cmp_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_max_ps, _mm256_min_ps, _mm256_set1_ps, _mm256_storeu_ps,
+    __m256, _CMP_UNORD_Q, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm256_add_epi32, _mm256_add_ps,
+    _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtps_epi32,
+    _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
+    _mm256_round_ps, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps,
 };
 
 use super::{Kernel, Simd};
@@ -65,6 +67,39 @@ impl Simd for Avx2 {
     fn multiply_add(self, a: [__m256; 2], b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: `self` is the proof that the processor has the features.
         unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
+    }
+
+    #[inline(always)]
+    fn multiply(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: `self` is the proof that the processor has the features.
+        unsafe { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
+    }
+
+    #[inline(always)]
+    fn divide(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: `self` is the proof that the processor has the features.
+        unsafe { [_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])] }
+    }
+
+    #[inline(always)]
+    fn round(self, x: [__m256; 2]) -> [__m256; 2] {
+        const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        // SAFETY: `self` is the proof that the processor has the features.
+        unsafe { [_mm256_round_ps::<NEAREST>(x[0]), _mm256_round_ps::<NEAREST>(x[1])] }
+    }
+
+    #[inline(always)]
+    fn scale(self, x: [__m256; 2], n: [__m256; 2]) -> [__m256; 2] {
+        let mut scaled = x;
+        for (x, n) in scaled.iter_mut().zip(n) {
+            // The exponent is added to; of an `n` that is not a number, no bit is left after the shift.
+            // SAFETY: `self` is the proof that the processor has the features.
+            unsafe {
+                let exponent = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(n));
+                *x = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(*x), exponent));
+            }
+        }
+        scaled
     }
 
     #[inline(always)]

@@ -9,6 +9,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(crate) mod functions;
 mod portable;
 
 #[cfg(target_arch = "x86_64")]
@@ -49,6 +50,14 @@ pub(crate) trait Simd: Copy {
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `a · b + c`, rounded once where the instruction set can.
     fn multiply_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// `a · b`.
+    fn multiply(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a / b`.
+    fn divide(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// The nearest whole number, for |x| < 2²²; not-a-number stays.
+    fn round(self, x: Self::Vector) -> Self::Vector;
+    /// `x · 2ⁿ` for normal `x` and whole `n` whose result is normal; `x` that is not a number stays.
+    fn scale(self, x: Self::Vector, n: Self::Vector) -> Self::Vector;
     /// `min(max(x, low), high)`; not-a-number stays.
     fn clamp(self, x: Self::Vector, low: Self::Vector, high: Self::Vector) -> Self::Vector;
     /// Reads 16 bfloat16 numbers.
@@ -75,6 +84,29 @@ pub(crate) trait Simd: Copy {
     fn multiply_add_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::Vector) -> Self::Vector;
     /// The larger one, and not-a-number if either is.
     fn maximum(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+
+    /// The lanes as numbers.
+    #[inline(always)]
+    fn lanes(self, x: Self::Vector) -> [f32; LANES] {
+        let mut lanes = [0.0; LANES];
+        // SAFETY: the array has 16 numbers.
+        unsafe { self.store(lanes.as_mut_ptr(), x) };
+        lanes
+    }
+
+    /// The first `count` numbers; 0 in the other lanes.
+    ///
+    /// # Safety
+    /// `from` must be valid for reading `count` numbers, at most 16.
+    #[inline(always)]
+    unsafe fn load_first(self, from: *const f32, count: usize) -> Self::Vector {
+        let mut lanes = [0.0; LANES];
+        // SAFETY: the caller vouches for the numbers, and the array has 16.
+        unsafe {
+            std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count.min(LANES));
+            self.load(lanes.as_ptr())
+        }
+    }
 }
 
 /// A computation written over [`Simd`].

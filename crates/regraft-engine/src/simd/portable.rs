@@ -51,6 +51,39 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn multiply(self, a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        let mut result = a;
+        for (a, b) in result.iter_mut().zip(b) {
+            *a *= b;
+        }
+        result
+    }
+
+    #[inline(always)]
+    fn divide(self, a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        let mut result = a;
+        for (a, b) in result.iter_mut().zip(b) {
+            *a /= b;
+        }
+        result
+    }
+
+    #[inline(always)]
+    fn round(self, x: [f32; LANES]) -> [f32; LANES] {
+        // Adding 1.5 · 2²³ leaves no bits behind the point.
+        x.map(|x| (x + 12_582_912.0) - 12_582_912.0)
+    }
+
+    #[inline(always)]
+    fn scale(self, x: [f32; LANES], n: [f32; LANES]) -> [f32; LANES] {
+        let mut scaled = x;
+        for (x, n) in scaled.iter_mut().zip(n) {
+            *x = f32::from_bits(x.to_bits().wrapping_add(((n as i32) << 23) as u32));
+        }
+        scaled
+    }
+
+    #[inline(always)]
     fn clamp(self, x: [f32; LANES], low: [f32; LANES], high: [f32; LANES]) -> [f32; LANES] {
         let mut clamped = x;
         for (x, (low, high)) in clamped.iter_mut().zip(low.into_iter().zip(high)) {
