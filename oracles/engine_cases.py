@@ -157,6 +157,32 @@ def compute(node, inputs, tensors):
             return x
         case "softmax":
             return x.softmax(-1)
+        case "sigmoid":
+            return x.sigmoid()
+        case "silu":
+            return F.silu(x)
+        case "hard_sigmoid":
+            return F.hardsigmoid(x)
+        case "hard_swish":
+            return F.hardswish(x)
+        case "gelu":
+            return F.gelu(x, approximate=a["approximate"])
+        case "mul":
+            return x * inputs[1]
+        case "layer_normalization":
+            return F.layer_norm(x, (a["features"],), p["weight"], p["bias"], a["epsilon"])
+        case "tokens":
+            return x.flatten(2).transpose(1, 2)
+        case "class_token":
+            return torch.cat([p["class_token"].expand(x.shape[0], 1, -1), x], 1)
+        case "position_embedding":
+            return x + p["pos_embedding"]
+        case "select_token":
+            return x[:, a["index"]]
+        case "attention":
+            split = lambda part: part.unflatten(2, (a["heads"], -1)).transpose(1, 2)
+            q, k, v = map(split, x.chunk(3, 2))
+            return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
     raise ValueError(kind)
 
 
@@ -184,7 +210,7 @@ def case(net, name, wires=None):
     entry = families.setdefault(net.family, {"cases": [], "results": []})
     symbol = lambda s: {"symbolic": dict(symbol=s, offset=0, divisor=1)}
     # Flattening needs sizes that are known when the graph is built.
-    fixed = net.family == "rows"
+    fixed = net.family in ("rows", "transformers")
     size = [{"fixed": s} for s in net.size] if fixed else [symbol("height"), symbol("width")]
     graph = {
         "input": "input",
@@ -339,6 +365,35 @@ net.pool("mean3", "average_pool", 3, 1, 1, inputs=["half"], count_include_pad=Tr
 net.concat("mixed", ["1x1.relu", "1x7.relu", "5x5.relu", "pooled.relu"])
 net.add("mean", "global_average_pool").add("flat", "flatten").gemm("fc", 88, 10)
 case(net, "concatenating", ["fc", "flat", "mixed", "half", "relu", "2.cat", "1.conv2", "1x7.bn", "pool"])
+
+# Transformers: tokens are the pixels of an image; numbers of tokens and lengths of heads around the tiles' sizes.
+activations = ["sigmoid", "silu", "hard_sigmoid", "hard_swish", {"gelu": {"approximate": "none"}}, {"gelu": {"approximate": "tanh"}}]
+for index, activation in enumerate(activations):
+    net = lambda: Net("transformers", 17, 3, 5, input_scale=6.0)
+    case(net().add("a", activation), f"activation {index}")
+    case(net().conv("c", 17, 33, 3, 1, 1).add("a", activation), f"conv activation {index}")
+    case(net().conv("c", 17, 17, 3, 1, 1, groups=17).add("a", activation).add("m", "mul", ["a", "c"]), f"depthwise activation {index}")
+    case(net().conv("c", 17, 17, 1).add("s", "add", ["c", "input"]).add("a", activation), f"residual activation {index}")
+    case(net().add("t", "tokens").gemm("g", 17, 20).add("a", activation), f"gemm activation {index}")
+case(Net("transformers", 20, 4, 5).add("g", "global_average_pool").conv("c", 20, 20, 1).add("s", "sigmoid").add("m", "mul", ["input", "s"]), "squeeze")
+for features, size in [(1, (1, 3)), (16, (1, 1)), (17, (1, 17)), (100, (3, 7)), (384, (1, 5))]:
+    net = Net("transformers", features, *size, input_scale=3.0).add("t", "tokens")
+    weights = [("weight", [features], 0.5, 1.0), ("bias", [features], 0.5, 0.0)]
+    net.add("n", {"layer_normalization": dict(features=features, epsilon=1e-5)}, None, weights)
+    case(net.add("s", {"select_token": {"index": size[1] - 1}}, ["n"]), f"layer norm {features} {size}", ["n", "s"])
+    case(Net("transformers", features, *size).add("t", "tokens").add("p", "softmax"), f"softmax of tokens {features} {size}")
+for tokens in [1, 3, 17, 31, 53, 300]:
+    for heads, length in [(2, 16), (1, 64), (3, 5), (1, 48)] if tokens < 300 else [(1, 16), (2, 5)]:
+        net = Net("transformers", 3 * heads * length, 1, tokens, input_scale=2.0).add("t", "tokens")
+        case(net.add("a", {"attention": {"heads": heads}}), f"attention {tokens} {heads}x{length}")
+case(Net("transformers", 3 * 144, 1, 5, input_scale=2.0).add("t", "tokens").add("a", {"attention": {"heads": 1}}), "attention with a long head")
+net = Net("transformers", 3, 9, 12).conv("patches", 3, 20, 3, 3).add("t", "tokens")
+net.add("c", {"class_token": {"features": 20}}, None, [("class_token", [1, 1, 20], 1.0, 0.0)])
+net.add("e", {"position_embedding": dict(tokens=13, features=20)}, None, [("pos_embedding", [1, 13, 20], 1.0, 0.0)])
+net.gemm("qkv", 20, 60).add("att", {"attention": {"heads": 4}}).gemm("out", 20, 20).add("sum", "add", ["e", "out"])
+net.add("norm", {"layer_normalization": dict(features=20, epsilon=1e-6)}, None, [("weight", [20], 0.5, 1.0), ("bias", [20], 0.5, 0.0)])
+net.gemm("mlp1", 20, 48).add("gelu", {"gelu": {"approximate": "none"}}).gemm("mlp2", 48, 20).add("sum2", "add", ["mlp2", "sum"])
+case(net.add("s", {"select_token": {"index": 0}}).gemm("head", 20, 7), "vision transformer", ["head", "s", "sum2", "att", "e", "c"])
 
 for family, entry in families.items():
     results = np.concatenate(entry["results"])

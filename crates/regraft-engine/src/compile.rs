@@ -11,13 +11,17 @@ use crate::{
     element::Element,
     geometry::Geometry,
     kernels::{
+        activation::Function,
+        attention::Attention,
         average::GlobalAverage,
         concat::Concat,
         dense::{Dense, Recipe},
         depthwise::Depthwise,
-        elementwise::Elementwise,
+        elementwise::{Elementwise, Second},
+        normalization::LayerNorm,
         pool::{Kind, Pool},
         rows::Rows,
+        tokens::{Table, Tokens},
     },
     network::{Clamp, Instruction, Network},
     simd::LANES,
@@ -45,7 +49,14 @@ pub(crate) fn compile(
         Compiler { model, settings, compiled: Compiled { steps: Vec::new(), geometries, views } };
     for instruction in &network.instructions {
         match instruction.node.op {
-            Op::Concat(_) => compiler.push_concat(instruction, &views::parts(network, instruction))?,
+            Op::Concat(_) => {
+                let parts = views::parts(network, instruction);
+                if parts.is_empty() {
+                    let input = compiler.shapes(instruction).input;
+                    return Err(unsupported(instruction.node, &input, "tokens are not concatenated yet"));
+                }
+                compiler.push_concat(instruction, &parts)?;
+            }
             _ => compiler.push(instruction)?,
         }
     }
@@ -88,6 +99,9 @@ fn reads_planar(instruction: &Instruction<'_>) -> bool {
     (dense || !instruction.inputs.contains(&0)) && instruction.residual != Some(0)
 }
 
+/// The last step of a kernel: a clamp and then a function.
+type Last = (Clamp, Option<Function>);
+
 struct Compiler<'a> {
     model: &'a Model,
     settings: Settings,
@@ -121,18 +135,53 @@ impl Compiler<'_> {
 
     fn operation(&self, instruction: &Instruction<'_>) -> Result<Operation, EngineError> {
         let (node, clamp) = (instruction.node, instruction.clamp);
+        let last = (clamp, instruction.function);
         let shapes = self.shapes(instruction);
         let Shapes { input, second, output } = shapes;
-        let elementwise = |scale_and_shift| Elementwise { input, second, output, scale_and_shift, clamp };
+        let function = instruction.function;
+        let with_second = match (&node.op, second) {
+            (Op::Mul, Some(second)) if second.pixels() == output.pixels() => Second::Multiply,
+            (Op::Mul, _) => Second::Scale,
+            _ => Second::Add,
+        };
+        let elementwise = |scale_and_shift| Elementwise {
+            input,
+            second,
+            output,
+            scale_and_shift,
+            clamp,
+            function,
+            with_second,
+        };
+        let tokens = |lead, skip, table| Operation::Tokens(Tokens { input, output, lead, skip, table });
         Ok(match &node.op {
-            Op::Conv(conv) => self.conv(node, conv, shapes, clamp)?,
-            Op::Gemm(gemm) => self.gemm(node, gemm, shapes, clamp)?,
+            Op::Conv(conv) => self.conv(node, conv, shapes, last)?,
+            Op::Gemm(gemm) => self.gemm(node, gemm, shapes, last)?,
             Op::BatchNormalization(norm) => {
                 Operation::Elementwise(elementwise(Some(self.statistics(node, norm)?)))
             }
-            Op::Relu | Op::Clip(_) | Op::Add | Op::Dropout { .. } => {
-                Operation::Elementwise(elementwise(None))
+            Op::Relu
+            | Op::Clip(_)
+            | Op::Sigmoid
+            | Op::Silu
+            | Op::HardSigmoid
+            | Op::HardSwish
+            | Op::Gelu(_)
+            | Op::Add
+            | Op::Mul
+            | Op::Dropout { .. } => Operation::Elementwise(elementwise(None)),
+            Op::LayerNormalization(norm) => {
+                let [weight, bias] =
+                    [self.tensor(node, ParameterKind::Weight)?, self.tensor(node, ParameterKind::Bias)?];
+                Operation::LayerNorm(LayerNorm::new([input, output], [&weight, &bias], norm.epsilon)?)
             }
+            Op::Attention(attention) => {
+                Operation::Attention(Attention { input, output, heads: attention.heads })
+            }
+            Op::Tokens => tokens(0, 0, None),
+            Op::ClassToken(_) => tokens(1, 0, Some(self.table(node, ParameterKind::Token)?)),
+            Op::PositionEmbedding(_) => tokens(0, 0, Some(self.table(node, ParameterKind::Position)?)),
+            Op::SelectToken { index } => tokens(0, *index, None),
             Op::MaxPool(attributes) => Operation::Pool(pool(node, attributes, shapes, Kind::Largest)?),
             Op::AveragePool(attributes) => Operation::Pool(pool(node, attributes, shapes, mean(attributes))?),
             Op::AdaptiveAveragePool { .. } => Operation::Pool(adaptive_pool(shapes)),
@@ -150,15 +199,32 @@ impl Compiler<'_> {
         Ok(self.model.parameter(node, kind).map(Tensor::to_f32)?)
     }
 
+    /// A tensor of 1×S×D.
+    fn table(&self, node: &Node, kind: ParameterKind) -> Result<Table, EngineError> {
+        let tensor = self.model.parameter(node, kind)?;
+        let [_, pixels, features] = <[usize; 3]>::try_from(tensor.shape()).unwrap_or_default();
+        let geometry = Geometry::blocked([features, 1, pixels]);
+        geometry.check()?;
+        let mut numbers = Buffer::zeroed(geometry.image())?;
+        for (token, row) in tensor.to_f32().chunks_exact(features.max(1)).enumerate() {
+            for (feature, value) in row.iter().enumerate() {
+                if let Some(place) = numbers.get_mut(geometry.element(feature, 0, token)) {
+                    *place = *value;
+                }
+            }
+        }
+        Ok(Table { numbers, pixels })
+    }
+
     fn bias(&self, node: &Node, has_bias: bool) -> Result<Vec<f32>, EngineError> {
         if has_bias { self.tensor(node, ParameterKind::Bias) } else { Ok(Vec::new()) }
     }
 
-    fn conv(&self, node: &Node, conv: &Conv, shapes: Shapes, clamp: Clamp) -> Result<Operation, EngineError> {
+    fn conv(&self, node: &Node, conv: &Conv, shapes: Shapes, last: Last) -> Result<Operation, EngineError> {
         let Shapes { input, .. } = shapes;
         let tensors = [self.tensor(node, ParameterKind::Weight)?, self.bias(node, conv.bias)?];
         let window = Window::of_conv(conv, [input.height, input.width]);
-        let recipe = Recipe { window, groups: conv.groups, ..shapes.recipe(&tensors, clamp) };
+        let recipe = Recipe { window, groups: conv.groups, ..shapes.recipe(&tensors, last) };
         let one_each = conv.groups == conv.in_channels && conv.groups == conv.out_channels;
         if one_each && conv.groups > 1 && input.lanes == LANES {
             return Ok(Operation::Depthwise(Depthwise::new(&recipe)?));
@@ -166,9 +232,9 @@ impl Compiler<'_> {
         Ok(Operation::Dense(Dense::new(&recipe, self.settings)?))
     }
 
-    fn gemm(&self, node: &Node, gemm: &Gemm, shapes: Shapes, clamp: Clamp) -> Result<Operation, EngineError> {
+    fn gemm(&self, node: &Node, gemm: &Gemm, shapes: Shapes, last: Last) -> Result<Operation, EngineError> {
         let tensors = [self.tensor(node, ParameterKind::Weight)?, self.bias(node, gemm.bias)?];
-        Ok(Operation::Dense(Dense::new(&shapes.recipe(&tensors, clamp), self.settings)?))
+        Ok(Operation::Dense(Dense::new(&shapes.recipe(&tensors, last), self.settings)?))
     }
 
     /// Scale and shift of a batch normalisation, computed in double precision.
@@ -218,7 +284,7 @@ impl Compiler<'_> {
         self.compiled.geometries.push(dots);
         let examples = [self.tensor(node, ParameterKind::Weight)?, Vec::new()];
         let shapes = Shapes { input: query, second: None, output: dots };
-        let similarity = Dense::new(&shapes.recipe(&examples, Clamp::NONE), self.settings)?;
+        let similarity = Dense::new(&shapes.recipe(&examples, (Clamp::NONE, None)), self.settings)?;
         let rows = Rows::Votes { vote: vote.clone(), labels, input: dots, query, output };
         let mut push = |part: &str, reads: &[usize], writes, operation| {
             let name = format!("{} ({part})", node.name);
@@ -257,9 +323,9 @@ struct Shapes {
 
 impl Shapes {
     /// A dense layer with this weight and bias.
-    fn recipe<'a>(&self, [weight, bias]: &'a [Vec<f32>; 2], clamp: Clamp) -> Recipe<'a> {
+    fn recipe<'a>(&self, [weight, bias]: &'a [Vec<f32>; 2], (clamp, function): Last) -> Recipe<'a> {
         let Self { input, second: residual, output } = *self;
-        Recipe { input, output, residual, window: Window::SINGLE, groups: 1, weight, bias, clamp }
+        Recipe { input, output, residual, window: Window::SINGLE, groups: 1, weight, bias, clamp, function }
     }
 }
 

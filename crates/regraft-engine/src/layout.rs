@@ -46,3 +46,20 @@ fn unpack_as<N: Number>(from: &[N], geometry: &Geometry, to: &mut [f32]) {
         to.iter_mut().zip(values).for_each(|(to, value)| *to = value.value());
     }
 }
+
+/// Reads one sequence into tokens × features in row-major order.
+pub(crate) fn unpack_tokens(from: &[f32], geometry: &Geometry, to: &mut [f32]) {
+    match geometry.element {
+        Element::Float32 => unpack_tokens_as(from, geometry, to),
+        Element::BFloat16 => unpack_tokens_as(halves(from), geometry, to),
+    }
+}
+
+fn unpack_tokens_as<N: Number>(from: &[N], geometry: &Geometry, to: &mut [f32]) {
+    for (token, to) in to.chunks_exact_mut(geometry.channels).enumerate() {
+        for (block, to) in to.chunks_mut(geometry.lanes).enumerate() {
+            let start = geometry.element(block * geometry.lanes, 0, token);
+            to.iter_mut().zip(&from[start..]).for_each(|(to, value)| *to = value.value());
+        }
+    }
+}

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use regraft_graph::{Bindings, Conv, Fact, Graph, GraphError, Model, Node, Op, Padding, Patch, Roles};
 
-use crate::EngineError;
+use crate::{EngineError, kernels::activation::Function};
 
 /// Bounds of an activation: `[0, ∞]` is ReLU, infinite bounds leave everything as it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,6 +31,8 @@ pub(crate) struct Instruction<'a> {
     /// A value that is added before the clamp.
     pub(crate) residual: Option<usize>,
     pub(crate) clamp: Clamp,
+    /// Applied after the clamp.
+    pub(crate) function: Option<Function>,
     pub(crate) output: usize,
 }
 
@@ -38,10 +40,11 @@ pub(crate) struct Instruction<'a> {
 #[derive(Debug)]
 pub(crate) struct Network<'a> {
     pub(crate) instructions: Vec<Instruction<'a>>,
-    /// Channels, height and width of each value; a vector has height and width 1.
+    /// Channels, height and width of each value. A vector has height and width 1; a sequence of S tokens has height 1
+    /// and width S.
     pub(crate) values: Vec<[usize; 3]>,
-    /// The value of each output wire, and whether the wire is an image (N×C×H×W) or a vector (N×D).
-    pub(crate) outputs: Vec<(usize, bool)>,
+    /// The value of each output wire, and its number of axes: an image N×C×H×W, a sequence N×S×D or a vector N×D.
+    pub(crate) outputs: Vec<(usize, usize)>,
 }
 
 /// The model with these outputs and its batch normalisation folded where no output wire would be lost.
@@ -155,13 +158,13 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn shape(&self, wire: &str) -> Result<([usize; 3], bool), EngineError> {
+    fn shape(&self, wire: &str) -> Result<([usize; 3], usize), EngineError> {
         let Bindings { height, width, .. } = self.bindings;
         let too_small = || GraphError::InputTooSmall { node: wire.to_owned(), height, width };
         Ok(sizes(self.graph.fact(wire)?, &self.bindings).ok_or_else(too_small)?)
     }
 
-    fn output(&self, wire: &str) -> Result<(usize, bool), EngineError> {
+    fn output(&self, wire: &str) -> Result<(usize, usize), EngineError> {
         Ok((self.value(wire)?, self.shape(wire)?.1))
     }
 
@@ -193,12 +196,17 @@ impl<'a> Lowering<'a> {
         self.network.values.push(sizes);
         self.producers.insert(output, self.network.instructions.len());
         let clamp = clamp_of(&node.op).unwrap_or(Clamp::NONE);
-        self.network.instructions.push(Instruction { node, inputs, residual: None, clamp, output });
+        let function = Function::of(&node.op);
+        self.network.instructions.push(Instruction { node, inputs, residual: None, clamp, function, output });
         output
     }
 
     /// Makes `node` the last step of the instruction before it, if it can be, and returns that one's value.
     fn fuse(&mut self, node: &'a Node, inputs: &[usize]) -> Option<usize> {
+        if let (Some(function), [value], [wire]) = (Function::of(&node.op), inputs, node.inputs.as_slice()) {
+            self.fusable(wire, *value)?.function = Some(function);
+            return Some(*value);
+        }
         match (clamp_of(&node.op), inputs, node.inputs.as_slice()) {
             (Some(clamp), [value], [wire]) => {
                 self.fusable(wire, *value)?.clamp = clamp;
@@ -244,7 +252,8 @@ impl<'a> Lowering<'a> {
         let instruction = self.network.instructions.get_mut(*self.producers.get(&value)?)?;
         let takes =
             matches!(instruction.node.op, Op::Conv(_) | Op::Gemm(_) | Op::Add | Op::BatchNormalization(_));
-        (alone && takes && instruction.clamp == Clamp::NONE).then_some(instruction)
+        let linear = instruction.clamp == Clamp::NONE && instruction.function.is_none();
+        (alone && takes && linear).then_some(instruction)
     }
 }
 
@@ -256,11 +265,12 @@ fn clamp_of(op: &Op) -> Option<Clamp> {
     }
 }
 
-/// Channels, height and width, and whether the wire is an image. `None` where an axis would be empty.
-fn sizes(fact: &Fact, bindings: &Bindings) -> Option<([usize; 3], bool)> {
+/// Channels, height and width, and the number of axes. `None` where an axis would be empty.
+fn sizes(fact: &Fact, bindings: &Bindings) -> Option<([usize; 3], usize)> {
     match fact.bind(bindings)?.as_slice() {
-        [_, channels, height, width] => Some(([*channels, *height, *width], true)),
-        [_, features] => Some(([*features, 1, 1], false)),
+        [_, channels, height, width] => Some(([*channels, *height, *width], 4)),
+        [_, tokens, features] => Some(([*features, 1, *tokens], 3)),
+        [_, features] => Some(([*features, 1, 1], 2)),
         _ => None,
     }
 }
@@ -336,7 +346,7 @@ mod tests {
             network.instructions.iter().map(|instruction| instruction.node.name.as_str()).collect();
         assert_eq!(names, ["pool", "conv"]);
         assert_eq!(network.values[1..], [[4, 3, 2]; 2]);
-        assert_eq!(network.outputs, [(2, true)]);
+        assert_eq!(network.outputs, [(2, 4)]);
         let read_twice = self::graph(&nodes, &["relu", "conv"]);
         assert_eq!(instructions(&read_twice), ["conv", "pool", "relu"]);
     }

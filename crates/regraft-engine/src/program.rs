@@ -6,7 +6,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use ndarray::{Array2, ArrayD, ArrayView4, Axis, IxDyn, Slice};
+use ndarray::{Array2, ArrayD, ArrayView, ArrayView4, Axis, Dimension, Ix3, Ix4, IxDyn, Slice};
 use rayon::prelude::*;
 use regraft_graph::Model;
 
@@ -54,8 +54,8 @@ pub struct Program {
 #[derive(Debug)]
 struct Output {
     value: usize,
-    /// N×C×H×W rather than N×D.
-    is_image: bool,
+    /// 4 for N×C×H×W, 3 for N×S×D, 2 for N×D.
+    axes: usize,
     /// Takes the mean over height and width.
     pooling: Step,
 }
@@ -84,7 +84,7 @@ struct Mode<'a> {
 
 impl Program {
     /// Compiles for batches of N×C×`height`×`width`. `outputs` are wires of the graph, in the order in which
-    /// [`run`](Self::run) returns them; any wire will do, and several.
+    /// [`run`](Self::run) returns them; any wire will do, and several. A sequence of S tokens is an image of 1×S pixels.
     ///
     /// # Errors
     /// A wire is unknown, the image is too small for the network or does not fit its input, a weight is missing, or an
@@ -132,28 +132,37 @@ impl Program {
     }
 
     /// Runs a batch of any size. Returns one array an output, rows in the order of the batch: N×C×H×W for an image wire,
-    /// N×D for a vector. Work is divided among the threads of the current rayon pool; their number changes no bit of the
+    /// N×S×D for a sequence, N×D for a vector. A batch of sequences may be given as N×S×D. Work is divided among the threads of the current rayon pool; their number changes no bit of the
     /// result, nor does the size of the batch.
     ///
     /// # Errors
     /// The batch has another image shape than the program, or memory runs out.
-    pub fn run(&self, input: ArrayView4<'_, f32>) -> Result<Vec<ArrayD<f32>>, EngineError> {
+    pub fn run<D: Dimension>(&self, input: ArrayView<'_, f32, D>) -> Result<Vec<ArrayD<f32>>, EngineError> {
+        let input = self.images(input)?;
         let batch = input.len_of(Axis(0));
         let results = self.execute(input, false)?;
         let shaped = self.outputs.iter().zip(results).map(|(output, numbers)| {
             let Geometry { channels, height, width, .. } = self.geometry(output.value);
-            let shape =
-                if output.is_image { vec![batch, channels, height, width] } else { vec![batch, channels] };
+            let shape = match output.axes {
+                4 => vec![batch, channels, height, width],
+                3 => vec![batch, width, channels],
+                _ => vec![batch, channels],
+            };
             ArrayD::from_shape_vec(IxDyn(&shape), numbers).map_err(|_| self.misfit(input))
         });
         shaped.collect()
     }
 
-    /// As [`run`](Self::run), with image outputs reduced to their means over height and width: N×C.
+    /// As [`run`](Self::run), with image outputs reduced to their means over height and width, and sequences over the
+    /// tokens: N×C.
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub fn run_pooled(&self, input: ArrayView4<'_, f32>) -> Result<Vec<Array2<f32>>, EngineError> {
+    pub fn run_pooled<D: Dimension>(
+        &self,
+        input: ArrayView<'_, f32, D>,
+    ) -> Result<Vec<Array2<f32>>, EngineError> {
+        let input = self.images(input)?;
         let batch = input.len_of(Axis(0));
         let results = self.execute(input, true)?;
         let shaped = self.outputs.iter().zip(results).map(|(output, numbers)| {
@@ -187,6 +196,22 @@ impl Program {
         let images = input.slice_axis_move(Axis(0), Slice::from(..input.len_of(Axis(0)).min(self.group)));
         let group = Group { images, results: Vec::new() };
         self.run_group(group, Mode { pooled: false, shared: false, after: Some(after) })
+    }
+
+    /// N×C×H×W as it is; N×S×D as images of D channels, one row and S columns.
+    fn images<'i, D: Dimension>(
+        &self,
+        input: ArrayView<'i, f32, D>,
+    ) -> Result<ArrayView4<'i, f32>, EngineError> {
+        let Geometry { channels, height, width, .. } = self.geometry(0);
+        let found = input.shape().to_vec();
+        let images = if input.ndim() == 3 {
+            let sequences = input.into_dimensionality::<Ix3>();
+            sequences.map(|tokens| tokens.permuted_axes([0, 2, 1]).insert_axis(Axis(2)))
+        } else {
+            input.into_dimensionality::<Ix4>()
+        };
+        images.map_err(|_| EngineError::InputShape { expected: [channels, height, width], found })
     }
 
     fn geometry(&self, value: usize) -> Geometry {
@@ -248,8 +273,9 @@ impl Program {
             }
         }
         for (output, result) in self.outputs.iter().zip(group.results) {
-            let value = if mode.pooled { output.pooling.writes } else { output.value };
-            self.store(value, &arena, result);
+            let (value, axes) =
+                if mode.pooled { (output.pooling.writes, 2) } else { (output.value, output.axes) };
+            self.store(value, axes, &arena, result);
         }
         if let Some(after) = mode.after {
             after("store");
@@ -269,13 +295,17 @@ impl Program {
         }
     }
 
-    fn store(&self, value: usize, arena: &Arena, result: &mut [f32]) {
+    fn store(&self, value: usize, axes: usize, arena: &Arena, result: &mut [f32]) {
         let geometry = self.geometry(value);
         let (start, stride) = self.place(value, arena.images);
         let rows = result.chunks_exact_mut((geometry.channels * geometry.pixels()).max(1));
         for (image, to) in rows.enumerate() {
             let from = arena.numbers.get((start + image * stride) / NUMBER..).unwrap_or(&[]);
-            layout::unpack(from, &geometry, to);
+            if axes == 3 {
+                layout::unpack_tokens(from, &geometry, to);
+            } else {
+                layout::unpack(from, &geometry, to);
+            }
         }
     }
 
@@ -334,13 +364,13 @@ impl Program {
 }
 
 impl Output {
-    fn new((value, is_image): (usize, bool), geometries: &mut Vec<Geometry>) -> Self {
+    fn new((value, axes): (usize, usize), geometries: &mut Vec<Geometry>) -> Self {
         let input = geometries.get(value).copied().unwrap_or(Geometry::blocked([1, 1, 1]));
         let pooled = geometries.len();
         geometries.push(Geometry::blocked([input.channels, 1, 1]));
         let operation = Operation::Average(GlobalAverage { input });
         let pooling = Step { name: "mean".to_owned(), reads: vec![value], writes: pooled, operation };
-        Self { value, is_image, pooling }
+        Self { value, axes, pooling }
     }
 }
 

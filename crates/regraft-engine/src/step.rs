@@ -5,8 +5,9 @@ use std::ops::Range;
 use crate::{
     Settings,
     kernels::{
-        Operands, average::GlobalAverage, concat::Concat, dense::Dense, depthwise::Depthwise,
-        elementwise::Elementwise, pool::Pool, rows::Rows,
+        Operands, attention::Attention, average::GlobalAverage, concat::Concat, dense::Dense,
+        depthwise::Depthwise, elementwise::Elementwise, normalization::LayerNorm, pool::Pool, rows::Rows,
+        tokens::Tokens,
     },
 };
 
@@ -32,6 +33,9 @@ pub(crate) enum Operation {
     Concat(Concat),
     Elementwise(Elementwise),
     Rows(Rows),
+    LayerNorm(LayerNorm),
+    Attention(Attention),
+    Tokens(Tokens),
 }
 
 impl Operation {
@@ -45,6 +49,9 @@ impl Operation {
             Self::Concat(step) => step.units(images),
             Self::Elementwise(step) => step.units(images),
             Self::Rows(_) => images,
+            Self::Attention(step) => step.units(images),
+            Self::LayerNorm(step) => step.units(images),
+            Self::Tokens(step) => step.units(images),
         }
     }
 
@@ -58,6 +65,9 @@ impl Operation {
             Self::Concat(step) => step.cost(images),
             Self::Elementwise(step) => step.cost(images),
             Self::Rows(step) => step.cost(images),
+            Self::Attention(step) => step.cost(images),
+            Self::LayerNorm(step) => step.cost(images),
+            Self::Tokens(step) => step.cost(images),
         };
         numbers / crate::simd::LANES
     }
@@ -78,6 +88,9 @@ impl Operation {
                 Self::Concat(step) => step.run(settings.instruction_set, operands, units),
                 Self::Elementwise(step) => step.run(settings.instruction_set, operands, units),
                 Self::Rows(step) => step.run(operands, units),
+                Self::Attention(step) => step.run(settings.instruction_set, operands, units),
+                Self::LayerNorm(step) => step.run(settings.instruction_set, operands, units),
+                Self::Tokens(step) => step.run(settings.instruction_set, operands, units),
             }
         }
     }

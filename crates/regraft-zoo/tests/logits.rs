@@ -126,14 +126,12 @@ fn inception_v3_computes_what_torchvision_computes() {
 }
 
 #[test]
-#[ignore = "the engine has no attention yet"]
 fn vit_b_16_computes_what_torchvision_computes() {
     network("vit_b_16", &[[224, 224]]);
 }
 
 /// The encoder of `oracles/zoo_networks.py`. The engine takes a sequence as an image of one row, a token a pixel.
 #[test]
-#[ignore = "the engine has no attention yet"]
 fn an_encoder_computes_what_pytorch_computes() {
     let (sizes, tokens) = small_encoder();
     let Network { graph, roles } = transformer_encoder(sizes, tokens).unwrap();

@@ -18,7 +18,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{Operands, check_bounds};
+use super::{Operands, activation::Function, check_bounds};
 use crate::{
     EngineError, Settings,
     buffer::Buffer,
@@ -48,6 +48,7 @@ pub(crate) struct Dense {
     weights: Buffer,
     bias: Buffer,
     clamp: Clamp,
+    function: Option<Function>,
     tile_pixels: usize,
 }
 
@@ -94,6 +95,7 @@ pub(crate) struct Recipe<'a> {
     /// One number an output channel, or nothing.
     pub(crate) bias: &'a [f32],
     pub(crate) clamp: Clamp,
+    pub(crate) function: Option<Function>,
 }
 
 impl Dense {
@@ -118,6 +120,7 @@ impl Dense {
             panels: layout.panels,
             bias,
             clamp: recipe.clamp,
+            function: recipe.function,
             tile_pixels,
         };
         dense.check()?;
@@ -396,12 +399,33 @@ impl Task<'_> {
                 } else {
                     tile_of_any_size::<S, I, 1>(simd, dense, panel, &pixels, end - first);
                 }
+                if let Some(function) = dense.function {
+                    dense.activate(simd, function, panel, &pixels.outputs[..end - first]);
+                }
             }
         }
     }
 }
 
 impl Dense {
+    /// # Safety
+    /// The panel must have been computed at these outputs.
+    #[inline(always)]
+    unsafe fn activate<S: Simd>(&self, simd: S, function: Function, panel: &Panel, outputs: &[*mut u8]) {
+        for block in panel.block..panel.block + panel.blocks {
+            for output in outputs {
+                let plane = block * self.output.plane();
+                // SAFETY: the caller's promise.
+                unsafe {
+                    match self.output.element {
+                        Element::Float32 => function.apply(simd, output.cast::<f32>().add(plane), 1),
+                        Element::BFloat16 => function.apply(simd, output.cast::<BFloat16>().add(plane), 1),
+                    }
+                }
+            }
+        }
+    }
+
     #[inline(always)]
     fn pixels(&self, operands: &Operands, first: usize, count: usize) -> Pixels {
         let Geometry { width, .. } = self.output;

@@ -13,7 +13,7 @@ use crate::{
     buffer::Buffer,
     element::{BFloat16, Element, Number, with_numbers},
     geometry::Geometry,
-    kernels::dense::Recipe,
+    kernels::{activation::Function, dense::Recipe},
     network::Clamp,
     simd::{self, Kernel, LANES, Simd},
     window::Window,
@@ -37,6 +37,7 @@ pub(crate) struct Depthwise {
     weights: Buffer,
     bias: Buffer,
     clamp: Clamp,
+    function: Option<Function>,
 }
 
 impl Depthwise {
@@ -60,6 +61,7 @@ impl Depthwise {
         let reach = taps.last().copied().unwrap_or(0) + LANES;
         check_bounds((output.blocks() - 1) * input.plane() + corner + reach, &input)?;
         let (residual, clamp, input_plane) = (recipe.residual, recipe.clamp, input.plane());
+        let function = recipe.function;
         Ok(Self {
             input: input.element,
             output,
@@ -71,6 +73,7 @@ impl Depthwise {
             weights,
             bias,
             clamp,
+            function,
         })
     }
 
@@ -133,6 +136,9 @@ impl Task<'_> {
             unsafe {
                 let row = self.step.row::<I, O>(self.operands, image, block, y);
                 self.step.compute(simd, &row);
+                if let Some(function) = self.step.function {
+                    function.apply(simd, row.output, output.width);
+                }
             }
         }
     }

@@ -8,11 +8,21 @@ use crate::{
     buffer::Buffer,
     element::{BFloat16, Element, Number},
     geometry::Geometry,
+    kernels::activation::Function,
     network::Clamp,
     simd::{self, Kernel, LANES, Simd},
 };
 
-/// `clamp(x · scale + shift + second)`, each part where there is one.
+/// What is done with the second input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Second {
+    Add,
+    Multiply,
+    /// Multiply by one factor a channel.
+    Scale,
+}
+
+/// `clamp(x · scale + shift + second)`, or `· second`, and then the function; each part where there is one.
 #[derive(Debug)]
 pub(crate) struct Elementwise {
     pub(crate) input: Geometry,
@@ -21,6 +31,8 @@ pub(crate) struct Elementwise {
     /// One number a channel each, padded to whole blocks.
     pub(crate) scale_and_shift: Option<[Buffer; 2]>,
     pub(crate) clamp: Clamp,
+    pub(crate) function: Option<Function>,
+    pub(crate) with_second: Second,
 }
 
 impl Elementwise {
@@ -72,15 +84,25 @@ impl Task<'_> {
             unsafe {
                 let from = self.operands.input.at::<N>(image).add(block * input.plane() + input.pixel(y, 0));
                 let to = self.operands.output.at::<N>(image).add(block * output.plane() + output.pixel(y, 0));
-                let second = second.map(|second| {
-                    self.operands
-                        .second
-                        .at::<N>(image)
-                        .add(block * second.plane() + second.pixel(y, 0))
-                        .cast_const()
-                });
+                let second = second.map(|second| self.second::<N>(&second, image, block, y));
                 self.row(simd, from, second, to, block);
             }
+        }
+    }
+
+    /// A row of the second input; its only pixel, in single precision as all vectors are, where that scales.
+    ///
+    /// # Safety
+    /// The block and the row must lie in the image.
+    #[inline(always)]
+    unsafe fn second<N: Number>(&self, second: &Geometry, image: usize, block: usize, y: usize) -> *const N {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.step.with_second == Second::Scale {
+                let from = self.operands.second.at::<f32>(image);
+                return from.add(block * second.plane() + second.pixel(0, 0)).cast_const().cast();
+            }
+            self.operands.second.at::<N>(image).add(block * second.plane() + second.pixel(y, 0))
         }
     }
 
@@ -105,10 +127,18 @@ impl Task<'_> {
                     value = simd.multiply_add(value, scale, simd.load(shift.as_ptr().add(block * LANES)));
                 }
                 if let Some(second) = second {
-                    value = simd.add(value, N::load(simd, second.add(x * LANES)));
+                    value = match self.step.with_second {
+                        Second::Add => simd.add(value, N::load(simd, second.add(x * LANES))),
+                        Second::Multiply => simd.multiply(value, N::load(simd, second.add(x * LANES))),
+                        Second::Scale => simd.multiply(value, simd.load(second.cast())),
+                    };
                 }
                 N::store(simd, to.add(x * LANES), simd.clamp(value, low, high));
             }
+        }
+        if let Some(function) = self.step.function {
+            // SAFETY: the row has just been written.
+            unsafe { function.apply(simd, to, self.step.output.width) };
         }
     }
 }

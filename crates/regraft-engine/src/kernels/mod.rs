@@ -5,13 +5,17 @@
 //! makes results the same for any number of threads. Kernels work through raw pointers, because units of one step write
 //! interleaved parts of one buffer; their sizes are checked once, when a step is built.
 
+pub(crate) mod activation;
+pub(crate) mod attention;
 pub(crate) mod average;
 pub(crate) mod concat;
 pub(crate) mod dense;
 pub(crate) mod depthwise;
 pub(crate) mod elementwise;
+pub(crate) mod normalization;
 pub(crate) mod pool;
 pub(crate) mod rows;
+pub(crate) mod tokens;
 
 use crate::{EngineError, geometry::Geometry};
 

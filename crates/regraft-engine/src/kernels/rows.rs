@@ -14,7 +14,8 @@ use crate::{
 /// A computation on each image by itself.
 #[derive(Debug)]
 pub(crate) enum Rows {
-    /// `exp(x − max) / Σ exp(x − max)`, which no logit can overflow, over the channels of a vector, or over the width of an image.
+    /// `exp(x − max) / Σ exp(x − max)`, which no logit can overflow, over the channels of a vector or of each
+    /// token, or over the width of an image.
     Softmax { input: Geometry, output: Geometry, over_width: bool },
     /// Blocked channels, rows and columns to one vector in row-major order.
     Flatten { input: Geometry, output: Geometry },
@@ -78,7 +79,7 @@ impl Rows {
                 let axes = if *over_width {
                     [from.channels, from.height, from.width]
                 } else {
-                    [1, 1, from.channels]
+                    [1, from.pixels(), from.channels]
                 };
                 for row in 0..axes[0] * axes[1] {
                     let place = |geometry: &Geometry, index: usize| {
@@ -86,7 +87,7 @@ impl Rows {
                         if *over_width {
                             geometry.element(channel, y, index)
                         } else {
-                            geometry.element(index, 0, 0)
+                            geometry.element(index, row / geometry.width, row % geometry.width)
                         }
                     };
                     let logits: Vec<f32> =

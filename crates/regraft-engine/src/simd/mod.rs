@@ -93,20 +93,6 @@ pub(crate) trait Simd: Copy {
         unsafe { self.store(lanes.as_mut_ptr(), x) };
         lanes
     }
-
-    /// The first `count` numbers; 0 in the other lanes.
-    ///
-    /// # Safety
-    /// `from` must be valid for reading `count` numbers, at most 16.
-    #[inline(always)]
-    unsafe fn load_first(self, from: *const f32, count: usize) -> Self::Vector {
-        let mut lanes = [0.0; LANES];
-        // SAFETY: the caller vouches for the numbers, and the array has 16.
-        unsafe {
-            std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count.min(LANES));
-            self.load(lanes.as_ptr())
-        }
-    }
 }
 
 /// A computation written over [`Simd`].

@@ -9,7 +9,7 @@ use regraft_graph::{
 };
 use serde_json::Value;
 
-pub(crate) const FAMILIES: [&str; 12] = [
+pub(crate) const FAMILIES: [&str; 13] = [
     "conv",
     "conv_sizes",
     "conv_first",
@@ -21,6 +21,7 @@ pub(crate) const FAMILIES: [&str; 12] = [
     "concat",
     "elementwise",
     "rows",
+    "transformers",
     "networks",
 ];
 
