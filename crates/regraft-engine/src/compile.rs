@@ -22,6 +22,7 @@ use crate::{
         pool::{Kind, Pool},
         rows::Rows,
         tokens::{Table, Tokens},
+        winograd::{self, Winograd},
     },
     network::{Clamp, Instruction, Network},
     simd::LANES,
@@ -228,6 +229,9 @@ impl Compiler<'_> {
         let one_each = conv.groups == conv.in_channels && conv.groups == conv.out_channels;
         if one_each && conv.groups > 1 && input.lanes == LANES {
             return Ok(Operation::Depthwise(Depthwise::new(&recipe)?));
+        }
+        if winograd::pays(&recipe) {
+            return Ok(Operation::Winograd(Winograd::new(&recipe, self.settings.instruction_set)?));
         }
         Ok(Operation::Dense(Dense::new(&recipe, self.settings)?))
     }

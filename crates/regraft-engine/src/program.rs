@@ -327,10 +327,12 @@ impl Program {
         };
         let first = step.reads.first().copied().unwrap_or(0);
         let second = step.reads.get(1).copied().unwrap_or(first);
-        let operands =
-            Operands { input: span(first), second: span(second), output: span(step.writes), images };
-        let units = step.operation.units(images);
-        if !shared || step.operation.cost(images) < SMALLEST_SHARED_STEP {
+        let shared = shared && step.operation.cost(images) >= SMALLEST_SHARED_STEP;
+        let threads = if shared { rayon::current_num_threads() } else { 1 };
+        let (input, second, output) = (span(first), span(second), span(step.writes));
+        let operands = Operands { input, second, output, images, threads };
+        let units = step.operation.units(images, threads);
+        if !shared {
             // SAFETY: the arena holds at least `images` images of every value at the plan's offsets, values that are
             // alive together lie apart, and the arena is this call's alone.
             unsafe { step.operation.run(self.settings, &operands, 0..units) };

@@ -7,7 +7,7 @@ use crate::{
     kernels::{
         Operands, attention::Attention, average::GlobalAverage, concat::Concat, dense::Dense,
         depthwise::Depthwise, elementwise::Elementwise, normalization::LayerNorm, pool::Pool, rows::Rows,
-        tokens::Tokens,
+        tokens::Tokens, winograd::Winograd,
     },
 };
 
@@ -36,11 +36,12 @@ pub(crate) enum Operation {
     LayerNorm(LayerNorm),
     Attention(Attention),
     Tokens(Tokens),
+    Winograd(Winograd),
 }
 
 impl Operation {
-    /// Number of parts that the work on a group of images divides into.
-    pub(crate) fn units(&self, images: usize) -> usize {
+    /// Number of parts that the work on a group of images divides into, when so many threads share it.
+    pub(crate) fn units(&self, images: usize, threads: usize) -> usize {
         match self {
             Self::Dense(step) => step.units(images),
             Self::Depthwise(step) => step.units(images),
@@ -52,6 +53,7 @@ impl Operation {
             Self::Attention(step) => step.units(images),
             Self::LayerNorm(step) => step.units(images),
             Self::Tokens(step) => step.units(images),
+            Self::Winograd(step) => step.units(images, threads),
         }
     }
 
@@ -68,6 +70,7 @@ impl Operation {
             Self::Attention(step) => step.cost(images),
             Self::LayerNorm(step) => step.cost(images),
             Self::Tokens(step) => step.cost(images),
+            Self::Winograd(step) => step.cost(images),
         };
         numbers / crate::simd::LANES
     }
@@ -91,6 +94,7 @@ impl Operation {
                 Self::Attention(step) => step.run(settings.instruction_set, operands, units),
                 Self::LayerNorm(step) => step.run(settings.instruction_set, operands, units),
                 Self::Tokens(step) => step.run(settings.instruction_set, operands, units),
+                Self::Winograd(step) => step.run(settings.instruction_set, operands, units),
             }
         }
     }

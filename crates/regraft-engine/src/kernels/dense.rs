@@ -18,7 +18,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{Operands, activation::Function, check_bounds};
+use super::{Operands, activation::Function, check_bounds, for_tile_size};
 use crate::{
     EngineError, Settings,
     buffer::Buffer,
@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Largest number of pixels of a tile, over all instruction sets.
-const MOST_PIXELS: usize = 14;
+pub(super) const MOST_PIXELS: usize = 14;
 
 /// Weights of a layer up to this many numbers stay in the second-level cache while the pixels stream by.
 const CACHED_WEIGHTS: usize = 75_000;
@@ -306,7 +306,7 @@ struct Pixels {
 }
 
 /// Inputs and weights that are multiplied: one number, or several neighbouring channels, at a time.
-trait Factor: Number {
+pub(super) trait Factor: Number {
     /// Numbers of a pixel that are multiplied at once.
     const TOGETHER: usize;
     type Vector<S: Simd>: Copy;
@@ -466,19 +466,8 @@ unsafe fn tile_of_any_size<S: Simd, I: Factor, const B: usize>(
     pixels: &Pixels,
     count: usize,
 ) {
-    macro_rules! sizes {
-        ($($size:literal)*) => {
-            match count {
-                // Sizes above the instruction set's are never asked for; the condition is constant and removes them.
-                // SAFETY: as the caller's.
-                $($size if $size <= S::PIXELS && B <= S::BLOCKS => unsafe {
-                    tile::<S, I, $size, B>(simd, dense, panel, pixels);
-                },)*
-                _ => {}
-            }
-        };
-    }
-    sizes!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    // SAFETY: as the caller's.
+    for_tile_size!(S, B, count, P => unsafe { tile::<S, I, P, B>(simd, dense, panel, pixels) });
 }
 
 /// Computes `P` pixels of `B` blocks of output channels.
@@ -538,7 +527,7 @@ unsafe fn tile<S: Simd, I: Factor, const P: usize, const B: usize>(
 /// # Safety
 /// The numbers must be readable at each input, and the weights of `B` blocks at `weights`.
 #[inline(always)]
-unsafe fn accumulate<S: Simd, I: Factor, const P: usize, const B: usize>(
+pub(super) unsafe fn accumulate<S: Simd, I: Factor, const P: usize, const B: usize>(
     simd: S,
     sums: &mut [[S::Vector; B]; P],
     inputs: &[*const I; P],

@@ -16,6 +16,7 @@ pub(crate) mod normalization;
 pub(crate) mod pool;
 pub(crate) mod rows;
 pub(crate) mod tokens;
+pub(crate) mod winograd;
 
 use crate::{EngineError, geometry::Geometry};
 
@@ -51,7 +52,27 @@ pub(crate) struct Operands {
     pub(crate) second: Span,
     pub(crate) output: Span,
     pub(crate) images: usize,
+    /// Threads that share the step.
+    pub(crate) threads: usize,
 }
+
+/// Calls a function with the number of pixels of a tile as a constant. Sizes above the instruction set's are never asked
+/// for; the condition is constant and removes them.
+macro_rules! for_tile_size {
+    ($simd:ident, $blocks:ident, $count:expr, $pixels:ident => $call:expr) => {
+        for_tile_size!(@ $simd, $blocks, $count, $pixels, $call, 1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+    };
+    (@ $simd:ident, $blocks:ident, $count:expr, $pixels:ident, $call:expr, $($size:literal)*) => {
+        match $count {
+            $($size if $size <= $simd::PIXELS && $blocks <= $simd::BLOCKS => {
+                const $pixels: usize = $size;
+                $call
+            })*
+            _ => {}
+        }
+    };
+}
+use for_tile_size;
 
 /// Refuses a step that would read `reach` numbers of an image that has fewer. This is the one place that the kernels'
 /// pointers rely on.
