@@ -230,7 +230,7 @@ impl Compiler<'_> {
         if one_each && conv.groups > 1 && input.lanes == LANES {
             return Ok(Operation::Depthwise(Depthwise::new(&recipe)?));
         }
-        if winograd::pays(&recipe) {
+        if winograd::pays(&recipe, self.settings) {
             return Ok(Operation::Winograd(Winograd::new(&recipe, self.settings.instruction_set)?));
         }
         Ok(Operation::Dense(Dense::new(&recipe, self.settings)?))

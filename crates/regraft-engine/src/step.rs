@@ -94,7 +94,7 @@ impl Operation {
                 Self::Attention(step) => step.run(settings.instruction_set, operands, units),
                 Self::LayerNorm(step) => step.run(settings.instruction_set, operands, units),
                 Self::Tokens(step) => step.run(settings.instruction_set, operands, units),
-                Self::Winograd(step) => step.run(settings.instruction_set, operands, units),
+                Self::Winograd(step) => step.run(settings, operands, units),
             }
         }
     }

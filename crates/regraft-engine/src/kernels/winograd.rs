@@ -28,9 +28,9 @@ use super::{
     for_tile_size,
 };
 use crate::{
-    EngineError, InstructionSet,
+    EngineError, InstructionSet, Settings,
     buffer::Buffer,
-    element::Element,
+    element::{BFloat16, Element, Number, with_numbers},
     geometry::Geometry,
     network::Clamp,
     simd::{self, Kernel, LANES, Simd},
@@ -67,12 +67,13 @@ pub(crate) struct Winograd {
 }
 
 /// Whether the algorithm can compute a layer and is expected to be faster than the direct one.
-pub(crate) fn pays(recipe: &Recipe<'_>) -> bool {
+pub(crate) fn pays(recipe: &Recipe<'_>, settings: Settings) -> bool {
     let Recipe { input, output, window, groups, .. } = *recipe;
     let fits = window.kernel == [3; 2] && window.stride == [1; 2] && window.dilation == [1; 2] && groups == 1;
-    let numbers =
-        input.lanes == LANES && input.element == Element::Float32 && output.element == Element::Float32;
-    fits && numbers && cost(&input, &output) < 9 * output.pixels() * input.channels * output.blocks()
+    // The direct kernel multiplies pairs where the processor can; the products here are single precision always.
+    let pairs = input.element == Element::BFloat16 && settings.precision.is_native(settings.instruction_set);
+    let direct = 9 * output.pixels() * input.channels * output.blocks() / if pairs { 2 } else { 1 };
+    fits && input.lanes == LANES && cost(&input, &output) < direct
 }
 
 /// Vector operations on an image, in multiply–adds. The weights are read once for a group of two images, from memory that
@@ -145,7 +146,7 @@ impl Winograd {
     /// # Safety
     /// The operands must hold `images` images of the geometries that the step was built with, the output apart from the
     /// others, and no other thread may compute the same units.
-    pub(crate) unsafe fn run(&self, set: InstructionSet, operands: &Operands, units: Range<usize>) {
+    pub(crate) unsafe fn run(&self, settings: Settings, operands: &Operands, units: Range<usize>) {
         thread_local! {
             static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
         }
@@ -163,7 +164,7 @@ impl Winograd {
                 let total = self.total(operands.images);
                 let tiles = unit * total / count..(unit + 1) * total / count;
                 let (inputs, products) = (inputs.as_mut_ptr(), products.as_mut_ptr());
-                simd::launch(set, &Task { step: self, operands, tiles, inputs, products });
+                simd::launch_with(settings, &Task { step: self, operands, tiles, inputs, products });
             }
         });
     }
@@ -235,12 +236,20 @@ struct Task<'a> {
 impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
+        let Winograd { input, output, .. } = self.step;
+        with_numbers!(input.element, output.element, self.chunk::<S>(simd));
+    }
+}
+
+impl Task<'_> {
+    #[inline(always)]
+    fn chunk<S: Simd, I: Number, O: Number>(&self, simd: S) {
         let blocks = self.step.output.blocks();
         // SAFETY: `Winograd::run` sized the scratch memory for the chunk, and its caller vouches for the operands.
         unsafe {
             for index in 0..self.tiles.len() {
                 for block in 0..self.step.input.blocks() {
-                    self.transform_input(simd, index, block);
+                    self.transform_input::<S, I>(simd, index, block);
                 }
             }
             for first in (0..blocks).step_by(SLAB) {
@@ -250,15 +259,13 @@ impl Kernel for Task<'_> {
                 }
                 for index in 0..self.tiles.len() {
                     for block in slab.clone() {
-                        self.transform_output(simd, index, block, first);
+                        self.transform_output::<S, O>(simd, index, block, first);
                     }
                 }
             }
         }
     }
-}
 
-impl Task<'_> {
     /// Image, and row and column of the first output, of a tile of the chunk.
     #[inline(always)]
     fn place(&self, index: usize) -> (usize, usize, usize) {
@@ -272,19 +279,19 @@ impl Task<'_> {
     /// # Safety
     /// The operands must hold the tile, and `inputs` the chunk.
     #[inline(always)]
-    unsafe fn transform_input<S: Simd>(&self, simd: S, index: usize, block: usize) {
+    unsafe fn transform_input<S: Simd, I: Number>(&self, simd: S, index: usize, block: usize) {
         let Winograd { input, stored, start, .. } = self.step;
         let (image, y, x) = self.place(index);
         let offset = block * input.plane() + start + y * input.row() + x * LANES;
         let (rows, columns) = (stored[0] - y, stored[1] - x);
         // SAFETY: only what is stored is read; the chunk has a place for every product of the tile and block.
         unsafe {
-            let from = self.operands.input.at::<f32>(image).add(offset).cast_const();
+            let from = self.operands.input.at::<I>(image).add(offset).cast_const();
             let mut window = [[simd.splat(0.0); INPUTS]; INPUTS];
             for row in 0..INPUTS.min(rows) {
                 for column in 0..INPUTS {
                     if column < columns {
-                        window[row][column] = simd.load(from.add(row * input.row() + column * LANES));
+                        window[row][column] = I::load(simd, from.add(row * input.row() + column * LANES));
                     }
                 }
             }
@@ -352,7 +359,7 @@ impl Task<'_> {
     /// # Safety
     /// As for [`Self::multiply`], and the operands must hold the tile.
     #[inline(always)]
-    unsafe fn transform_output<S: Simd>(&self, simd: S, index: usize, block: usize, first: usize) {
+    unsafe fn transform_output<S: Simd, O: Number>(&self, simd: S, index: usize, block: usize, first: usize) {
         let Winograd { output, residual, clamp, function, .. } = self.step;
         let (image, y, x) = self.place(index);
         let stride = self.tiles.len() * LANES;
@@ -369,7 +376,7 @@ impl Task<'_> {
                 rows[row] = output_line(simd, products[row]);
             }
             let bias = simd.load(self.step.bias.as_ptr().add(block * LANES));
-            let to = self.operands.output.at::<f32>(image).add(block * output.plane());
+            let to = self.operands.output.at::<O>(image).add(block * output.plane());
             for column in 0..OUTPUTS.min(output.width - x) {
                 let mut line = [simd.splat(0.0); INPUTS];
                 for row in 0..INPUTS {
@@ -379,14 +386,14 @@ impl Task<'_> {
                 for row in 0..OUTPUTS.min(output.height - y) {
                     let mut sum = simd.add(sums[row], bias);
                     if let Some(residual) = residual {
-                        let from = self.operands.second.at::<f32>(image).add(block * residual.plane());
-                        sum = simd.add(sum, simd.load(from.add(residual.pixel(y + row, x + column))));
+                        let from = self.operands.second.at::<O>(image).add(block * residual.plane());
+                        sum = simd.add(sum, O::load(simd, from.add(residual.pixel(y + row, x + column))));
                     }
                     sum = simd.clamp(sum, low, high);
                     if let Some(function) = function {
                         sum = function.evaluate(simd, sum);
                     }
-                    simd.store(to.add(output.pixel(y + row, x + column)), sum);
+                    O::store(simd, to.add(output.pixel(y + row, x + column)), sum);
                 }
             }
         }
