@@ -3,7 +3,7 @@
 //!
 //! `Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A` with the interpolation points 0, ±√½, ±√2 and ∞. Their products are one, which keeps
 //! the three transformations alike in size: the largest error, relative to the largest output, over random layers of 128
-//! channels is 1.7e-6, against 7.4e-6 with the usual points 0, ±1, ±2 (`oracles/winograd_points.py`).
+//! channels is 1.7e-6, against 7.4e-6 with the usual points 0, ±1, ±2 (`oracles/study_winograd_points.py`).
 //!
 //! Milliseconds for two images on one thread of an AMD Zen 4, direct and so: 64 channels @56 4.1 and 1.6, 128 @28 4.0 and
 //! 1.4, 256 @14 4.0 and 1.8, 512 @7 4.0 and 1.7 (of ResNet-50; the direct kernel runs at 113 of 118 GFLOP/s).
