@@ -88,8 +88,11 @@ fn geometries(
         }
     }
     views.share_borders(&mut geometries);
-    let blocked = geometries.iter_mut().filter(|geometry| geometry.lanes == LANES);
-    blocked.for_each(|geometry| geometry.element = Element::of(precision, geometry));
+    geometries.iter_mut().for_each(|geometry| geometry.element = Element::of(precision, geometry));
+    if let Some(input) = geometries.first_mut().filter(|input| input.lanes == 1) {
+        // The kernel's last column is read together with the next number.
+        input.border[3] += usize::from(input.element == Element::BFloat16);
+    }
     geometries.iter().try_for_each(Geometry::check)?;
     Ok(geometries)
 }

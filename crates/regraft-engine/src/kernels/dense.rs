@@ -225,7 +225,8 @@ impl Layout {
             for tap in (0..height * width).step_by(if along_row { width } else { 1 }) {
                 let (y, x) = (tap / width, tap % width);
                 let offset = lane + y * down * input.row() + x * right * input.lanes;
-                let run = Run { offset, len: if along_row { width } else { len } };
+                let len = if along_row { width } else { len };
+                let run = Run { offset, len: len.next_multiple_of(together(input)) };
                 self.push_run(run, Source { channel, tap, along_row }, first, height * width == 1);
             }
             channel += len;
@@ -251,9 +252,10 @@ fn together(input: &Geometry) -> usize {
     if input.element == Element::BFloat16 { BFloat16::TOGETHER } else { f32::TOGETHER }
 }
 
-/// Widens a range of channels to what an instruction multiplies at once; a block is a multiple of that.
+/// Widens a range of channels to what an instruction multiplies at once; a block is a multiple of that. In a planar image
+/// it multiplies neighbouring columns.
 fn whole_groups(recipe: &Recipe<'_>, channels: Range<usize>) -> Range<usize> {
-    let together = together(&recipe.input);
+    let together = if recipe.input.lanes == 1 { 1 } else { together(&recipe.input) };
     channels.start / together * together..channels.end.next_multiple_of(together)
 }
 
@@ -275,6 +277,8 @@ fn pack_panel<'a>(
     let taps = recipe.window.kernel[0] * recipe.window.kernel[1];
     let outputs = panel.block * LANES..((panel.block + panel.blocks) * LANES).min(recipe.output.channels);
     let together = together(&recipe.input);
+    // Columns of a planar image that are read together; a run may be longer.
+    let row_len = if recipe.window.dilation[1] == 1 { recipe.window.kernel[1] } else { 1 };
     let mut rows = packed.chunks_exact_mut(panel.blocks * LANES * together);
     for (run, source) in runs {
         for (index, row) in (0..run.len).step_by(together).zip(&mut rows) {
@@ -284,7 +288,8 @@ fn pack_panel<'a>(
                 let (output, part) = output;
                 let (channel, tap) = source.advanced(index + part);
                 let group = output / out_group * in_group;
-                if (group..group + in_group).contains(&channel) {
+                let behind_row = recipe.input.lanes == 1 && index + part >= row_len;
+                if (group..group + in_group).contains(&channel) && !behind_row {
                     *packed = recipe.weight[(output * in_group + channel - group) * taps + tap];
                 }
             }
