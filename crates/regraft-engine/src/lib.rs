@@ -49,5 +49,8 @@ mod window;
 
 pub use error::EngineError;
 pub use instruction_set::InstructionSet;
+/// Counts the changes of the kernels that change bits of a result, so that a cache does not mix rows of two kinds.
+pub const KERNELS: u32 = 2;
+
 pub use precision::{Precision, Settings};
 pub use program::Program;

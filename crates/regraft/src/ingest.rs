@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use regraft_data::decode::{DECODER, Limits, decode};
 use regraft_data::inspect::{Inspection, inspect_image};
 use regraft_data::preprocess::preprocess;
-use regraft_engine::{InstructionSet, Program};
+use regraft_engine::{InstructionSet, KERNELS, Program};
 use regraft_graph::{Dim, Model, Preprocessing};
 use regraft_system::clock::Stopwatch;
 use regraft_system::files;
@@ -65,6 +65,7 @@ impl<'a> Network<'a> {
         let preprocessing = serde_json::to_vec(&model.card().preprocessing).map_err(Error::model)?;
         let key = key.field("cut", cut).field("preprocessing", preprocessing).field("decoder", DECODER);
         let key = key.field("precision", "f32").field("instructions", InstructionSet::detect().name());
+        let key = key.field("kernels", KERNELS.to_le_bytes());
         let kind = if matches!(weights, NetworkWeights::Random(..)) { ", random weights" } else { "" };
         let [height, width] = model.card().preprocessing.crop;
         let description = format!("{}{kind}, cut at {cut}, {height}×{width}", model.card().name);
