@@ -20,7 +20,10 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
   check [--without-tests]
                        everything that CI runs: format, tests, clippy, docs, cargo deny, tests on assets
-  bench [--threads N]  ResNet-50 against ONNX Runtime in the same run (needs Python 3; 2 threads by default)
+  bench [--threads N] [--alternations N] [--only WORK,WORK] [--python PATH] [--write]
+                       other engines and Regraft in turn (needs Python 3; 2 threads, 5 alternations, all works by
+                       default; a work is such as resnet50-8-f32; --python has the packages already;
+                       --write renews docs/performance.md)
   oracle               write all golden files again from their oracles and show what changed (needs Python 3)
   assets [--out DIR]   fetch, verify and unpack the published packages that some tests need
                        (into $REGRAFT_ASSETS, or target/assets)
@@ -33,8 +36,7 @@ fn main() -> anyhow::Result<()> {
     match arguments.as_slice() {
         ["check"] => check::check(true),
         ["check", "--without-tests"] => check::check(false),
-        ["bench"] => bench::bench(2),
-        ["bench", "--threads", threads] => bench::bench(threads.parse()?),
+        ["bench", options @ ..] => bench::bench(&bench::Options::parse(options)?),
         ["oracle"] => oracle::oracle(),
         ["assets"] => assets::fetch(&assets::folder()),
         ["assets", "--out", folder] => assets::fetch(Path::new(folder)),

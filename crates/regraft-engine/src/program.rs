@@ -187,12 +187,12 @@ impl Program {
     /// # Errors
     /// As [`run`](Self::run).
     #[doc(hidden)]
-    pub fn trace(
+    pub fn trace<D: Dimension>(
         &self,
-        input: ArrayView4<'_, f32>,
+        input: ArrayView<'_, f32, D>,
         after: &(dyn Fn(&str) + Sync),
     ) -> Result<(), EngineError> {
-        self.check(input)?;
+        let input = self.images(input)?;
         let images = input.slice_axis_move(Axis(0), Slice::from(..input.len_of(Axis(0)).min(self.group)));
         let group = Group { images, results: Vec::new() };
         self.run_group(group, Mode { pooled: false, shared: false, after: Some(after) })

@@ -1,0 +1,141 @@
+//! What the machine's multiply–add instructions can do at most: `machine_limit [threads]`.
+//!
+//! Every thread runs independent chains of one instruction on registers, long enough for none to wait for another. Prints
+//! one line of JSON: billions of operations a second (a multiplication and an addition are two) in f32, bf16 (dot products
+//! of pairs) and int8 (of fours), 0 where the processor has no such instruction; and gigabytes a second of a sum over
+//! 256 MiB a thread.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an example")]
+
+use regraft_system::clock::Stopwatch;
+
+const ROUNDS: usize = 4_000_000;
+const REPETITIONS: usize = 5;
+
+fn main() {
+    let threads = std::env::args().nth(1).map_or(1, |threads| threads.parse().unwrap());
+    let [f32, bf16, int8] = instructions().map(|(operations, run)| match operations {
+        0 => 0.0,
+        _ => best(threads, (operations * ROUNDS) as f64, &run),
+    });
+    let numbers = vec![1f32; 64 << 20];
+    let read = || std::hint::black_box(sum(&numbers));
+    let bytes = best(threads, size_of_val(&numbers[..]) as f64, &|| read() as i32);
+    println!(
+        r#"{{"threads": {threads}, "f32": {f32:.1}, "bf16": {bf16:.1}, "int8": {int8:.1}, "gigabytes": {bytes:.1}}}"#
+    );
+}
+
+/// Billions a second over all threads, the best of several runs.
+fn best(threads: usize, operations: f64, run: &(impl Fn() -> i32 + Sync)) -> f64 {
+    let seconds = (0..REPETITIONS).map(|_| {
+        let stopwatch = Stopwatch::start();
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| std::hint::black_box(run()));
+            }
+        });
+        stopwatch.seconds()
+    });
+    operations * threads as f64 / seconds.fold(f64::MAX, f64::min) / 1e9
+}
+
+fn sum(numbers: &[f32]) -> f32 {
+    let mut sums = [0f32; 64];
+    for part in numbers.chunks_exact(64) {
+        for (sum, number) in sums.iter_mut().zip(part) {
+            *sum += number;
+        }
+    }
+    sums.iter().sum()
+}
+
+/// Operations of one round, and `ROUNDS` rounds of them.
+type Chain = (usize, fn() -> i32);
+
+#[cfg(target_arch = "x86_64")]
+fn instructions() -> [Chain; 3] {
+    let wide = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
+    let narrow = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    let pairs = wide && is_x86_feature_detected!("avx512bf16");
+    let fours = wide && is_x86_feature_detected!("avx512vnni");
+    let none: Chain = (0, || 0);
+    [
+        // SAFETY: the processor has the instructions, as for the two below.
+        if wide {
+            (24 * 32, || unsafe { x86::f32_wide() })
+        } else if narrow {
+            (12 * 16, || unsafe { x86::f32_narrow() })
+        } else {
+            none
+        },
+        // SAFETY: as above.
+        if pairs { (24 * 64, || unsafe { x86::bf16() }) } else { none },
+        // SAFETY: as above.
+        if fours { (24 * 128, || unsafe { x86::int8() }) } else { none },
+    ]
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn instructions() -> [Chain; 3] {
+    [(0, || 0); 3]
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::ROUNDS;
+
+    /// Independent chains of one instruction; `black_box` keeps the operands from being known.
+    macro_rules! chains {
+        ($name:ident, $features:literal, $count:literal, $zero:expr, $one:expr, $step:expr, $bits:expr) => {
+            #[target_feature(enable = $features)]
+            pub(super) fn $name() -> i32 {
+                let (mut sums, one) = ([$zero; $count], std::hint::black_box($one));
+                for _ in 0..ROUNDS {
+                    for sum in &mut sums {
+                        *sum = $step(*sum, one);
+                    }
+                }
+                sums.into_iter().map($bits).fold(0, i32::wrapping_add)
+            }
+        };
+    }
+
+    chains!(
+        f32_wide,
+        "avx512f",
+        24,
+        _mm512_setzero_ps(),
+        _mm512_set1_ps(1.0),
+        |sum, one| _mm512_fmadd_ps(one, one, sum),
+        |sum| { _mm_cvtsi128_si32(_mm512_castsi512_si128(_mm512_castps_si512(sum))) }
+    );
+    chains!(
+        f32_narrow,
+        "avx2,fma",
+        12,
+        _mm256_setzero_ps(),
+        _mm256_set1_ps(1.0),
+        |sum, one| _mm256_fmadd_ps(one, one, sum),
+        |sum| { _mm_cvtsi128_si32(_mm256_castsi256_si128(_mm256_castps_si256(sum))) }
+    );
+    chains!(
+        bf16,
+        "avx512f,avx512bf16",
+        24,
+        _mm512_setzero_ps(),
+        _mm512_cvtne2ps_pbh(_mm512_set1_ps(1.0), _mm512_set1_ps(1.0)),
+        |sum, one| _mm512_dpbf16_ps(sum, one, one),
+        |sum| { _mm_cvtsi128_si32(_mm512_castsi512_si128(_mm512_castps_si512(sum))) }
+    );
+    chains!(
+        int8,
+        "avx512f,avx512vnni",
+        24,
+        _mm512_setzero_si512(),
+        _mm512_set1_epi8(1),
+        |sum, one| _mm512_dpbusd_epi32(sum, one, one),
+        |sum| { _mm_cvtsi128_si32(_mm512_castsi512_si128(sum)) }
+    );
+}

@@ -1,0 +1,161 @@
+//! `cargo xtask bench`: Regraft and other engines in turn, on the same weights and the same input.
+//!
+//! Every engine is a process that stays: it loads, tries its settings, and then measures whenever it is told to. The turns go
+//! round, so that whatever else the machine does falls on all of them.
+
+mod engine;
+mod results;
+mod works;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use engine::Engine;
+use results::{Limit, Measured, Table};
+use works::{WORKS, Work};
+
+use crate::python::{run, virtual_environment};
+
+const PACKAGES: [&str; 14] = [
+    "torch==2.15.0",
+    "torchvision==0.29.2",
+    "timm==1.0.31",
+    "onnx==1.23.2",
+    "onnxscript==0.7.2",
+    "onnxruntime==1.32.0",
+    "openvino==2026.4.1",
+    "nncf==3.4.0",
+    "MNN==3.6.1",
+    "ncnn==1.0.20261020",
+    "pnnx==20261020",
+    "safetensors==0.8.0",
+    "numpy==2.4.6",
+    "pillow",
+];
+
+/// What to measure, and how.
+pub(crate) struct Options {
+    /// Threads of every engine.
+    pub(crate) threads: usize,
+    /// Turns of each engine; the table has the medians.
+    pub(crate) alternations: usize,
+    /// Names of works; all if empty.
+    pub(crate) only: Vec<String>,
+    /// A Python that has the packages already.
+    pub(crate) python: Option<PathBuf>,
+    /// Whether `docs/performance.md` is written again, from everything that was measured so far.
+    pub(crate) write: bool,
+}
+
+impl Options {
+    /// From the words of the command line.
+    ///
+    /// # Errors
+    /// An unknown word, or one whose value is missing.
+    pub(crate) fn parse(words: &[&str]) -> Result<Self> {
+        let mut options = Self { threads: 2, alternations: 5, only: Vec::new(), python: None, write: false };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let mut value = || words.next().with_context(|| format!("{word} needs a value"));
+            match *word {
+                "--threads" => options.threads = value()?.parse()?,
+                "--alternations" => options.alternations = value()?.parse()?,
+                "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
+                "--python" => options.python = Some(PathBuf::from(value()?)),
+                "--write" => options.write = true,
+                _ => bail!("bench does not know '{word}'"),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Measures the works that the options name, and prints the table.
+///
+/// # Errors
+/// An unknown work, a program that cannot be run, or logits that differ from PyTorch's.
+pub(crate) fn bench(options: &Options) -> Result<()> {
+    let place = PathBuf::from("target/bench");
+    std::fs::create_dir_all(&place)?;
+    let works = chosen(&options.only)?;
+    let python = match &options.python {
+        Some(python) => python.clone(),
+        None => virtual_environment(&place.join("venv"), &PACKAGES)?,
+    };
+    build()?;
+    let mut table = Table::read(&place.join("performance.json"))?;
+    for work in works {
+        table.put(measure(work, &python, &place, options)?);
+        table.write(&place.join("performance.json"))?;
+    }
+    let text = table.markdown();
+    println!("\n{text}");
+    if options.write {
+        std::fs::write("docs/performance.md", text)?;
+    }
+    Ok(())
+}
+
+fn chosen(names: &[String]) -> Result<Vec<&'static Work>> {
+    let known = |name: &String| WORKS.iter().find(|work| work.name() == *name);
+    if names.is_empty() {
+        return Ok(WORKS.iter().collect());
+    }
+    let all = || WORKS.iter().map(Work::name).collect::<Vec<_>>().join(", ");
+    names
+        .iter()
+        .map(|name| known(name).with_context(|| format!("no work '{name}'; there are {}", all())))
+        .collect()
+}
+
+fn build() -> Result<()> {
+    let examples = ["--example", "zoo_throughput", "--example", "machine_limit"];
+    run(Command::new("cargo")
+        .args(["build", "--release", "--package", "regraft-zoo", "--package", "regraft-engine"])
+        .args(examples))
+}
+
+fn example(name: &str) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    target.join("release/examples").join(name)
+}
+
+fn measure(work: &Work, python: &Path, place: &Path, options: &Options) -> Result<Measured> {
+    let folder = place.join(format!("{}-{}", work.network, work.batch));
+    if !folder.join("logits.npy").exists() {
+        println!("{}: exporting", work.name());
+        let script = [Path::new("oracles/bench_peers.py"), Path::new("export")];
+        run(Command::new(python).args(script).arg(work.network).arg(work.batch.to_string()).arg(&folder))?;
+    }
+    let mut engines = vec![ours(work, &folder, options.threads)?];
+    for peer in work.peers {
+        engines.push(theirs(peer, work, python, &folder, options.threads)?);
+    }
+    let mut limit = Limit::measure(&example("machine_limit"), options.threads)?;
+    for round in 1..=options.alternations {
+        for engine in &mut engines {
+            engine.turn()?;
+        }
+        let speeds =
+            engines.iter().map(|engine| format!("{} {:.1}", engine.name, work.batch as f64 / engine.last()));
+        println!("{} round {round}: {} a second", work.name(), speeds.collect::<Vec<_>>().join(", "));
+        limit = limit.best(Limit::measure(&example("machine_limit"), options.threads)?);
+    }
+    let measured = Measured::new(work, options.threads, limit, &engines)?;
+    println!("{}", measured.summary());
+    Ok(measured)
+}
+
+fn ours(work: &Work, folder: &Path, threads: usize) -> Result<Engine> {
+    let mut command = Command::new(example("zoo_throughput"));
+    let numbers = [work.batch, threads, 1].map(|number| number.to_string());
+    command.arg(work.network).args(numbers).args(["", work.precision]);
+    Engine::start("Regraft", command.arg(format!("--serve={}", folder.display())))
+}
+
+fn theirs(peer: &str, work: &Work, python: &Path, folder: &Path, threads: usize) -> Result<Engine> {
+    let mut command = Command::new(python);
+    command.args(["oracles/bench_peers.py", "run", peer, work.network, &work.batch.to_string()]);
+    Engine::start(works::title(peer), command.args([&threads.to_string(), work.precision]).arg(folder))
+}

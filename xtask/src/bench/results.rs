@@ -1,0 +1,251 @@
+//! What was measured, as JSON and as a table.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use super::engine::Engine;
+use super::works::Work;
+
+/// Logits in f32 that differ by more are wrong; MNN's Winograd differs by 2e-5 with ResNet-18.
+const TOLERANCE: f64 = 1e-3;
+
+/// Billions of operations a second that the machine can do, over all threads.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Limit {
+    threads: usize,
+    f32: f64,
+    bf16: f64,
+    int8: f64,
+    gigabytes: f64,
+}
+
+impl Limit {
+    /// Runs the example that measures it.
+    ///
+    /// # Errors
+    /// The example fails.
+    pub(crate) fn measure(program: &Path, threads: usize) -> Result<Self> {
+        let output = Command::new(program).arg(threads.to_string()).output().context("machine_limit")?;
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// Nothing but an interruption makes it lower.
+    pub(crate) fn best(self, other: Self) -> Self {
+        Self {
+            threads: self.threads,
+            f32: self.f32.max(other.f32),
+            bf16: self.bf16.max(other.bf16),
+            int8: self.int8.max(other.int8),
+            gigabytes: self.gigabytes.max(other.gigabytes),
+        }
+    }
+
+    fn of(&self, precision: &str) -> f64 {
+        match precision {
+            "bf16" => self.bf16,
+            "int8" => self.int8,
+            _ => self.f32,
+        }
+    }
+}
+
+/// One engine on one work.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Row {
+    engine: String,
+    version: String,
+    setting: String,
+    /// Median over the turns.
+    examples_per_second: f64,
+    /// Of the machine's limit, counting the operations of direct convolution: Winograd's algorithm needs fewer.
+    fraction_of_limit: f64,
+    difference: f64,
+    peak_rss_mb: Option<f64>,
+}
+
+/// All engines on one work.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Measured {
+    work: String,
+    network: String,
+    batch: usize,
+    precision: String,
+    threads: usize,
+    alternations: usize,
+    date: String,
+    processor: String,
+    limit: Limit,
+    aim: f64,
+    /// Median over the turns of Regraft's speed over the best peer's in that turn.
+    ratio: f64,
+    /// Regraft first.
+    rows: Vec<Row>,
+}
+
+impl Measured {
+    /// # Errors
+    /// Logits that differ from PyTorch's.
+    pub(crate) fn new(work: &Work, threads: usize, limit: Limit, engines: &[Engine]) -> Result<Self> {
+        let [ours, peers @ ..] = engines else { bail!("no engine") };
+        check(work, ours)?;
+        let operations = 2.0 * ours.ready.macs.unwrap_or(0) as f64;
+        let row = |engine: &Engine| {
+            let speed = work.batch as f64 / median(engine.seconds.clone());
+            Row {
+                engine: engine.name.to_owned(),
+                version: engine.ready.version.clone(),
+                setting: engine.ready.setting.clone(),
+                examples_per_second: speed,
+                fraction_of_limit: speed * operations / 1e9 / limit.of(work.precision),
+                difference: engine.ready.difference,
+                peak_rss_mb: engine.ready.peak_rss_mb,
+            }
+        };
+        let best = |peer: &&Engine| median(peer.seconds.clone());
+        let best = peers.iter().min_by(|a, b| best(a).total_cmp(&best(b))).context("no peer")?;
+        let ratios = best.seconds.iter().zip(&ours.seconds).map(|(theirs, ours)| theirs / ours);
+        Ok(Self {
+            work: work.name(),
+            network: work.network.to_owned(),
+            batch: work.batch,
+            precision: work.precision.to_owned(),
+            threads,
+            alternations: ours.seconds.len(),
+            date: date()?,
+            processor: processor(),
+            limit,
+            aim: work.aim,
+            ratio: median(ratios.collect()),
+            rows: engines.iter().map(row).collect(),
+        })
+    }
+
+    pub(crate) fn summary(&self) -> String {
+        let speeds = self.rows.iter().map(|row| format!("{} {:.1}", row.engine, row.examples_per_second));
+        format!(
+            "{}: {} a second; ratio {:.2} (aim {:.2})",
+            self.work,
+            speeds.collect::<Vec<_>>().join(", "),
+            self.ratio,
+            self.aim
+        )
+    }
+}
+
+/// A fast wrong answer is worth nothing.
+fn check(work: &Work, ours: &Engine) -> Result<()> {
+    if work.precision == "f32" && !(ours.ready.difference < TOLERANCE) {
+        bail!("{}: the logits differ from PyTorch's by {:.1e}", work.name(), ours.ready.difference);
+    }
+    Ok(())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn date() -> Result<String> {
+    let output = Command::new("date").args(["-u", "+%Y-%m-%d"]).output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+fn processor() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let field = |name: &str| {
+        text.lines().find(|line| line.starts_with(name)).and_then(|line| line.split(": ").nth(1))
+    };
+    let [name, family, model] =
+        ["model name", "cpu family", "model\t"].map(|name| field(name).unwrap_or("unknown"));
+    format!("{name} (family {family}, model {model})")
+}
+
+/// Everything that was measured so far, one entry a work.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Table(Vec<Measured>);
+
+impl Table {
+    /// # Errors
+    /// The file exists and is not such a table.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        if !path.exists() {
+            return Ok(Self::default());
+        }
+        Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+    }
+
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        Ok(std::fs::write(path, serde_json::to_vec_pretty(self)?)?)
+    }
+
+    /// In the place of an earlier measurement of the same work.
+    pub(crate) fn put(&mut self, measured: Measured) {
+        match self.0.iter_mut().find(|other| other.work == measured.work) {
+            Some(place) => *place = measured,
+            None => self.0.push(measured),
+        }
+    }
+
+    pub(crate) fn markdown(&self) -> String {
+        let mut text = HEAD.to_owned();
+        for measured in &self.0 {
+            write_row(&mut text, measured);
+        }
+        for measured in &self.0 {
+            write_details(&mut text, measured);
+        }
+        text
+    }
+}
+
+const HEAD: &str = "\
+# Speed on a CPU
+
+Written by `cargo xtask bench --write`. Every engine runs the same weights on the same input, in a process that stays; the
+engines take turns, a second or more each. Speeds are medians over the turns, in images (of the encoder: sequences) a second;
+the ratio is the median over the turns of Regraft's speed over that of the fastest other engine. Every engine has the
+fastest of the settings that `oracles/bench_peers.py` tries. The fraction of the limit counts the operations of direct convolution against what the
+machine's multiply–add instruction reaches (`machine_limit` in the engine's examples); Winograd's algorithm can exceed it.
+
+| network | batch | precision | Regraft | of the limit | fastest other | ratio | aim |
+|---|---|---|---|---|---|---|---|
+";
+
+fn write_row(text: &mut String, measured: &Measured) {
+    let [ours, peers @ ..] = &measured.rows[..] else { return };
+    let speed = |row: &Row| row.examples_per_second;
+    let Some(best) = peers.iter().max_by(|a, b| speed(a).total_cmp(&speed(b))) else { return };
+    let Measured { network, batch, precision, ratio, aim, .. } = measured;
+    let (speed, percent) = (ours.examples_per_second, ours.fraction_of_limit * 100.0);
+    let (other, fastest) = (&best.engine, best.examples_per_second);
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "| {network} | {batch} | {precision} | {speed:.1} | {percent:.0} % | {other} {fastest:.1} | **{ratio:.2}** | {aim:.2} |"
+    );
+}
+
+fn write_details(text: &mut String, measured: &Measured) {
+    let Measured { work, threads, alternations, date, processor, limit, .. } = measured;
+    let Limit { f32, bf16, int8, gigabytes, .. } = limit;
+    let _ = write!(
+        text,
+        "\n## {work}\n\n{date}, {processor}, {threads} threads, {alternations} turns. The machine's limit: f32 {f32:.0}, bf16 {bf16:.0}, int8 {int8:.0} \
+         billion operations a second; {gigabytes:.0} GB/s.\n\n| engine | setting | a second | of the limit | difference of the logits | peak memory, MB |\n|---|---|---|---|---|---|\n"
+    );
+    for row in &measured.rows {
+        let Row { engine, version, setting, examples_per_second, difference, .. } = row;
+        let memory = row.peak_rss_mb.map_or_else(|| "?".to_owned(), |megabytes| format!("{megabytes:.0}"));
+        let percent = row.fraction_of_limit * 100.0;
+        let _ = writeln!(
+            text,
+            "| {engine} {version} | {setting} | {examples_per_second:.1} | {percent:.0} % | {difference:.1e} | {memory} |"
+        );
+    }
+}
