@@ -6,6 +6,7 @@ use ndarray::ArrayView3;
 use crate::{
     element::{Element, Number, halves, halves_mut},
     geometry::Geometry,
+    images::Channel,
 };
 
 /// Writes one image, channels × height × width, into its place. The border and the lanes without a channel stay as they
@@ -26,6 +27,26 @@ fn pack_as<N: Number>(image: ArrayView3<'_, f32>, geometry: &Geometry, to: &mut 
                 places.zip(row).for_each(|(to, value)| *to = N::new(*value));
             } else {
                 places.step_by(geometry.lanes).zip(row).for_each(|(to, value)| *to = N::new(*value));
+            }
+        }
+    }
+}
+
+/// Writes one image of RGB bytes, height × width × 3, into its place, normalised.
+pub(crate) fn pack_pixels(pixels: &[u8], channels: &[Channel; 3], geometry: &Geometry, to: &mut [f32]) {
+    match geometry.element {
+        Element::Float32 => pack_pixels_as(pixels, channels, geometry, to),
+        Element::BFloat16 => pack_pixels_as(pixels, channels, geometry, halves_mut(to)),
+    }
+}
+
+fn pack_pixels_as<N: Number>(pixels: &[u8], channels: &[Channel; 3], geometry: &Geometry, to: &mut [N]) {
+    for (channel, Channel { sample, values }) in channels.iter().enumerate() {
+        let values = values.map(N::new);
+        for (y, row) in pixels.chunks_exact(3 * geometry.width).enumerate() {
+            let places = to[geometry.element(channel, y, 0)..].iter_mut().step_by(geometry.lanes);
+            for (to, pixel) in places.zip(row.as_chunks::<3>().0) {
+                *to = values[usize::from(pixel[*sample])];
             }
         }
     }

@@ -35,6 +35,7 @@ mod compile;
 mod element;
 mod error;
 mod geometry;
+mod images;
 mod instruction_set;
 mod kernels;
 mod layout;
@@ -48,6 +49,7 @@ mod views;
 mod window;
 
 pub use error::EngineError;
+pub use images::Normalization;
 pub use instruction_set::InstructionSet;
 /// Counts the changes of the kernels that change bits of a result, so that a cache does not mix rows of two kinds.
 pub const KERNELS: u32 = 2;

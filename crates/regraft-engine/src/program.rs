@@ -6,15 +6,16 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use ndarray::{Array2, ArrayD, ArrayView, ArrayView4, Axis, Dimension, Ix3, Ix4, IxDyn, Slice};
+use ndarray::{Array2, ArrayD, ArrayView, ArrayView4, Axis, Dimension, Ix3, Ix4, IxDyn};
 use rayon::prelude::*;
 use regraft_graph::Model;
 
 use crate::{
-    EngineError, InstructionSet, Settings,
+    EngineError, InstructionSet, Normalization, Settings,
     buffer::Buffer,
     compile::{Compiled, compile},
     geometry::{Geometry, NUMBERS_PER_MEGABYTE},
+    images::Images,
     kernels::{Operands, Span, average::GlobalAverage},
     layout,
     network::{Network, fold},
@@ -68,9 +69,9 @@ struct Arena {
 }
 
 /// Some images and the places of their results, one slice an output.
-struct Group<'a> {
-    images: ArrayView4<'a, f32>,
-    results: Vec<&'a mut [f32]>,
+struct Group<'i, 'r> {
+    images: Images<'i>,
+    results: Vec<&'r mut [f32]>,
 }
 
 /// How a group's steps are run.
@@ -138,8 +139,8 @@ impl Program {
     /// # Errors
     /// The batch has another image shape than the program, or memory runs out.
     pub fn run<D: Dimension>(&self, input: ArrayView<'_, f32, D>) -> Result<Vec<ArrayD<f32>>, EngineError> {
-        let input = self.images(input)?;
-        let batch = input.len_of(Axis(0));
+        let input = Images::Numbers(self.images(input)?);
+        let batch = input.len();
         let results = self.execute(input, false)?;
         let shaped = self.outputs.iter().zip(results).map(|(output, numbers)| {
             let Geometry { channels, height, width, .. } = self.geometry(output.value);
@@ -162,8 +163,24 @@ impl Program {
         &self,
         input: ArrayView<'_, f32, D>,
     ) -> Result<Vec<Array2<f32>>, EngineError> {
-        let input = self.images(input)?;
-        let batch = input.len_of(Axis(0));
+        self.pooled(Images::Numbers(self.images(input)?))
+    }
+
+    /// As [`run_pooled`](Self::run_pooled), for decoded images of height × width × 3 bytes each, which are normalised while
+    /// they are loaded: the same bits as if they had been normalised before.
+    ///
+    /// # Errors
+    /// The program's input does not have three channels, an image has another number of bytes, or memory runs out.
+    pub fn run_pooled_pixels(
+        &self,
+        images: &[&[u8]],
+        normalization: &Normalization,
+    ) -> Result<Vec<Array2<f32>>, EngineError> {
+        self.pooled(Images::Pixels(images, normalization))
+    }
+
+    fn pooled(&self, input: Images<'_>) -> Result<Vec<Array2<f32>>, EngineError> {
+        let batch = input.len();
         let results = self.execute(input, true)?;
         let shaped = self.outputs.iter().zip(results).map(|(output, numbers)| {
             let channels = self.geometry(output.value).channels;
@@ -193,7 +210,8 @@ impl Program {
         after: &(dyn Fn(&str) + Sync),
     ) -> Result<(), EngineError> {
         let input = self.images(input)?;
-        let images = input.slice_axis_move(Axis(0), Slice::from(..input.len_of(Axis(0)).min(self.group)));
+        self.check(Images::Numbers(input))?;
+        let images = Images::first(input, self.group);
         let group = Group { images, results: Vec::new() };
         self.run_group(group, Mode { pooled: false, shared: false, after: Some(after) })
     }
@@ -218,15 +236,13 @@ impl Program {
         self.geometries.get(value).copied().unwrap_or(Geometry::blocked([1, 1, 1]))
     }
 
-    fn misfit(&self, input: ArrayView4<'_, f32>) -> EngineError {
+    fn misfit(&self, input: Images<'_>) -> EngineError {
         let Geometry { channels, height, width, .. } = self.geometry(0);
-        EngineError::InputShape { expected: [channels, height, width], found: input.shape().to_vec() }
+        EngineError::InputShape { expected: [channels, height, width], found: input.shape() }
     }
 
-    fn check(&self, input: ArrayView4<'_, f32>) -> Result<(), EngineError> {
-        let Geometry { channels, height, width, .. } = self.geometry(0);
-        let fits = matches!(input.shape(), [_, sizes @ ..] if sizes == [channels, height, width]);
-        if fits { Ok(()) } else { Err(self.misfit(input)) }
+    fn check(&self, input: Images<'_>) -> Result<(), EngineError> {
+        if input.fit(self.geometry(0)) { Ok(()) } else { Err(self.misfit(input)) }
     }
 
     /// Numbers of one row of an output.
@@ -235,9 +251,9 @@ impl Program {
         if pooled { geometry.channels } else { geometry.channels * geometry.pixels() }
     }
 
-    fn execute(&self, input: ArrayView4<'_, f32>, pooled: bool) -> Result<Vec<Vec<f32>>, EngineError> {
+    fn execute(&self, input: Images<'_>, pooled: bool) -> Result<Vec<Vec<f32>>, EngineError> {
         self.check(input)?;
-        let batch = input.len_of(Axis(0));
+        let batch = input.len();
         let rows: Vec<usize> = self.outputs.iter().map(|output| self.row(output, pooled)).collect();
         let mut results = rows.iter().map(|row| zeros(batch, *row)).collect::<Result<Vec<_>, _>>()?;
         let slices = results.iter_mut().map(Vec::as_mut_slice).collect();
@@ -261,10 +277,10 @@ impl Program {
         ((0..count).map(share).collect(), together.collect())
     }
 
-    fn run_group(&self, group: Group<'_>, mode: Mode<'_>) -> Result<(), EngineError> {
-        let mut arena = self.arena(group.images.len_of(Axis(0)))?;
+    fn run_group(&self, group: Group<'_, '_>, mode: Mode<'_>) -> Result<(), EngineError> {
+        let mut arena = self.arena(group.images.len())?;
         self.load(&group.images, &mut arena, mode);
-        let images = group.images.len_of(Axis(0));
+        let images = group.images.len();
         let pooling = self.outputs.iter().filter(|_| mode.pooled).map(|output| &output.pooling);
         for step in self.steps.iter().chain(pooling) {
             self.run_step(step, &mut arena, images, mode.shared);
@@ -284,12 +300,12 @@ impl Program {
         Ok(())
     }
 
-    fn load(&self, images: &ArrayView4<'_, f32>, arena: &mut Arena, mode: Mode<'_>) {
+    fn load(&self, images: &Images<'_>, arena: &mut Arena, mode: Mode<'_>) {
         let geometry = self.geometry(0);
         let (start, stride) = self.place(0, arena.images);
         let places =
             arena.numbers.get_mut(start / NUMBER..).unwrap_or(&mut []).chunks_exact_mut(stride / NUMBER);
-        images.outer_iter().zip(places).for_each(|(image, to)| layout::pack(image, &geometry, to));
+        images.pack(&geometry, places);
         if let Some(after) = mode.after {
             after("load");
         }
@@ -376,13 +392,13 @@ impl Output {
     }
 }
 
-impl<'a> Group<'a> {
+impl Group<'_, '_> {
     /// Cuts off groups of these sizes, one after the other.
     fn split<'s>(self, rows: &[usize], sizes: impl Iterator<Item = &'s usize>) -> Vec<Self> {
         let Self { mut images, mut results } = self;
         let mut groups = Vec::new();
         for size in sizes {
-            let (head, tail) = images.split_at(Axis(0), *size);
+            let (head, tail) = images.split_at(*size);
             let parts = results.into_iter().zip(rows).map(|(result, row)| result.split_at_mut(size * row));
             let (heads, tails) = parts.unzip();
             groups.push(Group { images: head, results: heads });

@@ -10,8 +10,10 @@
 mod support;
 
 use ndarray::{Array4, ArrayD, Axis, s};
-use regraft_engine::{EngineError, InstructionSet, Precision, Program, Settings};
-use regraft_graph::{Conv, Fact, Graph, GraphError, Node, Op, Padding, Pool, Weights};
+use regraft_engine::{EngineError, InstructionSet, Normalization, Precision, Program, Settings};
+use regraft_graph::{
+    ChannelOrder, Conv, Fact, Graph, GraphError, Node, Op, Padding, Pool, Preprocessing, Weights,
+};
 use support::{Case, family, model, numbers};
 
 /// Large enough that steps are divided among threads.
@@ -227,4 +229,50 @@ fn an_unavailable_instruction_set_is_refused() {
             Err(error) => assert_eq!(error, EngineError::InstructionSet { name: set.name() }),
         }
     }
+}
+
+fn pixels(batch: usize) -> Vec<Vec<u8>> {
+    let sample = |image: usize| move |index: usize| (index * 31 % 257 + image * index % 7) as u8;
+    (0..batch).map(|image| (0..3 * IMAGE[0] * IMAGE[1]).map(sample(image)).collect()).collect()
+}
+
+/// N×3×H×W, as a separate step would normalise.
+fn normalised(images: &[Vec<u8>], preprocessing: &Preprocessing) -> Array4<f32> {
+    let [height, width] = IMAGE;
+    Array4::from_shape_fn([images.len(), 3, height, width], |(image, channel, y, x)| {
+        let sample = if preprocessing.channel_order == ChannelOrder::Rgb { channel } else { 2 - channel };
+        let value = f32::from(images[image][3 * (y * width + x) + sample]);
+        (value - preprocessing.mean[channel]) / preprocessing.std[channel]
+    })
+}
+
+#[test]
+fn pixels_give_the_bits_of_normalised_numbers() {
+    let bytes = pixels(5);
+    let images: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
+    for case in networks() {
+        let mut preprocessing = case.model.card().preprocessing.clone();
+        (preprocessing.mean, preprocessing.std) = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]);
+        for order in [ChannelOrder::Rgb, ChannelOrder::Bgr] {
+            preprocessing.channel_order = order;
+            let normalization = Normalization::new(&preprocessing);
+            for settings in settings() {
+                let program = Program::compile_with(&case.model, IMAGE, &case.wires(), settings).unwrap();
+                let expected = program.run_pooled(normalised(&bytes, &preprocessing).view()).unwrap();
+                let found = program.run_pooled_pixels(&images, &normalization).unwrap();
+                for (expected, found) in expected.into_iter().zip(found) {
+                    assert_eq!(bits(&expected.into_dyn()), bits(&found.into_dyn()), "{}", case.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn pixels_of_another_size_are_refused() {
+    let case = networks().remove(0);
+    let program = Program::compile(&case.model, IMAGE, &case.wires()).unwrap();
+    let normalization = Normalization::new(&case.model.card().preprocessing);
+    let error = program.run_pooled_pixels(&[&[0; 5]], &normalization).unwrap_err();
+    assert!(matches!(error, EngineError::InputShape { .. }), "{error}");
 }

@@ -71,6 +71,20 @@ pub struct Preprocessing {
     pub std: [f32; 3],
 }
 
+impl Preprocessing {
+    /// For a channel of the network's input: which sample of an RGB pixel it is made of, 0 to 2, and its value for each
+    /// 8-bit sample, `(sample − mean) / std` in single precision.
+    pub fn channel(&self, channel: usize) -> (usize, [f32; 256]) {
+        let sample = match self.channel_order {
+            ChannelOrder::Rgb => channel,
+            ChannelOrder::Bgr => 2usize.saturating_sub(channel),
+        };
+        let mean = self.mean.get(channel).copied().unwrap_or(0.0);
+        let std = self.std.get(channel).copied().unwrap_or(1.0);
+        (sample, std::array::from_fn(|sample| (sample as f32 - mean) / std))
+    }
+}
+
 /// Order of colour channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

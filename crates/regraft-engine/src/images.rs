@@ -1,0 +1,109 @@
+//! What a batch may be given as: numbers, or the bytes of decoded images.
+
+use ndarray::{ArrayView4, Axis, Slice};
+use regraft_graph::Preprocessing;
+
+use crate::{geometry::Geometry, layout};
+
+/// From the samples of an RGB pixel to the numbers of a network's three channels.
+///
+/// The bytes are normalised while they are loaded, with the arithmetic that a separate step would use. Multiplied into
+/// the first layer's weights instead, the normalisation would be another one at padded borders.
+#[derive(Debug, Clone)]
+pub struct Normalization {
+    pub(crate) channels: [Channel; 3],
+}
+
+/// A channel of the network's input.
+#[derive(Debug, Clone)]
+pub(crate) struct Channel {
+    /// Which sample of a pixel it is made of.
+    pub(crate) sample: usize,
+    /// Its number for each value of the sample.
+    pub(crate) values: [f32; 256],
+}
+
+impl Normalization {
+    /// Order of the channels, means and deviations as the model's card has them.
+    pub fn new(preprocessing: &Preprocessing) -> Self {
+        let channel = |channel| {
+            let (sample, values) = preprocessing.channel(channel);
+            Channel { sample, values }
+        };
+        Self { channels: std::array::from_fn(channel) }
+    }
+}
+
+/// The images of a batch.
+#[derive(Clone, Copy)]
+pub(crate) enum Images<'a> {
+    /// N×C×H×W.
+    Numbers(ArrayView4<'a, f32>),
+    /// H×W×3 bytes each.
+    Pixels(&'a [&'a [u8]], &'a Normalization),
+}
+
+impl Images<'_> {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Numbers(numbers) => numbers.len_of(Axis(0)),
+            Self::Pixels(images, _) => images.len(),
+        }
+    }
+
+    /// Whether the images are of the network's size.
+    pub(crate) fn fit(&self, Geometry { channels, height, width, .. }: Geometry) -> bool {
+        match self {
+            Self::Numbers(numbers) => {
+                matches!(numbers.shape(), [_, sizes @ ..] if sizes == [channels, height, width])
+            }
+            Self::Pixels(images, _) => {
+                channels == 3 && images.iter().all(|image| image.len() == 3 * height * width)
+            }
+        }
+    }
+
+    /// Sizes of the axes; of pixels that do not fit, the number of images and the bytes of the first one.
+    pub(crate) fn shape(&self) -> Vec<usize> {
+        match self {
+            Self::Numbers(numbers) => numbers.shape().to_vec(),
+            Self::Pixels(images, _) => vec![images.len(), images.first().map_or(0, |image| image.len())],
+        }
+    }
+
+    /// The first `count` images and the others.
+    pub(crate) fn split_at(self, count: usize) -> (Self, Self) {
+        match self {
+            Self::Numbers(numbers) => {
+                let (head, tail) = numbers.split_at(Axis(0), count);
+                (Self::Numbers(head), Self::Numbers(tail))
+            }
+            Self::Pixels(images, normalization) => {
+                let (head, tail) = images.split_at(count);
+                (Self::Pixels(head, normalization), Self::Pixels(tail, normalization))
+            }
+        }
+    }
+
+    /// Writes every image into its place.
+    pub(crate) fn pack<'p>(&self, geometry: &Geometry, places: impl Iterator<Item = &'p mut [f32]>) {
+        match self {
+            Self::Numbers(numbers) => {
+                numbers.outer_iter().zip(places).for_each(|(image, to)| layout::pack(image, geometry, to));
+            }
+            Self::Pixels(images, normalization) => {
+                let channels = &normalization.channels;
+                let images = images.iter().zip(places);
+                images.for_each(|(image, to)| layout::pack_pixels(image, channels, geometry, to));
+            }
+        }
+    }
+}
+
+impl<'a> Images<'a> {
+    /// At most so many images.
+    pub(crate) fn first(numbers: ArrayView4<'a, f32>, most: usize) -> Self {
+        let count = numbers.len_of(Axis(0)).min(most);
+        Self::Numbers(numbers.slice_axis_move(Axis(0), Slice::from(..count)))
+    }
+}
