@@ -1,11 +1,10 @@
 //! From pixels to the network's input: resize, centre crop, normalise, one plane a channel.
 //!
 //! What torchvision does in `Resize`, `CenterCrop`, `ToTensor` and `Normalize` on a Pillow image, with means and
-//! deviations on the scale 0 … 255. Where the resized image is smaller than the crop, black is put around it.
+//! deviations on the scale 0 … 255. Where the resized image is smaller than the crop, black is put around it. The engine
+//! normalises while it loads pixels, so that a batch on its way takes a byte a sample: [`crop`].
 
-use std::ops::Range;
-
-use regraft_graph::{ChannelOrder, Preprocessing, Resize};
+use regraft_graph::{Preprocessing, Resize};
 
 use crate::raster::RgbImage;
 use crate::resize::{centre, resize_window, short_side_size};
@@ -41,6 +40,29 @@ pub fn output_length(preprocessing: &Preprocessing) -> usize {
     height.saturating_mul(width).saturating_mul(3)
 }
 
+/// The part of the resized image that the network sees, in the crop's size, not normalised yet.
+///
+/// # Errors
+/// A size in `preprocessing` is zero.
+pub fn crop(image: &RgbImage, preprocessing: &Preprocessing) -> Result<RgbImage, PreprocessError> {
+    let [height, width] = preprocessing.crop;
+    let zero = PreprocessError::ZeroSize { resize: preprocessing.resize, crop: preprocessing.crop };
+    let size = resized_size(image, preprocessing.resize);
+    let (columns, left) = centre(size.0, width);
+    let (rows, top) = centre(size.1, height);
+    let window =
+        resize_window(image, size, columns.clone(), rows.clone(), preprocessing.filter).ok_or(zero)?;
+    if (columns.len(), rows.len()) == (width, height) {
+        return Ok(window);
+    }
+    let mut padded = vec![0; 3 * width * height];
+    let places = padded.chunks_exact_mut(3 * width).skip(top);
+    for (row, place) in window.rows().zip(places) {
+        place.iter_mut().skip(3 * left).zip(row).for_each(|(place, sample)| *place = *sample);
+    }
+    Ok(RgbImage::new(width, height, padded).unwrap_or(window))
+}
+
 /// Writes the network's input, shape 3 × height × width (of the crop), channels in the order that the network expects.
 ///
 /// # Errors
@@ -54,16 +76,14 @@ pub fn preprocess(
     if output.len() != expected {
         return Err(PreprocessError::WrongLength { expected, found: output.len() });
     }
-    let [height, width] = preprocessing.crop;
-    let zero = PreprocessError::ZeroSize { resize: preprocessing.resize, crop: preprocessing.crop };
-    let size = resized_size(image, preprocessing.resize);
-    let (columns, left) = centre(size.0, width);
-    let (rows, top) = centre(size.1, height);
-    let cropped =
-        resize_window(image, size, columns.clone(), rows.clone(), preprocessing.filter).ok_or(zero)?;
-    let place = Place { columns: left..left + columns.len(), rows: top..top + rows.len(), width };
-    for (channel, plane) in output.chunks_exact_mut(height * width).enumerate() {
-        write_plane(&cropped, &Channel::new(preprocessing, channel), &place, plane);
+    let cropped = crop(image, preprocessing)?;
+    let plane = cropped.width() * cropped.height();
+    for (channel, plane) in output.chunks_exact_mut(plane).enumerate() {
+        let (sample, values) = preprocessing.channel(channel);
+        let samples = cropped.pixels().iter().skip(sample).step_by(3);
+        for (value, sample) in plane.iter_mut().zip(samples) {
+            *value = values.get(usize::from(*sample)).copied().unwrap_or_default();
+        }
     }
     Ok(())
 }
@@ -73,47 +93,5 @@ fn resized_size(image: &RgbImage, resize: Resize) -> (usize, usize) {
     match resize {
         Resize::ShortSide(short) => short_side_size((image.width(), image.height()), short),
         Resize::Exact([height, width]) => (width, height),
-    }
-}
-
-/// Where the cropped pixels go in a plane of `width` columns; the rest is padding.
-struct Place {
-    columns: Range<usize>,
-    rows: Range<usize>,
-    width: usize,
-}
-
-/// One channel of the output: its place in an RGB pixel and the normalised value of each 8-bit sample.
-struct Channel {
-    offset: usize,
-    values: [f32; 256],
-}
-
-impl Channel {
-    fn new(preprocessing: &Preprocessing, channel: usize) -> Self {
-        let offset = match preprocessing.channel_order {
-            ChannelOrder::Rgb => channel,
-            ChannelOrder::Bgr => 2 - channel,
-        };
-        let mean = preprocessing.mean.get(channel).copied().unwrap_or(0.0);
-        let std = preprocessing.std.get(channel).copied().unwrap_or(1.0);
-        Self { offset, values: std::array::from_fn(|sample| (sample as f32 - mean) / std) }
-    }
-
-    fn value(&self, sample: u8) -> f32 {
-        self.values.get(usize::from(sample)).copied().unwrap_or(0.0)
-    }
-}
-
-fn write_plane(image: &RgbImage, channel: &Channel, place: &Place, plane: &mut [f32]) {
-    if place.columns.len() * place.rows.len() < plane.len() {
-        plane.fill(channel.value(0));
-    }
-    let rows = plane.chunks_exact_mut(place.width).skip(place.rows.start);
-    for (pixels, row) in image.rows().zip(rows) {
-        let samples = pixels.iter().skip(channel.offset).step_by(3);
-        for (value, sample) in row.iter_mut().skip(place.columns.start).zip(samples) {
-            *value = channel.value(*sample);
-        }
     }
 }

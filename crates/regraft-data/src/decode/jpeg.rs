@@ -76,9 +76,9 @@ fn output_format(decoder: &Decoder) -> PixelFormat {
 
 /// The decoder noticed missing data, or the end-of-image marker never came after the last start of scan.
 fn is_truncated(bytes: &[u8], image: &Image) -> bool {
-    let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
+    let last = bytes.windows(2).rfind(|pair| matches!(pair, [0xff, 0xd9 | 0xda]));
     image.warnings.iter().any(|warning| matches!(warning, DecodeWarning::TruncatedData { .. }))
-        || last(0xd9) < last(0xda)
+        || last == Some(&[0xff, 0xda])
 }
 
 fn rgb(image: Image) -> Result<RgbImage, DecodeError> {
