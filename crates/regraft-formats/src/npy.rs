@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ndarray::{ArrayD, ArrayViewD, IxDyn, ShapeBuilder as _};
 use npyz::{Deserialize, NpyFile, Order, WriterBuilder as _};
-use regraft_system::files;
+use regraft_system::files::{self, UnfinishedFile};
 
 use crate::FormatError;
 
@@ -46,6 +46,72 @@ pub fn write_f32(path: &Path, array: ArrayViewD<'_, f32>) -> Result<(), FormatEr
 /// The file cannot be written.
 pub fn write_f64(path: &Path, array: ArrayViewD<'_, f64>) -> Result<(), FormatError> {
     write(path, array)
+}
+
+/// A matrix that is written row by row; how many rows there are is known only at the end.
+#[derive(Debug)]
+pub struct RowWriter {
+    file: UnfinishedFile,
+    columns: usize,
+    rows: usize,
+}
+
+/// Bytes in front of the numbers: room for a header with any number of rows, in whole cache lines as the format advises.
+const HEADER: usize = 128;
+
+impl RowWriter {
+    /// Starts a file of single-precision rows.
+    ///
+    /// # Errors
+    /// The file cannot be created.
+    pub fn start(path: &Path, columns: usize) -> Result<Self, FormatError> {
+        let mut file = UnfinishedFile::start(path)?;
+        file.append(&[b' '; HEADER])?;
+        Ok(Self { file, columns, rows: 0 })
+    }
+
+    /// Adds whole rows.
+    ///
+    /// # Errors
+    /// The file cannot be written, or the values are not whole rows.
+    pub fn append(&mut self, values: &[f32]) -> Result<(), FormatError> {
+        if !values.len().is_multiple_of(self.columns.max(1)) {
+            let message = format!("{} values do not make rows of {}", values.len(), self.columns);
+            return Err(FormatError::malformed(self.file.destination(), FORMAT, message));
+        }
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.rows += values.len() / self.columns.max(1);
+        Ok(self.file.append(&bytes)?)
+    }
+
+    /// Rows so far.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Values in a row.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Gives the file its shape and its name; dropped before that, nothing of it is left.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn finish(mut self) -> Result<(), FormatError> {
+        let header = matrix_header(self.rows, self.columns);
+        self.file.replace_beginning(&header)?;
+        Ok(self.file.finish()?)
+    }
+}
+
+/// Version 1.0: magic number, length of the text, and the text, filled up with blanks before its line break.
+fn matrix_header(rows: usize, columns: usize) -> Vec<u8> {
+    let magic = b"\x93NUMPY\x01\x00";
+    let length = HEADER - magic.len() - 2;
+    let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+    let text = format!("{text:<width$}\n", width = length - 1);
+    [magic.as_slice(), &(length as u16).to_le_bytes(), text.as_bytes()].concat()
 }
 
 enum Values {

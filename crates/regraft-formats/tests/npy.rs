@@ -53,6 +53,25 @@ fn every_rank_and_layout_round_trips() {
     }
 }
 
+#[test]
+fn rows_one_by_one_make_the_same_matrix() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.npy");
+    for rows in [0, 1, 12_345] {
+        let values: Vec<f32> = (0..3 * rows).map(|value| value as f32 / 7.0).collect();
+        let mut writer = npy::RowWriter::start(&path, 3).unwrap();
+        values.chunks(6).for_each(|rows| writer.append(rows).unwrap());
+        assert_eq!(writer.rows(), rows);
+        writer.finish().unwrap();
+        let matrix = ArrayD::from_shape_vec(IxDyn(&[rows, 3]), values).unwrap();
+        assert_eq!(npy::read_f32(&path).unwrap(), matrix);
+    }
+    let mut writer = npy::RowWriter::start(&path, 3).unwrap();
+    assert!(writer.append(&[1.0, 2.0]).unwrap_err().to_string().contains("rows of 3"));
+    drop(writer);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
 /// A version 1 file with this header text and that many bytes after it.
 fn raw(header: &str, data: usize) -> Vec<u8> {
     let mut content = b"\x93NUMPY\x01\x00".to_vec();

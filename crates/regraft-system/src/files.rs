@@ -76,17 +76,73 @@ pub fn write_atomically_with(
     path: &Path,
     produce: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
 ) -> Result<(), FileError> {
-    let folder = parent(path);
-    fs::create_dir_all(folder).map_err(FileError::on(folder, "create"))?;
-    let temporary = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(folder);
-    let temporary = temporary.map_err(FileError::on(path, "write"))?;
-    let mut writer = io::BufWriter::new(temporary);
-    produce(&mut writer).map_err(FileError::on(path, "write"))?;
-    let temporary = writer.into_inner().map_err(|error| FileError::on(path, "write")(error.into_error()))?;
-    set_ordinary_permissions(temporary.as_file()).map_err(FileError::on(path, "write"))?;
-    temporary.as_file().sync_all().map_err(FileError::on(path, "write"))?;
-    temporary.persist(path).map_err(|error| FileError::on(path, "write")(error.error))?;
-    Ok(())
+    let mut file = UnfinishedFile::start(path)?;
+    produce(&mut file.writer).map_err(FileError::on(path, "write"))?;
+    file.finish()
+}
+
+/// A file under construction: it lives under a temporary name beside its final place until [`Self::finish`].
+/// Dropped before that, it is removed.
+#[derive(Debug)]
+pub struct UnfinishedFile {
+    writer: io::BufWriter<tempfile::NamedTempFile>,
+    destination: PathBuf,
+}
+
+impl UnfinishedFile {
+    /// Starts a file in the place where `destination` is going to be.
+    ///
+    /// # Errors
+    /// The parent folder cannot be created or written to.
+    pub fn start(destination: &Path) -> Result<Self, FileError> {
+        let folder = parent(destination);
+        fs::create_dir_all(folder).map_err(FileError::on(folder, "create"))?;
+        let temporary = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(folder);
+        let writer = io::BufWriter::new(temporary.map_err(FileError::on(destination, "write"))?);
+        Ok(Self { writer, destination: destination.to_path_buf() })
+    }
+
+    /// The final place.
+    pub fn destination(&self) -> &Path {
+        &self.destination
+    }
+
+    /// Adds bytes at the end.
+    ///
+    /// # Errors
+    /// The disk is full, or anything else that keeps the bytes from being written.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), FileError> {
+        use io::Write as _;
+        self.writer.write_all(bytes).map_err(FileError::on(&self.destination, "write"))
+    }
+
+    /// Replaces bytes at the beginning, which must have been written before.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn replace_beginning(&mut self, bytes: &[u8]) -> Result<(), FileError> {
+        use io::{Seek as _, SeekFrom, Write as _};
+        let mut replace = || {
+            self.writer.seek(SeekFrom::Start(0))?;
+            self.writer.write_all(bytes)?;
+            self.writer.seek(SeekFrom::End(0))
+        };
+        replace().map(drop).map_err(FileError::on(&self.destination, "write"))
+    }
+
+    /// Gives the file its final name once every byte is on disk.
+    ///
+    /// # Errors
+    /// Anything that keeps the bytes from reaching the disk; what had that name before then keeps it.
+    pub fn finish(self) -> Result<(), FileError> {
+        let path = self.destination.as_path();
+        let temporary =
+            self.writer.into_inner().map_err(|error| FileError::on(path, "write")(error.into_error()))?;
+        set_ordinary_permissions(temporary.as_file()).map_err(FileError::on(path, "write"))?;
+        temporary.as_file().sync_all().map_err(FileError::on(path, "write"))?;
+        temporary.persist(path).map_err(|error| FileError::on(path, "write")(error.error))?;
+        Ok(())
+    }
 }
 
 /// How the names of unfinished files and folders begin.
