@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ndarray::{Array2, ArrayView4, Axis, Ix4};
+use ndarray::{Axis, Ix4};
 use regraft_engine::{InstructionSet, Program};
 use regraft_formats::npy;
 use regraft_graph::Model;
@@ -56,20 +56,20 @@ pub fn embed(
     let embedding = match inputs {
         [tensor] if is_array(tensor) => {
             refuse_overwriting(out, std::slice::from_ref(tensor))?;
-            from_tensor(model, tensor, &cut, context)?
+            from_tensor(model, tensor, &cut, out, context)?
         }
         _ => from_images(model, inputs, &cut, out, context)?,
     };
     let seconds = watch.seconds();
-    let (images, dim) = embedding.rows.dim();
-    if images == 0 {
+    let Some(rows) = embedding.rows.writer else {
         let reasons = embedding.unusable.iter().take(3).map(|file| format!("{}: {}", file.path, file.reason));
         return Err(Error::Data(format!(
             "no image could be used. {}",
             reasons.collect::<Vec<_>>().join("; ")
         )));
-    }
-    npy::write_f32(out, embedding.rows.view().into_dyn()).map_err(Error::write(out))?;
+    };
+    let (images, dim) = (rows.rows(), rows.columns());
+    rows.finish().map_err(Error::write(out))?;
     let list = out.with_extension("paths.txt");
     write_atomically(&list, &embedding.paths).map_err(Error::output(&list, "writing the list of paths"))?;
     Ok(Embedded {
@@ -100,21 +100,39 @@ fn refuse_overwriting(out: &Path, files: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-struct Embedding {
-    rows: Array2<f32>,
+struct Embedding<'a> {
+    rows: Rows<'a>,
     /// One line a row, in the bytes of the file system.
     paths: Vec<u8>,
     from_cache: usize,
     unusable: Vec<Unusable>,
 }
 
-fn from_images(
+/// The rows on their way to the file, which is started with the first one.
+struct Rows<'a> {
+    out: &'a Path,
+    writer: Option<npy::RowWriter>,
+}
+
+impl Rows<'_> {
+    fn append(&mut self, values: &[f32], columns: usize) -> Result<()> {
+        let failed = Error::write(self.out);
+        let written = match &mut self.writer {
+            Some(writer) => writer.append(values),
+            None => npy::RowWriter::start(self.out, columns)
+                .and_then(|writer| self.writer.insert(writer).append(values)),
+        };
+        written.map_err(failed)
+    }
+}
+
+fn from_images<'a>(
     model: &Model,
     inputs: &[PathBuf],
     cut: &str,
-    out: &Path,
+    out: &'a Path,
     context: &Context<'_>,
-) -> Result<Embedding> {
+) -> Result<Embedding<'a>> {
     if let Some(array) = inputs.iter().find(|input| is_array(input)) {
         let message = "an array stands in place of all images; give it alone";
         return Err(Error::Usage(format!("{}: {message}", array.display())));
@@ -130,18 +148,21 @@ fn from_images(
         progress: context.progress,
     };
     context.progress.start("computing features", files.len() as u64);
-    let ingested = ingest.run(&files)?;
-    context.progress.finish();
-    let (mut paths, mut unusable) = (Vec::new(), Vec::new());
-    for (input, file) in inputs.iter().zip(ingested.files) {
-        match file {
-            Ok(_) => paths.extend(line(input)),
+    let (mut rows, mut paths, mut unusable) = (Rows { out, writer: None }, Vec::new(), Vec::new());
+    let mut remaining = inputs.iter();
+    let timing = ingest.stream(&files, &mut |outcome| {
+        let Some(input) = remaining.next() else { return Ok(()) };
+        match outcome {
+            Ok(file) => {
+                paths.extend(line(input));
+                return rows.append(file.row(), file.row().len());
+            }
             Err(reason) => unusable.push(Unusable { path: input.name(), reason }),
         }
-    }
-    let from_cache = ingested.timing.from_cache;
-    let rows = ingested.features.into_iter().next().unwrap_or_default();
-    Ok(Embedding { rows, paths, from_cache, unusable })
+        Ok(())
+    })?;
+    context.progress.finish();
+    Ok(Embedding { rows, paths, from_cache: timing.from_cache, unusable })
 }
 
 fn line(input: &Input) -> Vec<u8> {
@@ -152,7 +173,13 @@ fn line(input: &Input) -> Vec<u8> {
     [name, b"\n"].concat()
 }
 
-fn from_tensor(model: &Model, path: &Path, cut: &str, context: &Context<'_>) -> Result<Embedding> {
+fn from_tensor<'a>(
+    model: &Model,
+    path: &Path,
+    cut: &str,
+    out: &'a Path,
+    context: &Context<'_>,
+) -> Result<Embedding<'a>> {
     let array = npy::read_f32(path).map_err(Error::data)?;
     let found = array.shape().to_vec();
     let array =
@@ -167,21 +194,18 @@ fn from_tensor(model: &Model, path: &Path, cut: &str, context: &Context<'_>) -> 
     let (images, _, height, width) = array.dim();
     let program = Program::compile(model, [height, width], &[cut]).map_err(Error::model)?;
     context.progress.start("computing features", images as u64);
-    let mut rows: Vec<Array2<f32>> = Vec::new();
+    let mut rows = Rows { out, writer: None };
     for batch in array.axis_chunks_iter(Axis(0), program.preferred_batch()) {
         if context.progress.interrupted() {
             return Err(Error::Interrupted);
         }
-        rows.extend(run(&program, batch)?);
+        for features in program.run_pooled(batch).map_err(Error::model)? {
+            let columns = features.ncols();
+            rows.append(&features.into_raw_vec_and_offset().0, columns)?;
+        }
         context.progress.advance(batch.len_of(Axis(0)) as u64);
     }
     context.progress.finish();
-    let views: Vec<_> = rows.iter().map(|rows| rows.view()).collect();
-    let rows = ndarray::concatenate(Axis(0), &views).map_err(Error::model)?;
     let paths = (0..images).flat_map(|index| format!("{index}\n").into_bytes()).collect();
     Ok(Embedding { rows, paths, from_cache: 0, unusable: Vec::new() })
-}
-
-fn run(program: &Program, batch: ArrayView4<f32>) -> Result<Option<Array2<f32>>> {
-    Ok(program.run_pooled(batch).map_err(Error::model)?.pop())
 }

@@ -1,19 +1,21 @@
 //! From files to rows: read, hash, decode, summarise, run the network; whatever the cache knows is not done again.
 //!
-//! Images go through in batches. While the network runs on one batch, the next one is decoded in the same thread pool
-//! (`rayon::join`): a thread that finds no work left in the network takes a file, so that decoding never starves the
-//! network and the network never waits for a file. Memory is bounded by two batches whatever the number of files.
+//! Images go through in batches: all threads decode, then all threads run the network. Both are arithmetic, so decoding
+//! one batch beside the network of the one before gains nothing, and it costs: the network's groups of images no longer
+//! come out even at the end of a batch (ResNet-50 on two threads: 92 % of the network alone, in turns 97 %). An image on
+//! its way is the bytes that the network sees, and results are handed on batch by batch, so memory depends neither on
+//! the number of files nor, beyond one decoded image a thread, on their sizes.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ndarray::{Array2, ArrayView4};
+use ndarray::Array2;
 use rayon::prelude::*;
 use regraft_data::decode::{DECODER, Limits, decode};
 use regraft_data::inspect::{Inspection, inspect_image};
-use regraft_data::preprocess::preprocess;
-use regraft_engine::{InstructionSet, KERNELS, Program};
+use regraft_data::preprocess::crop;
+use regraft_engine::{InstructionSet, KERNELS, Normalization, Program};
 use regraft_graph::{Dim, Model, Preprocessing};
 use regraft_system::clock::Stopwatch;
 use regraft_system::files;
@@ -74,8 +76,9 @@ impl<'a> Network<'a> {
         Ok(Self { weights, name, cut, dimensions, store: cache.store(&key, info), program: OnceLock::new() })
     }
 
-    fn run(&self, input: ArrayView4<f32>) -> Result<Array2<f32>> {
-        let rows = self.program()?.run_pooled(input).map_err(Error::model)?.pop();
+    /// One row for each image of height × width × 3 bytes.
+    fn run(&self, images: &[&[u8]], normalization: &Normalization) -> Result<Array2<f32>> {
+        let rows = self.program()?.run_pooled_pixels(images, normalization).map_err(Error::model)?.pop();
         let rows =
             rows.ok_or_else(|| Error::Model(format!("the network has no output at '{}'", self.cut)))?;
         if rows.iter().all(|value| value.is_finite()) {
@@ -181,20 +184,29 @@ pub(crate) fn inspection_store(cache: &Cache) -> Store {
 }
 
 /// A file on its way: what the cache knew and what is still to be computed.
-struct Prepared {
+pub(crate) struct Prepared {
     key: ContentHash,
     inspection: Option<Inspection>,
-    /// One a network: the row, if the cache has it.
+    /// One a network: the row, if the cache has it or once it is computed.
     rows: Vec<Option<Vec<f32>>>,
-    /// The network's input, if a row is missing.
-    input: Vec<f32>,
+    from_cache: bool,
+    /// What the networks see, height × width × 3 bytes, if a row is missing.
+    crop: Vec<u8>,
+}
+
+impl Prepared {
+    /// The row of the first network.
+    pub(crate) fn row(&self) -> &[f32] {
+        self.rows.first().and_then(Option::as_deref).unwrap_or_default()
+    }
 }
 
 /// A usable file on its way, or the reason why the file is not usable.
-type Outcome = std::result::Result<Prepared, String>;
+pub(crate) type Outcome = std::result::Result<Prepared, String>;
 
-/// Files in one batch: enough to keep the threads busy, few enough for two batches to stay small.
+/// Files in one batch, and the fewest for each thread, so that the threads are done at about the same time.
 const BATCH: usize = 32;
+const FILES_PER_THREAD: usize = 16;
 
 impl Ingest<'_> {
     /// Runs over the files.
@@ -203,19 +215,11 @@ impl Ingest<'_> {
     /// The network cannot run, or the user has asked to stop. A file that cannot be read
     /// is not an error here: its reason stands in its place.
     pub(crate) fn run(&self, paths: &[PathBuf]) -> Result<Ingested> {
-        let watch = Stopwatch::start();
-        let decoding = AtomicU64::new(0);
         let mut collected = Collected::new(self.networks.len());
-        let outcome = self.work(paths, &decoding, &mut collected);
-        // Whatever happened, what was computed is kept.
-        let stores = self.inspections.iter().chain(self.networks.iter().map(|network| &network.store));
-        stores.for_each(|store| self.without_failing(store.flush()));
-        outcome?;
-        let timing = IngestTiming {
-            decode_seconds: decoding.into_inner() as f64 * 1e-9,
-            seconds: watch.seconds(),
-            from_cache: collected.from_cache,
-        };
+        let timing = self.stream(paths, &mut |outcome| {
+            collected.push(outcome);
+            Ok(())
+        })?;
         let features = collected.rows.into_iter().zip(&self.networks).map(|(rows, network)| {
             let shape = (rows.len() / network.dimensions.max(1), network.dimensions);
             Array2::from_shape_vec(shape, rows).map_err(Error::model)
@@ -223,21 +227,46 @@ impl Ingest<'_> {
         Ok(Ingested { features: features.collect::<Result<_>>()?, files: collected.files, timing })
     }
 
-    fn work(&self, paths: &[PathBuf], decoding: &AtomicU64, collected: &mut Collected) -> Result<()> {
-        let mut batches = paths.chunks(BATCH);
-        let mut current = self.prepare(batches.next().unwrap_or_default(), decoding);
-        while !current.is_empty() {
+    /// Runs over the files and hands on what came of each, in their order.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and whatever `receive` returns.
+    pub(crate) fn stream(
+        &self,
+        paths: &[PathBuf],
+        receive: &mut dyn FnMut(Outcome) -> Result<()>,
+    ) -> Result<IngestTiming> {
+        let watch = Stopwatch::start();
+        let decoding = AtomicU64::new(0);
+        let outcome = self.work(paths, &decoding, receive);
+        // Whatever happened, what was computed is kept.
+        let stores = self.inspections.iter().chain(self.networks.iter().map(|network| &network.store));
+        stores.for_each(|store| self.without_failing(store.flush()));
+        Ok(IngestTiming {
+            from_cache: outcome?,
+            decode_seconds: decoding.into_inner() as f64 * 1e-9,
+            seconds: watch.seconds(),
+        })
+    }
+
+    /// Returns how many files needed no network.
+    fn work(
+        &self,
+        paths: &[PathBuf],
+        decoding: &AtomicU64,
+        receive: &mut dyn FnMut(Outcome) -> Result<()>,
+    ) -> Result<usize> {
+        let mut from_cache = 0;
+        for paths in paths.chunks(BATCH.max(FILES_PER_THREAD * rayon::current_num_threads())) {
             if self.progress.interrupted() {
                 return Err(Error::Interrupted);
             }
-            let upcoming = batches.next().unwrap_or_default();
-            let (computed, next) = rayon::join(|| self.compute(current), || self.prepare(upcoming, decoding));
-            let computed = computed?;
+            let computed = self.compute(self.prepare(paths, decoding))?;
             self.progress.advance(computed.len() as u64);
-            computed.into_iter().for_each(|outcome| collected.push(outcome));
-            current = next;
+            from_cache += computed.iter().flatten().filter(|file| file.from_cache).count();
+            computed.into_iter().try_for_each(&mut *receive)?;
         }
-        Ok(())
+        Ok(from_cache)
     }
 
     fn prepare(&self, paths: &[PathBuf], decoding: &AtomicU64) -> Vec<Outcome> {
@@ -257,19 +286,17 @@ impl Ingest<'_> {
         let inspection = self.inspections.as_ref().and_then(|store| inspections::decode(store.get(&key)?));
         let rows: Vec<_> =
             self.networks.iter().map(|network| network.store.get(&key).map(|row| floats(row))).collect();
-        let mut prepared = Prepared { key, inspection, rows, input: Vec::new() };
+        let missing = rows.iter().any(Option::is_none);
+        let mut prepared = Prepared { key, inspection, rows, from_cache: !missing, crop: Vec::new() };
         let inspect = self.inspections.is_some() && prepared.inspection.is_none();
-        let missing = prepared.rows.iter().any(Option::is_none);
         if inspect || missing {
             let image = decode(&content, &self.limits).map_err(|error| error.to_string())?;
             if inspect {
                 prepared.inspection = Some(inspect_image(&image));
             }
             if missing {
-                let [height, width] = self.preprocessing.crop;
-                prepared.input = vec![0.0; 3 * height * width];
-                preprocess(&image, &self.preprocessing, &mut prepared.input)
-                    .map_err(|error| error.to_string())?;
+                let cropped = crop(&image, &self.preprocessing).map_err(|error| error.to_string())?;
+                prepared.crop = cropped.into_pixels();
             }
         }
         Ok(prepared)
@@ -277,17 +304,15 @@ impl Ingest<'_> {
 
     /// Runs the networks over the files of a batch that need them, and hands new results to the cache.
     fn compute(&self, mut batch: Vec<Outcome>) -> Result<Vec<Outcome>> {
+        let normalization = Normalization::new(&self.preprocessing);
         for (index, network) in self.networks.iter().enumerate() {
             let mut missing: Vec<&mut Prepared> =
                 batch.iter_mut().flatten().filter(|file| is_missing(file, index)).collect();
             if missing.is_empty() {
                 continue;
             }
-            let [height, width] = self.preprocessing.crop;
-            let input: Vec<f32> = missing.iter().flat_map(|file| file.input.iter().copied()).collect();
-            let view =
-                ArrayView4::from_shape((missing.len(), 3, height, width), &input).map_err(Error::model)?;
-            let rows = network.run(view)?;
+            let crops: Vec<&[u8]> = missing.iter().map(|file| file.crop.as_slice()).collect();
+            let rows = network.run(&crops, &normalization)?;
             for (file, row) in missing.iter_mut().zip(rows.rows()) {
                 self.without_failing(
                     network.store.put(file.key, row.iter().flat_map(|value| value.to_le_bytes()).collect()),
@@ -328,17 +353,15 @@ fn floats(row: &[u8]) -> Vec<f32> {
 struct Collected {
     files: Vec<std::result::Result<FileRecord, String>>,
     rows: Vec<Vec<f32>>,
-    from_cache: usize,
 }
 
 impl Collected {
     fn new(networks: usize) -> Self {
-        Self { files: Vec::new(), rows: vec![Vec::new(); networks], from_cache: 0 }
+        Self { files: Vec::new(), rows: vec![Vec::new(); networks] }
     }
 
     fn push(&mut self, outcome: Outcome) {
         self.files.push(outcome.map(|file| {
-            self.from_cache += usize::from(file.input.is_empty());
             for (all, row) in self.rows.iter_mut().zip(file.rows) {
                 all.extend(row.unwrap_or_default());
             }
