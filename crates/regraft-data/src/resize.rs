@@ -10,6 +10,9 @@
 //! Pillow 13 resamples down first, and before version 13 did not. The two orders differ by one level here and there.
 #![allow(clippy::indexing_slicing, reason = "weights are built for the rows and columns that they index")]
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+
 use std::ops::Range;
 
 use regraft_graph::ResizeFilter;
@@ -210,7 +213,16 @@ fn fixed_point(weight: f64) -> i32 {
 }
 
 /// Resamples every row across; the first column that is needed is column `first`.
-fn narrow(source: &Samples, first: usize, weights: &Weights) -> Vec<u8> {
+fn narrow(source: &Samples<'_>, first: usize, weights: &Weights) -> Vec<u8> {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor was just asked whether it has AVX2.
+        return unsafe { avx2::narrow(source, first, weights) };
+    }
+    narrow_portable(source, first, weights)
+}
+
+fn narrow_portable(source: &Samples<'_>, first: usize, weights: &Weights) -> Vec<u8> {
     let stride = source.stride();
     let mut output = vec![0; source.bytes.len() / stride * 3 * weights.len()];
     let mut band = vec![[0; LANES]; weights.needed.len()];
@@ -238,23 +250,6 @@ fn spread(samples: &[u8], band: &mut [[i32; LANES]], lane: usize) {
 }
 
 fn narrow_band(band: &[[i32; LANES]], weights: &Weights, output: &mut [u8]) {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor was just asked whether it has AVX2.
-        return unsafe { narrow_band_avx2(band, weights, output) };
-    }
-    narrow_band_portable(band, weights, output);
-}
-
-/// The same loop compiled for AVX2: the baseline x86-64 lacks a 32-bit vector product.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn narrow_band_avx2(band: &[[i32; LANES]], weights: &Weights, output: &mut [u8]) {
-    narrow_band_portable(band, weights, output);
-}
-
-#[inline(always)]
-fn narrow_band_portable(band: &[[i32; LANES]], weights: &Weights, output: &mut [u8]) {
     let stride = 3 * weights.len();
     for (column, (start, values)) in weights.iter().enumerate() {
         let mut sums = [1 << (PRECISION - 1); LANES];
@@ -357,6 +352,26 @@ mod tests {
             let part = resize_window(&image, (23, 57), 5..17, 11..50, filter).unwrap();
             for (row, part) in whole.rows().skip(11).zip(part.rows()) {
                 assert_eq!(&row[15..51], part);
+            }
+        }
+    }
+
+    #[test]
+    fn every_way_across_gives_the_same_bytes() {
+        for (width, rows) in [(1, 1), (2, 3), (7, 4), (61, 5), (500, 9), (3001, 6)] {
+            let bytes: Vec<u8> =
+                (0..3 * width * rows).map(|index| (index * index * 31 % 509) as u8).collect();
+            let source = Samples { bytes: &bytes, width };
+            for (to, filter) in [1, 2, 13, 224, 1000]
+                .into_iter()
+                .flat_map(|to| [ResizeFilter::Bilinear, ResizeFilter::Bicubic].map(|filter| (to, filter)))
+            {
+                for wanted in [0..to, to / 3..to / 2 + 1, to - 1..to] {
+                    let weights = Weights::new(width, to, wanted, filter);
+                    let first = weights.needed.start;
+                    let found = narrow(&source, first, &weights);
+                    assert_eq!(found, narrow_portable(&source, first, &weights), "{width} to {to}");
+                }
             }
         }
     }
