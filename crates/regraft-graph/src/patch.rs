@@ -192,14 +192,10 @@ fn folded(model: &Model, conv: &Node, norm: &Node) -> Result<(Node, Weights), Gr
     });
     let weight = model.parameter(conv, ParameterKind::Weight)?;
     let row = weight.len() / scale.len().max(1);
-    let scaled: Vec<f32> = weight
-        .to_f32()
-        .chunks(row.max(1))
-        .zip(&scale)
-        .flat_map(|(row, scale)| {
-            row.iter().map(|value| (f64::from(*value) * scale) as f32).collect::<Vec<_>>()
-        })
-        .collect();
+    let mut scaled = weight.to_f32();
+    for (row, scale) in scaled.chunks_mut(row.max(1)).zip(&scale) {
+        row.iter_mut().for_each(|value| *value = (f64::from(*value) * scale) as f32);
+    }
     let node = Node { op: Op::Conv(crate::Conv { bias: true, ..attributes.clone() }), ..conv.clone() };
     let mut weights = Weights::new();
     for parameter in node.parameters() {

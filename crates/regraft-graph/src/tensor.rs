@@ -72,7 +72,9 @@ impl Tensor {
     /// # Errors
     /// [`GraphError::TensorSize`] if the number of values is not the product of the shape.
     pub fn from_f32(shape: Vec<usize>, values: &[f32]) -> Result<Self, GraphError> {
-        let data = values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+        let mut data = vec![0; 4 * values.len()];
+        let (places, _) = data.as_chunks_mut();
+        places.iter_mut().zip(values).for_each(|(place, value)| *place = value.to_le_bytes());
         Self::new(DType::F32, shape, data.into())
     }
 
