@@ -1,8 +1,8 @@
 //! From instructions to steps: layouts and borders of the values, kernels with packed weights.
 
 use regraft_graph::{
-    BatchNormalization, Conv, Gemm, Model, NearestNeighbors, Node, Op, ParameterKind, Pool as PoolAttributes,
-    Tensor,
+    BatchNormalization, Conv, Gemm, Graph, NearestNeighbors, Node, Op, ParameterKind, Pool as PoolAttributes,
+    Tensor, Weights,
 };
 
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
         tokens::{Table, Tokens},
         winograd::{self, Winograd},
     },
-    network::{Clamp, Instruction, Network},
+    network::{Clamp, Instruction, Network, shares_parameters},
     simd::LANES,
     step::{Operation, Step},
     views::{self, Part, Views},
@@ -40,14 +40,15 @@ pub(crate) struct Compiled {
 
 /// Chooses layouts, picks kernels and packs weights.
 pub(crate) fn compile(
-    model: &Model,
+    graph: &Graph,
+    weights: Weights,
     network: &Network<'_>,
     settings: Settings,
 ) -> Result<Compiled, EngineError> {
     let views = Views::new(network);
     let geometries = geometries(network, &views, settings.precision)?;
     let mut compiler =
-        Compiler { model, settings, compiled: Compiled { steps: Vec::new(), geometries, views } };
+        Compiler { graph, weights, settings, compiled: Compiled { steps: Vec::new(), geometries, views } };
     for instruction in &network.instructions {
         match instruction.node.op {
             Op::Concat(_) => {
@@ -60,6 +61,7 @@ pub(crate) fn compile(
             }
             _ => compiler.push(instruction)?,
         }
+        compiler.release(instruction.node);
     }
     Ok(compiler.compiled)
 }
@@ -107,7 +109,9 @@ fn reads_planar(instruction: &Instruction<'_>) -> bool {
 type Last = (Clamp, Option<Function>);
 
 struct Compiler<'a> {
-    model: &'a Model,
+    graph: &'a Graph,
+    /// The tensors that are still to be packed.
+    weights: Weights,
     settings: Settings,
     compiled: Compiled,
 }
@@ -192,7 +196,7 @@ impl Compiler<'_> {
             Op::GlobalAveragePool => Operation::Average(GlobalAverage { input }),
             Op::Flatten => Operation::Rows(Rows::Flatten { input, output }),
             Op::Softmax => {
-                let over_width = self.model.graph().fact(&node.name)?.shape.len() == 4;
+                let over_width = self.graph.fact(&node.name)?.shape.len() == 4;
                 Operation::Rows(Rows::Softmax { input, output, over_width })
             }
             _ => return Err(unsupported(node, &input, "this operator has no kernel")),
@@ -200,12 +204,19 @@ impl Compiler<'_> {
     }
 
     fn tensor(&self, node: &Node, kind: ParameterKind) -> Result<Vec<f32>, EngineError> {
-        Ok(self.model.parameter(node, kind).map(Tensor::to_f32)?)
+        Ok(self.weights.parameter(node, kind).map(Tensor::to_f32)?)
+    }
+
+    /// Gives the memory of a node's tensors back, unless another node may need them.
+    fn release(&mut self, node: &Node) {
+        if !shares_parameters(self.graph) {
+            node.parameters().into_iter().for_each(|parameter| drop(self.weights.remove(&parameter.name)));
+        }
     }
 
     /// A tensor of 1×S×D.
     fn table(&self, node: &Node, kind: ParameterKind) -> Result<Table, EngineError> {
-        let tensor = self.model.parameter(node, kind)?;
+        let tensor = self.weights.parameter(node, kind)?;
         let [_, pixels, features] = <[usize; 3]>::try_from(tensor.shape()).unwrap_or_default();
         let geometry = Geometry::blocked([features, 1, pixels]);
         geometry.check()?;

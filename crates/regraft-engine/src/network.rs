@@ -63,7 +63,7 @@ pub(crate) fn fold(model: &Model, outputs: &[&str]) -> Result<Model, EngineError
 }
 
 /// Whether two nodes read one tensor: folding would scale it for both.
-fn shares_parameters(graph: &Graph) -> bool {
+pub(crate) fn shares_parameters(graph: &Graph) -> bool {
     let all: usize = graph.nodes().iter().map(|node| node.parameters().len()).sum();
     graph.parameters().len() < all
 }

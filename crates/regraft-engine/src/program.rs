@@ -123,8 +123,11 @@ impl Program {
             return Err(EngineError::InstructionSet { name: set.name() });
         }
         let model = fold(model, outputs)?;
-        let network = Network::new(model.graph(), image)?;
-        let Compiled { steps, mut geometries, views } = compile(&model, &network, settings)?;
+        let (graph, weights) = (model.graph().clone(), model.weights().clone());
+        // The folded tensors are given back one by one while they are packed.
+        drop(model);
+        let network = Network::new(&graph, image)?;
+        let Compiled { steps, mut geometries, views } = compile(&graph, weights, &network, settings)?;
         let outputs: Vec<Output> =
             network.outputs.iter().map(|output| Output::new(*output, &mut geometries)).collect();
         let plan = Plan::new(&lifetimes(&geometries, &views, &steps, &outputs));

@@ -75,12 +75,7 @@ impl Model {
     /// # Errors
     /// [`GraphError::MissingParameter`]: the node has no parameter of that kind.
     pub fn parameter(&self, node: &crate::Node, kind: ParameterKind) -> Result<&Tensor, GraphError> {
-        let parameter = node.parameters().into_iter().find(|parameter| parameter.kind == kind);
-        let tensor = parameter.and_then(|parameter| self.weights.get(&parameter.name));
-        tensor.ok_or_else(|| GraphError::MissingParameter {
-            node: node.name.clone(),
-            parameter: node.parameter_name(kind),
-        })
+        self.weights.parameter(node, kind)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use half::{bf16, f16};
 
-use crate::GraphError;
+use crate::{GraphError, Node, ParameterKind};
 
 /// Type of a tensor's elements; stored little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -139,6 +139,19 @@ impl Weights {
     /// The tensor of that name.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.0.get(name)
+    }
+
+    /// A parameter of a node.
+    ///
+    /// # Errors
+    /// [`GraphError::MissingParameter`]: the node has no parameter of that kind, or its tensor is not here.
+    pub fn parameter(&self, node: &Node, kind: ParameterKind) -> Result<&Tensor, GraphError> {
+        let parameter = node.parameters().into_iter().find(|parameter| parameter.kind == kind);
+        let tensor = parameter.and_then(|parameter| self.get(&parameter.name));
+        let missing = || (node.name.clone(), node.parameter_name(kind));
+        tensor
+            .ok_or_else(missing)
+            .map_err(|(node, parameter)| GraphError::MissingParameter { node, parameter })
     }
 
     /// Adds a tensor, or replaces it, returning the old one.
