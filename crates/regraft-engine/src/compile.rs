@@ -6,16 +6,16 @@ use regraft_graph::{
 };
 
 use crate::{
-    EngineError, Precision, Settings,
+    Calibration, EngineError, Precision, Settings,
     buffer::Buffer,
-    element::Element,
+    element::{Element, Levels},
     geometry::Geometry,
     kernels::{
         activation::Function,
         attention::Attention,
         average::GlobalAverage,
         concat::Concat,
-        dense::{Dense, Recipe},
+        dense::{Dense, Recipe, together},
         depthwise::Depthwise,
         elementwise::{Elementwise, Second},
         normalization::LayerNorm,
@@ -25,6 +25,7 @@ use crate::{
         winograd::{self, Winograd},
     },
     network::{Clamp, Instruction, Network, shares_parameters},
+    quantization,
     simd::LANES,
     step::{Operation, Step},
     views::{self, Part, Views},
@@ -44,9 +45,14 @@ pub(crate) fn compile(
     weights: Weights,
     network: &Network<'_>,
     settings: Settings,
+    calibration: Option<&Calibration>,
 ) -> Result<Compiled, EngineError> {
     let views = Views::new(network);
-    let geometries = geometries(network, &views, settings.precision)?;
+    let levels = match calibration {
+        Some(calibration) => quantization::levels(network, calibration)?,
+        None => vec![None; network.values.len()],
+    };
+    let geometries = geometries(network, &views, settings.precision, &levels)?;
     let mut compiler =
         Compiler { graph, weights, settings, compiled: Compiled { steps: Vec::new(), geometries, views } };
     for instruction in &network.instructions {
@@ -71,6 +77,7 @@ fn geometries(
     network: &Network<'_>,
     views: &Views,
     precision: Precision,
+    levels: &[Option<Levels>],
 ) -> Result<Vec<Geometry>, EngineError> {
     let mut geometries: Vec<Geometry> =
         network.values.iter().map(|sizes| Geometry::blocked(*sizes)).collect();
@@ -90,10 +97,12 @@ fn geometries(
         }
     }
     views.share_borders(&mut geometries);
-    geometries.iter_mut().for_each(|geometry| geometry.element = Element::of(precision, geometry));
+    for (geometry, levels) in geometries.iter_mut().zip(levels) {
+        geometry.element = levels.map_or(Element::of(precision, geometry), Element::UInt8);
+    }
     if let Some(input) = geometries.first_mut().filter(|input| input.lanes == 1) {
-        // The kernel's last column is read together with the next number.
-        input.border[3] += usize::from(input.element == Element::BFloat16);
+        // The kernel's last columns are read together with the next numbers.
+        input.border[3] += together(input) - 1;
     }
     geometries.iter().try_for_each(Geometry::check)?;
     Ok(geometries)

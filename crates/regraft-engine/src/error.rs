@@ -58,6 +58,17 @@ pub enum EngineError {
         /// Numbers that there are.
         size: usize,
     },
+    /// 8-bit integers were asked for without the ranges of the values.
+    #[error("8-bit integers need a calibration: see `Program::compile_int8`")]
+    NotCalibrated,
+    /// The calibration has no range for a value that is computed in 8-bit integers.
+    #[error(
+        "the calibration has no range for the wire '{wire}'; calibrate this network with these outputs on at least one image"
+    )]
+    NoRange {
+        /// The last wire that was fused into the value.
+        wire: String,
+    },
     /// The processor lacks the instructions that were asked for.
     #[error("this processor has no {name} instructions")]
     InstructionSet {

@@ -79,6 +79,15 @@ impl Geometry {
         self.border.iter_mut().zip(border).for_each(|(side, needed)| *side = needed.max(*side));
     }
 
+    /// The geometry without what its bytes stand for, apart from zero.
+    pub(crate) fn stored(self) -> Self {
+        let element = match self.element {
+            Element::UInt8(levels) => Element::UInt8(levels.with_unit_scale()),
+            element => element,
+        };
+        Self { element, ..self }
+    }
+
     /// Whether there is a border.
     pub(crate) fn has_border(&self) -> bool {
         self.border != [0; 4]

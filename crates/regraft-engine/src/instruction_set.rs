@@ -27,7 +27,7 @@ impl InstructionSet {
     pub fn is_available(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => crate::simd::Avx512::<false>::detect().is_some(),
+            Self::Avx512 => crate::simd::Avx512::<false, false>::detect().is_some(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => crate::simd::Avx2::detect().is_some(),
             #[cfg(not(target_arch = "x86_64"))]
@@ -49,7 +49,9 @@ impl InstructionSet {
     pub(crate) fn dense_tile(self) -> [usize; 2] {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => [crate::simd::Avx512::<false>::PIXELS, crate::simd::Avx512::<false>::BLOCKS],
+            Self::Avx512 => {
+                [crate::simd::Avx512::<false, false>::PIXELS, crate::simd::Avx512::<false, false>::BLOCKS]
+            }
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => [crate::simd::Avx2::PIXELS, crate::simd::Avx2::BLOCKS],
             _ => [crate::simd::Portable::PIXELS, crate::simd::Portable::BLOCKS],

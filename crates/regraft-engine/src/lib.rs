@@ -31,6 +31,7 @@
 //! ```
 
 mod buffer;
+mod calibration;
 mod compile;
 mod element;
 mod error;
@@ -43,16 +44,18 @@ mod network;
 mod plan;
 mod precision;
 mod program;
+mod quantization;
 mod simd;
 mod step;
 mod views;
 mod window;
 
+pub use calibration::{Calibration, Calibrator};
 pub use error::EngineError;
 pub use images::Normalization;
 pub use instruction_set::InstructionSet;
 /// Counts the changes of the kernels that change bits of a result, so that a cache does not mix rows of two kinds.
-pub const KERNELS: u32 = 2;
+pub const KERNELS: u32 = 3;
 
 pub use precision::{Precision, Settings};
 pub use program::Program;

@@ -36,6 +36,12 @@ pub(crate) struct Instruction<'a> {
     pub(crate) output: usize,
 }
 
+/// Some numbers of a value while a program runs.
+pub(crate) struct Observed<'a> {
+    pub(crate) value: usize,
+    pub(crate) numbers: &'a [f32],
+}
+
 /// Instructions in order; value 0 is the input.
 #[derive(Debug)]
 pub(crate) struct Network<'a> {
@@ -43,6 +49,8 @@ pub(crate) struct Network<'a> {
     /// Channels, height and width of each value. A vector has height and width 1; a sequence of S tokens has height 1
     /// and width S.
     pub(crate) values: Vec<[usize; 3]>,
+    /// The last wire that was fused into each value.
+    pub(crate) names: Vec<String>,
     /// The value of each output wire, and its number of axes: an image N×C×H×W, a sequence N×S×D or a vector N×D.
     pub(crate) outputs: Vec<(usize, usize)>,
 }
@@ -116,7 +124,8 @@ impl<'a> Lowering<'a> {
         let misfit = || EngineError::ImageSize { expected: fact.to_string(), height, width };
         let input = sizes(fact, &bindings).filter(|(sizes, _)| sizes[1..] == [height, width]);
         let (input, _) = input.ok_or_else(misfit)?;
-        let network = Network { instructions: Vec::new(), values: vec![input], outputs: Vec::new() };
+        let names = vec![graph.input().to_owned()];
+        let network = Network { instructions: Vec::new(), values: vec![input], names, outputs: Vec::new() };
         let (values, producers) = (HashMap::from([(graph.input(), 0)]), HashMap::new());
         let (origins, reads) = (HashMap::new(), HashMap::new());
         let mut lowering = Self { graph, bindings, network, values, producers, origins, reads };
@@ -182,10 +191,17 @@ impl<'a> Lowering<'a> {
         let inputs: Vec<usize> = node.inputs.iter().map(|wire| self.value(wire)).collect::<Result<_, _>>()?;
         let value = match inputs.as_slice() {
             [input] if self.is_renaming(node)? => *input,
-            _ => match self.fuse(node, &inputs).or_else(|| self.average_first(node, &inputs, sizes)) {
-                Some(value) => value,
-                None => self.push(node, inputs, sizes),
-            },
+            _ => {
+                let value =
+                    match self.fuse(node, &inputs).or_else(|| self.average_first(node, &inputs, sizes)) {
+                        Some(value) => value,
+                        None => self.push(node, inputs, sizes),
+                    };
+                if let Some(name) = self.network.names.get_mut(value) {
+                    name.clone_from(&node.name);
+                }
+                value
+            }
         };
         self.values.insert(&node.name, value);
         Ok(())
@@ -194,6 +210,7 @@ impl<'a> Lowering<'a> {
     fn push(&mut self, node: &'a Node, inputs: Vec<usize>, sizes: [usize; 3]) -> usize {
         let output = self.network.values.len();
         self.network.values.push(sizes);
+        self.network.names.push(node.name.clone());
         self.producers.insert(output, self.network.instructions.len());
         let clamp = clamp_of(&node.op).unwrap_or(Clamp::NONE);
         let function = Function::of(&node.op);
@@ -243,6 +260,7 @@ impl<'a> Lowering<'a> {
         let convolution = std::mem::replace(&mut instruction.node, node);
         let [_, height, width] = sizes;
         *self.network.values.get_mut(*value)? = [conv.in_channels, height, width];
+        *self.network.names.get_mut(*value)? = format!("{} (input)", node.name);
         Some(self.push(convolution, vec![*value], sizes))
     }
 

@@ -1,7 +1,8 @@
 //! Where every value lies in a worker's memory.
 //!
 //! Values that are alive at the same time lie apart; others share. A value with a zero border shares only with values of
-//! exactly its geometry: nobody writes the border, so that it is zeroed once, when the memory is allocated.
+//! exactly its geometry: nobody writes the border, so that it is zeroed once, when the memory is allocated. Values in
+//! bytes may differ in their scale, but not in the byte that stands for zero.
 
 use std::collections::HashMap;
 
@@ -73,7 +74,7 @@ impl Placement {
     }
 
     fn place_bordered(&mut self, value: &Lifetime) -> usize {
-        let candidates = self.bordered.entry(value.geometry).or_default();
+        let candidates = self.bordered.entry(value.geometry.stored()).or_default();
         for slot in candidates.iter() {
             if let Some(slot) = self.slots.get_mut(*slot).filter(|slot| slot.is_free(value)) {
                 slot.uses.push([value.first, value.last]);

@@ -13,17 +13,24 @@ pub enum Precision {
     /// instructions of AVX-512 BF16 where the processor has them, else by conversion, which is slower than
     /// [`Precision::Float32`].
     BFloat16,
+    /// 8-bit integers: activations of convolutions with one scale and zero point a value, weights with one scale an
+    /// output channel; what no convolution reads stays binary32. It needs a [`Calibration`](crate::Calibration), and so
+    /// its own [`Program::compile_int8`](crate::Program::compile_int8). Sums are exact and the same on every instruction
+    /// set. Computed by AVX-512 VNNI where the processor has it, else by products of 16 bits, which is about as fast as
+    /// [`Precision::Float32`].
+    Int8,
 }
 
 impl Precision {
     /// All of them, most exact first.
-    pub const ALL: [Self; 2] = [Self::Float32, Self::BFloat16];
+    pub const ALL: [Self; 3] = [Self::Float32, Self::BFloat16, Self::Int8];
 
-    /// `f32` or `bf16`.
+    /// `f32`, `bf16` or `int8`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Float32 => "f32",
             Self::BFloat16 => "bf16",
+            Self::Int8 => "int8",
         }
     }
 
@@ -32,6 +39,7 @@ impl Precision {
         match self {
             Self::Float32 => true,
             Self::BFloat16 => set == InstructionSet::Avx512 && crate::simd::has_bfloat16(),
+            Self::Int8 => set == InstructionSet::Avx512 && crate::simd::has_int8(),
         }
     }
 }

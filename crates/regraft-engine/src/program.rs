@@ -11,14 +11,15 @@ use rayon::prelude::*;
 use regraft_graph::Model;
 
 use crate::{
-    EngineError, InstructionSet, Normalization, Settings,
+    Calibration, EngineError, InstructionSet, Normalization, Precision, Settings,
     buffer::Buffer,
     compile::{Compiled, compile},
+    element::{UInt8, bytes_mut},
     geometry::{Geometry, NUMBERS_PER_MEGABYTE},
     images::Images,
     kernels::{Operands, Span, average::GlobalAverage},
     layout,
-    network::{Network, fold},
+    network::{Network, Observed, fold},
     plan::{Lifetime, Plan},
     step::{Operation, Step},
     views::{View, Views},
@@ -118,6 +119,45 @@ impl Program {
         outputs: &[&str],
         settings: Settings,
     ) -> Result<Self, EngineError> {
+        if settings.precision == Precision::Int8 {
+            return Err(EngineError::NotCalibrated);
+        }
+        Ok(Self::compile_named(model, image, outputs, settings)?.0)
+    }
+
+    /// As [`compile_for`](Self::compile_for), in 8-bit integers ([`Precision::Int8`]). The calibration must be of the same
+    /// model, image size and outputs.
+    ///
+    /// # Errors
+    /// As [`compile_for`](Self::compile_for), or the calibration lacks a range that is needed.
+    pub fn compile_int8(
+        model: &Model,
+        image: [usize; 2],
+        outputs: &[&str],
+        set: InstructionSet,
+        calibration: &Calibration,
+    ) -> Result<Self, EngineError> {
+        let settings = Settings { instruction_set: set, precision: Precision::Int8 };
+        Ok(Self::build(model, image, outputs, settings, Some(calibration))?.0)
+    }
+
+    /// As [`compile_with`](Self::compile_with), with the name of the wire of each value.
+    pub(crate) fn compile_named(
+        model: &Model,
+        image: [usize; 2],
+        outputs: &[&str],
+        settings: Settings,
+    ) -> Result<(Self, Vec<String>), EngineError> {
+        Self::build(model, image, outputs, settings, None)
+    }
+
+    fn build(
+        model: &Model,
+        image: [usize; 2],
+        outputs: &[&str],
+        settings: Settings,
+        calibration: Option<&Calibration>,
+    ) -> Result<(Self, Vec<String>), EngineError> {
         let set = settings.instruction_set;
         if !set.is_available() {
             return Err(EngineError::InstructionSet { name: set.name() });
@@ -127,12 +167,14 @@ impl Program {
         // The folded tensors are given back one by one while they are packed.
         drop(model);
         let network = Network::new(&graph, image)?;
-        let Compiled { steps, mut geometries, views } = compile(&graph, weights, &network, settings)?;
+        let Compiled { steps, mut geometries, views } =
+            compile(&graph, weights, &network, settings, calibration)?;
         let outputs: Vec<Output> =
             network.outputs.iter().map(|output| Output::new(*output, &mut geometries)).collect();
         let plan = Plan::new(&lifetimes(&geometries, &views, &steps, &outputs));
         let group = (GROUP_BYTES / plan.total.max(1)).clamp(1, LARGEST_GROUP);
-        Ok(Self { settings, steps, outputs, geometries, views, plan, group, arenas: Mutex::default() })
+        let arenas = Mutex::default();
+        Ok((Self { settings, steps, outputs, geometries, views, plan, group, arenas }, network.names))
     }
 
     /// Runs a batch of any size. Returns one array an output, rows in the order of the batch: N×C×H×W for an image wire,
@@ -220,7 +262,7 @@ impl Program {
     }
 
     /// N×C×H×W as it is; N×S×D as images of D channels, one row and S columns.
-    fn images<'i, D: Dimension>(
+    pub(crate) fn images<'i, D: Dimension>(
         &self,
         input: ArrayView<'i, f32, D>,
     ) -> Result<ArrayView4<'i, f32>, EngineError> {
@@ -235,6 +277,44 @@ impl Program {
         images.map_err(|_| EngineError::InputShape { expected: [channels, height, width], found })
     }
 
+    /// Runs one image on this thread and shows the numbers of the input and of what each step writes, but for copies, a
+    /// pixel's channels at a time. For programs in single precision.
+    pub(crate) fn observe(
+        &self,
+        image: Images<'_>,
+        seen: &mut dyn FnMut(Observed<'_>),
+    ) -> Result<(), EngineError> {
+        self.check(image)?;
+        let mode = Mode { pooled: false, shared: false, after: None };
+        let mut arena = self.arena(1)?;
+        self.load(&image, &mut arena, mode);
+        self.show(0, &arena, seen);
+        for step in &self.steps {
+            self.run_step(step, &mut arena, 1, false);
+            if !matches!(step.operation, Operation::Concat(_)) {
+                self.show(step.writes, &arena, seen);
+            }
+        }
+        self.give_back(arena);
+        Ok(())
+    }
+
+    fn show(&self, value: usize, arena: &Arena, seen: &mut dyn FnMut(Observed<'_>)) {
+        let geometry = self.geometry(value);
+        let (start, _) = self.place(value, arena.images);
+        let image = arena.numbers.get(start / NUMBER..).unwrap_or(&[]);
+        for channel in (0..geometry.channels).step_by(geometry.lanes) {
+            let channels = geometry.lanes.min(geometry.channels - channel);
+            for y in 0..geometry.height {
+                let row = geometry.element(channel, y, 0);
+                let row = image.get(row..row + geometry.width * geometry.lanes).unwrap_or(&[]);
+                for pixel in row.chunks_exact(geometry.lanes) {
+                    seen(Observed { value, numbers: pixel.get(..channels).unwrap_or(&[]) });
+                }
+            }
+        }
+    }
+
     fn geometry(&self, value: usize) -> Geometry {
         self.geometries.get(value).copied().unwrap_or(Geometry::blocked([1, 1, 1]))
     }
@@ -244,7 +324,7 @@ impl Program {
         EngineError::InputShape { expected: [channels, height, width], found: input.shape() }
     }
 
-    fn check(&self, input: Images<'_>) -> Result<(), EngineError> {
+    pub(crate) fn check(&self, input: Images<'_>) -> Result<(), EngineError> {
         if input.fit(self.geometry(0)) { Ok(()) } else { Err(self.misfit(input)) }
     }
 
@@ -376,7 +456,22 @@ impl Program {
         drop(arenas);
         let bytes = self.plan.total.checked_mul(images);
         let bytes = bytes.ok_or(EngineError::Memory { megabytes: usize::MAX })?;
-        Ok(Arena { numbers: Buffer::zeroed(bytes / NUMBER)?, images })
+        let mut numbers = Buffer::zeroed(bytes / NUMBER)?;
+        self.fill_borders(&mut numbers, images);
+        Ok(Arena { numbers, images })
+    }
+
+    /// Writes the byte that stands for zero where nobody else writes, see `plan`.
+    fn fill_borders(&self, numbers: &mut [f32], images: usize) {
+        for (value, geometry) in self.geometries.iter().enumerate() {
+            let levels =
+                geometry.element.levels().filter(|_| geometry.has_border() && !self.views.is_view(value));
+            if let Some(levels) = levels {
+                let (start, stride) = self.place(value, images);
+                let place = bytes_mut(numbers).get_mut(start..start + images * stride).unwrap_or(&mut []);
+                place.fill(UInt8::of_bits(levels.zero));
+            }
+        }
     }
 
     fn give_back(&self, arena: Arena) {

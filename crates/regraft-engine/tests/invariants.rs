@@ -10,7 +10,7 @@
 mod support;
 
 use ndarray::{Array4, ArrayD, Axis, s};
-use regraft_engine::{EngineError, InstructionSet, Normalization, Precision, Program, Settings};
+use regraft_engine::{Calibrator, EngineError, InstructionSet, Normalization, Precision, Program, Settings};
 use regraft_graph::{
     ChannelOrder, Conv, Fact, Graph, GraphError, Node, Op, Padding, Pool, Preprocessing, Weights,
 };
@@ -42,13 +42,23 @@ fn settings() -> impl Iterator<Item = Settings> {
     sets.flat_map(|instruction_set| Precision::ALL.map(|precision| Settings { instruction_set, precision }))
 }
 
+fn compile(case: &Case, wires: &[&str], settings: Settings) -> Program {
+    let set = settings.instruction_set;
+    if settings.precision != Precision::Int8 {
+        return Program::compile_with(&case.model, IMAGE, wires, settings).unwrap();
+    }
+    let mut calibrator = Calibrator::new(&case.model, IMAGE, wires, set).unwrap();
+    calibrator.observe(images(1).view()).unwrap();
+    Program::compile_int8(&case.model, IMAGE, wires, set, &calibrator.finish()).unwrap()
+}
+
 #[test]
 fn threads_and_batch_size_change_no_bit() {
     let input = images(11);
     for case in networks() {
         for settings in settings() {
             let wires = case.wires();
-            let program = Program::compile_with(&case.model, IMAGE, &wires, settings).unwrap();
+            let program = compile(&case, &wires, settings);
             let expected = run(&program, &input, 1);
             for (threads, batch) in [(2, 11), (3, 11), (2, 8), (1, 1), (2, 1), (3, 2)] {
                 let found = run(&program, &input.slice(s![..batch, .., .., ..]).to_owned(), threads);
@@ -257,7 +267,7 @@ fn pixels_give_the_bits_of_normalised_numbers() {
             preprocessing.channel_order = order;
             let normalization = Normalization::new(&preprocessing);
             for settings in settings() {
-                let program = Program::compile_with(&case.model, IMAGE, &case.wires(), settings).unwrap();
+                let program = compile(&case, &case.wires(), settings);
                 let expected = program.run_pooled(normalised(&bytes, &preprocessing).view()).unwrap();
                 let found = program.run_pooled_pixels(&images, &normalization).unwrap();
                 for (expected, found) in expected.into_iter().zip(found) {
@@ -266,6 +276,20 @@ fn pixels_give_the_bits_of_normalised_numbers() {
             }
         }
     }
+}
+
+#[test]
+fn pixels_give_the_ranges_of_normalised_numbers() {
+    let case = &networks()[0];
+    let bytes = pixels(2);
+    let images: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
+    let mut preprocessing = case.model.card().preprocessing.clone();
+    (preprocessing.mean, preprocessing.std) = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]);
+    let calibrator = || Calibrator::new(&case.model, IMAGE, &["fc"], InstructionSet::detect()).unwrap();
+    let (mut of_numbers, mut of_pixels) = (calibrator(), calibrator());
+    of_numbers.observe(normalised(&bytes, &preprocessing).view()).unwrap();
+    of_pixels.observe_pixels(&images, &Normalization::new(&preprocessing)).unwrap();
+    assert_eq!(of_numbers.finish(), of_pixels.finish());
 }
 
 #[test]

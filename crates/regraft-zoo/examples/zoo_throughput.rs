@@ -1,5 +1,5 @@
 //! Images a second of an architecture with random weights, at the size of its preprocessing:
-//! `zoo_throughput ARCHITECTURE|encoder [batch] [threads] [runs] [avx512|avx2+fma|portable] [f32|bf16] [size]`.
+//! `zoo_throughput ARCHITECTURE|encoder [batch] [threads] [runs] [avx512|avx2+fma|portable] [f32|bf16|int8] [size]`.
 //!
 //! `encoder` has 6 layers, 384 wide, and reads sequences of 128 tokens. Prints the median over the runs. With `--steps`,
 //! runs on one thread and prints where the time goes instead. With `--serve=FOLDER`, takes the weights and the input that
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use ndarray::{ArrayD, Dimension as _};
-use regraft_engine::{InstructionSet, Precision, Program, Settings};
+use regraft_engine::{Calibrator, InstructionSet, Precision, Program, Settings};
 use regraft_formats::{npy, read_weights};
 use regraft_graph::{Bindings, Card, Model};
 use regraft_system::{clock::Stopwatch, memory::peak_resident_bytes};
@@ -47,7 +47,16 @@ fn main() {
     // A token is a pixel of one row.
     let size = if let [_, height, width] = shape[..] { [height, width] } else { [1, shape[0]] };
     let stopwatch = Stopwatch::start();
-    let compile = || Program::compile_with(&model, size, &outputs, settings);
+    let compile = || {
+        if settings.precision != Precision::Int8 {
+            return Program::compile_with(&model, size, &outputs, settings);
+        }
+        let set = settings.instruction_set;
+        let mut calibrator = Calibrator::new(&model, size, &outputs, set)?;
+        let images = ArrayD::from_shape_fn([&[2], &shape[..]].concat(), |index| noise(index.slice()));
+        calibrator.observe(images.view())?;
+        Program::compile_int8(&model, size, &outputs, set, &calibrator.finish())
+    };
     let program = pool.install(compile).unwrap();
     let compiled = stopwatch.seconds();
     let input = match &folder {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::Operands;
 use crate::{
     InstructionSet,
-    element::{BFloat16, Element, Number},
+    element::{Affine, BFloat16, Element, Number, UInt8},
     geometry::Geometry,
     simd::{self, Kernel, LANES, Simd},
 };
@@ -50,6 +50,7 @@ impl Kernel for Task<'_> {
         match self.step.input.element {
             Element::Float32 => self.means::<S, f32>(simd),
             Element::BFloat16 => self.means::<S, BFloat16>(simd),
+            Element::UInt8(_) => self.means::<S, UInt8>(simd),
         }
     }
 }
@@ -58,6 +59,7 @@ impl Task<'_> {
     #[inline(always)]
     fn means<S: Simd, I: Number>(&self, simd: S) {
         let input = &self.step.input;
+        let Affine { factor, shift } = input.element.to_real();
         for unit in self.units.clone() {
             let (image, block) = (unit / input.blocks(), unit % input.blocks());
             // SAFETY: the block lies in the image; `GlobalAverage::run`'s caller vouches for the operands.
@@ -71,8 +73,8 @@ impl Task<'_> {
                     }
                     total = simd.add(total, row);
                 }
-                let scale = simd.splat(1.0 / input.pixels() as f32);
-                let mean = simd.multiply_add(total, scale, simd.splat(0.0));
+                let scale = simd.splat(factor / input.pixels() as f32);
+                let mean = simd.multiply_add(total, scale, simd.splat(shift));
                 simd.store(self.operands.output.at::<f32>(image).add(block * LANES), mean);
             }
         }

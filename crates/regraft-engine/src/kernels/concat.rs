@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::Operands;
 use crate::{
     InstructionSet,
-    element::{BFloat16, Element, Number},
+    element::{BFloat16, Element, Number, UInt8},
     geometry::Geometry,
     simd::{self, Kernel, LANES, Simd},
 };
@@ -49,10 +49,11 @@ struct Task<'a> {
 impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
-        // One height and width, and so one type of number, for both.
+        // One height and width, and so one type of number, for both; levels are the same too (see `quantization`).
         match self.step.output.element {
             Element::Float32 => self.rows::<S, f32>(simd),
             Element::BFloat16 => self.rows::<S, BFloat16>(simd),
+            Element::UInt8(_) => self.rows::<S, UInt8>(simd),
         }
     }
 }

@@ -18,11 +18,16 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{Operands, activation::Function, check_bounds, for_tile_size};
+use super::{
+    Operands,
+    activation::Function,
+    check_bounds, for_tile_size,
+    int8::{self, Rescaling},
+};
 use crate::{
     EngineError, Settings,
     buffer::Buffer,
-    element::{BFloat16, Element, Number, halves_mut},
+    element::{BFloat16, Element, Number, UInt8, halves_mut},
     geometry::Geometry,
     network::Clamp,
     simd::{self, Kernel, LANES, Simd},
@@ -39,16 +44,19 @@ const CACHED_WEIGHTS: usize = 75_000;
 #[derive(Debug)]
 pub(crate) struct Dense {
     input: Geometry,
-    output: Geometry,
-    residual: Option<Geometry>,
+    pub(super) output: Geometry,
+    pub(super) residual: Option<Geometry>,
     start: usize,
     steps: [usize; 2],
     runs: Vec<Run>,
     panels: Vec<Panel>,
     weights: Buffer,
-    bias: Buffer,
+    /// What the sums start from: the bias; integers for an input in bytes.
+    initial: Buffer,
     clamp: Clamp,
-    function: Option<Function>,
+    pub(super) function: Option<Function>,
+    /// From the sums of an input in bytes to the output.
+    pub(super) rescaling: Option<Rescaling>,
     tile_pixels: usize,
 }
 
@@ -61,8 +69,8 @@ struct Run {
 
 /// Some blocks of output channels.
 #[derive(Debug, Clone)]
-struct Panel {
-    block: usize,
+pub(super) struct Panel {
+    pub(super) block: usize,
     blocks: usize,
     runs: Range<usize>,
     weights: usize,
@@ -84,6 +92,7 @@ impl Source {
 }
 
 /// What a dense step is built from.
+#[derive(Clone, Copy)]
 pub(crate) struct Recipe<'a> {
     pub(crate) input: Geometry,
     pub(crate) output: Geometry,
@@ -104,11 +113,34 @@ impl Dense {
     /// # Errors
     /// [`EngineError::Memory`].
     pub(crate) fn new(recipe: &Recipe<'_>, settings: Settings) -> Result<Self, EngineError> {
+        if let Some(levels) = recipe.input.element.levels() {
+            let weights = int8::Weights::new(recipe.weight, recipe.output.channels, levels);
+            let rescaling = Rescaling::new(recipe, &weights)?;
+            let mut initial = Buffer::zeroed(recipe.output.blocks() * LANES)?;
+            weights.initial(&mut initial);
+            let rounded = Recipe { weight: &weights.rounded, ..*recipe };
+            let mut dense = Self::packed(&rounded, settings, initial, Some(rescaling))?;
+            dense.weights = int8::signed_bytes(&dense.weights)?;
+            return Ok(dense);
+        }
+        let mut bias = Buffer::zeroed(recipe.output.blocks() * LANES)?;
+        bias[..recipe.bias.len()].copy_from_slice(recipe.bias);
+        let mut dense = Self::packed(recipe, settings, bias, None)?;
+        if recipe.input.element == Element::BFloat16 {
+            dense.weights = rounded(&dense.weights)?;
+        }
+        Ok(dense)
+    }
+
+    fn packed(
+        recipe: &Recipe<'_>,
+        settings: Settings,
+        initial: Buffer,
+        rescaling: Option<Rescaling>,
+    ) -> Result<Self, EngineError> {
         let Recipe { input, output, window, .. } = *recipe;
         let [tile_pixels, tile_blocks] = settings.instruction_set.dense_tile();
         let layout = Layout::new(recipe, tile_blocks);
-        let mut bias = Buffer::zeroed(output.blocks() * LANES)?;
-        bias[..recipe.bias.len()].copy_from_slice(recipe.bias);
         let mut dense = Self {
             input,
             output,
@@ -118,16 +150,14 @@ impl Dense {
             weights: Buffer::zeroed(layout.weights)?,
             runs: layout.runs,
             panels: layout.panels,
-            bias,
+            initial,
             clamp: recipe.clamp,
             function: recipe.function,
+            rescaling,
             tile_pixels,
         };
         dense.check()?;
         dense.pack(recipe, &layout.sources);
-        if input.element == Element::BFloat16 {
-            dense.weights = rounded(&dense.weights)?;
-        }
         Ok(dense)
     }
 
@@ -172,7 +202,12 @@ impl Dense {
     /// The operands must hold `images` images of the geometries that the step was built with, the output apart from the
     /// others, and no other thread may compute the same units.
     pub(crate) unsafe fn run(&self, settings: Settings, operands: &Operands, units: Range<usize>) {
-        simd::launch_with(settings, &Task { dense: self, operands, units });
+        let task = Task { dense: self, operands, units };
+        if self.rescaling.is_some() {
+            simd::launch_int8(settings.instruction_set, &Int8Task(task));
+        } else {
+            simd::launch_with(settings, &task);
+        }
     }
 }
 
@@ -248,8 +283,12 @@ impl Layout {
 }
 
 /// Numbers of a pixel that one instruction multiplies.
-fn together(input: &Geometry) -> usize {
-    if input.element == Element::BFloat16 { BFloat16::TOGETHER } else { f32::TOGETHER }
+pub(crate) fn together(input: &Geometry) -> usize {
+    match input.element {
+        Element::Float32 => f32::TOGETHER,
+        Element::BFloat16 => BFloat16::TOGETHER,
+        Element::UInt8(_) => UInt8::TOGETHER,
+    }
 }
 
 /// Widens a range of channels to what an instruction multiplies at once; a block is a multiple of that. In a planar image
@@ -304,10 +343,10 @@ struct Task<'a> {
 }
 
 /// Where the pixels of a tile lie.
-struct Pixels {
+pub(super) struct Pixels {
     inputs: [*const u8; MOST_PIXELS],
-    outputs: [*mut u8; MOST_PIXELS],
-    residuals: [*const u8; MOST_PIXELS],
+    pub(super) outputs: [*mut u8; MOST_PIXELS],
+    pub(super) residuals: [*const u8; MOST_PIXELS],
 }
 
 /// Inputs and weights that are multiplied: one number, or several neighbouring channels, at a time.
@@ -315,7 +354,14 @@ pub(super) trait Factor: Number {
     /// Numbers of a pixel that are multiplied at once.
     const TOGETHER: usize;
     type Vector<S: Simd>: Copy;
+    /// Sums of products.
+    type Sums<S: Simd>: Copy;
 
+    /// Reads what the sums start from.
+    ///
+    /// # Safety
+    /// [`LANES`] sums must be readable.
+    unsafe fn start<S: Simd>(simd: S, from: *const f32) -> Self::Sums<S>;
     /// The numbers of one pixel in all lanes.
     ///
     /// # Safety
@@ -326,12 +372,35 @@ pub(super) trait Factor: Number {
     /// # Safety
     /// [`LANES`] times [`Self::TOGETHER`] numbers must be readable.
     unsafe fn weights<S: Simd>(simd: S, from: *const Self) -> Self::Vector<S>;
-    fn multiply_add<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, c: S::Vector) -> S::Vector;
+    fn multiply_add<S: Simd>(
+        simd: S,
+        a: Self::Vector<S>,
+        b: Self::Vector<S>,
+        c: Self::Sums<S>,
+    ) -> Self::Sums<S>;
+    /// Makes outputs of the sums and stores them.
+    ///
+    /// # Safety
+    /// As for [`tile`].
+    unsafe fn finish<S: Simd, const P: usize, const B: usize>(
+        simd: S,
+        dense: &Dense,
+        panel: &Panel,
+        pixels: &Pixels,
+        sums: [[Self::Sums<S>; B]; P],
+    );
 }
 
 impl Factor for f32 {
     const TOGETHER: usize = 1;
     type Vector<S: Simd> = S::Vector;
+    type Sums<S: Simd> = S::Vector;
+
+    #[inline(always)]
+    unsafe fn start<S: Simd>(simd: S, from: *const f32) -> S::Vector {
+        // SAFETY: the caller's promise.
+        unsafe { simd.load(from) }
+    }
 
     #[inline(always)]
     unsafe fn splat<S: Simd>(simd: S, from: *const f32) -> S::Vector {
@@ -349,11 +418,30 @@ impl Factor for f32 {
     fn multiply_add<S: Simd>(simd: S, a: S::Vector, b: S::Vector, c: S::Vector) -> S::Vector {
         simd.multiply_add(a, b, c)
     }
+
+    #[inline(always)]
+    unsafe fn finish<S: Simd, const P: usize, const B: usize>(
+        simd: S,
+        dense: &Dense,
+        panel: &Panel,
+        pixels: &Pixels,
+        sums: [[S::Vector; B]; P],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { finish_any(simd, dense, panel, pixels, sums) };
+    }
 }
 
 impl Factor for BFloat16 {
     const TOGETHER: usize = 2;
     type Vector<S: Simd> = S::Pairs;
+    type Sums<S: Simd> = S::Vector;
+
+    #[inline(always)]
+    unsafe fn start<S: Simd>(simd: S, from: *const f32) -> S::Vector {
+        // SAFETY: the caller's promise.
+        unsafe { simd.load(from) }
+    }
 
     #[inline(always)]
     unsafe fn splat<S: Simd>(simd: S, from: *const BFloat16) -> S::Pairs {
@@ -371,6 +459,59 @@ impl Factor for BFloat16 {
     fn multiply_add<S: Simd>(simd: S, a: S::Pairs, b: S::Pairs, c: S::Vector) -> S::Vector {
         simd.multiply_add_pairs(a, b, c)
     }
+
+    #[inline(always)]
+    unsafe fn finish<S: Simd, const P: usize, const B: usize>(
+        simd: S,
+        dense: &Dense,
+        panel: &Panel,
+        pixels: &Pixels,
+        sums: [[S::Vector; B]; P],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { finish_any(simd, dense, panel, pixels, sums) };
+    }
+}
+
+impl Factor for UInt8 {
+    const TOGETHER: usize = 4;
+    type Vector<S: Simd> = S::Quads;
+    type Sums<S: Simd> = S::Integers;
+
+    #[inline(always)]
+    unsafe fn start<S: Simd>(simd: S, from: *const f32) -> S::Integers {
+        // SAFETY: the caller's promise.
+        unsafe { simd.load_integers(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat<S: Simd>(simd: S, from: *const UInt8) -> S::Quads {
+        // SAFETY: the caller's promise.
+        unsafe { simd.splat_quad(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn weights<S: Simd>(simd: S, from: *const UInt8) -> S::Quads {
+        // SAFETY: the caller's promise.
+        unsafe { simd.load_quads(from) }
+    }
+
+    #[inline(always)]
+    fn multiply_add<S: Simd>(simd: S, a: S::Quads, b: S::Quads, c: S::Integers) -> S::Integers {
+        simd.multiply_add_quads(a, b, c)
+    }
+
+    #[inline(always)]
+    unsafe fn finish<S: Simd, const P: usize, const B: usize>(
+        simd: S,
+        dense: &Dense,
+        panel: &Panel,
+        pixels: &Pixels,
+        sums: [[S::Integers; B]; P],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { int8::finish(simd, dense, panel, pixels, sums) };
+    }
 }
 
 impl Kernel for Task<'_> {
@@ -379,7 +520,19 @@ impl Kernel for Task<'_> {
         match self.dense.input.element {
             Element::Float32 => self.tiles::<S, f32>(simd),
             Element::BFloat16 => self.tiles::<S, BFloat16>(simd),
+            // Another kernel, so that each is compiled only for the instructions that it may use.
+            Element::UInt8(_) => {}
         }
+    }
+}
+
+/// A task whose inputs are bytes.
+struct Int8Task<'a>(Task<'a>);
+
+impl Kernel for Int8Task<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S) {
+        self.0.tiles::<S, UInt8>(simd);
     }
 }
 
@@ -425,6 +578,8 @@ impl Dense {
                     match self.output.element {
                         Element::Float32 => function.apply(simd, output.cast::<f32>().add(plane), 1),
                         Element::BFloat16 => function.apply(simd, output.cast::<BFloat16>().add(plane), 1),
+                        // Applied before the rounding.
+                        Element::UInt8(_) => {}
                     }
                 }
             }
@@ -489,11 +644,12 @@ unsafe fn tile<S: Simd, I: Factor, const P: usize, const B: usize>(
 ) {
     // SAFETY: bias and weights were packed for the panel's blocks and runs; the rest is the caller's promise.
     unsafe {
-        let mut sums = [[simd.splat(0.0); B]; P];
-        for block in 0..B {
-            let bias = simd.load(dense.bias.as_ptr().add((panel.block + block) * LANES));
+        let initial = dense.initial.as_ptr().add(panel.block * LANES);
+        let mut sums = [[I::start(simd, initial); B]; P];
+        for block in 1..B {
+            let initial = I::start(simd, initial.add(block * LANES));
             for sum in &mut sums {
-                sum[block] = bias;
+                sum[block] = initial;
             }
         }
         let mut inputs = [std::ptr::null::<I>(); P];
@@ -515,7 +671,23 @@ unsafe fn tile<S: Simd, I: Factor, const P: usize, const B: usize>(
                 (at, weights) = (at + I::TOGETHER, weights.add(I::TOGETHER * B * LANES));
             }
         }
-        // A condition inside would keep the loop over the sums from unrolling, and the sums from staying in registers.
+        I::finish(simd, dense, panel, pixels, sums);
+    }
+}
+
+/// # Safety
+/// As for [`tile`].
+#[inline(always)]
+unsafe fn finish_any<S: Simd, const P: usize, const B: usize>(
+    simd: S,
+    dense: &Dense,
+    panel: &Panel,
+    pixels: &Pixels,
+    sums: [[S::Vector; B]; P],
+) {
+    // A condition inside would keep the loop over the sums from unrolling, and the sums from staying in registers.
+    // SAFETY: the caller's promise.
+    unsafe {
         match (dense.output.element, dense.residual.is_some()) {
             (Element::Float32, true) => finish::<S, f32, P, B, true>(simd, dense, panel, pixels, sums),
             (Element::Float32, false) => finish::<S, f32, P, B, false>(simd, dense, panel, pixels, sums),
@@ -523,6 +695,8 @@ unsafe fn tile<S: Simd, I: Factor, const P: usize, const B: usize>(
             (Element::BFloat16, false) => {
                 finish::<S, BFloat16, P, B, false>(simd, dense, panel, pixels, sums)
             }
+            // Only of inputs in bytes, see `quantization`.
+            (Element::UInt8(_), _) => {}
         }
     }
 }
@@ -534,7 +708,7 @@ unsafe fn tile<S: Simd, I: Factor, const P: usize, const B: usize>(
 #[inline(always)]
 pub(super) unsafe fn accumulate<S: Simd, I: Factor, const P: usize, const B: usize>(
     simd: S,
-    sums: &mut [[S::Vector; B]; P],
+    sums: &mut [[I::Sums<S>; B]; P],
     inputs: &[*const I; P],
     at: usize,
     weights: *const I,

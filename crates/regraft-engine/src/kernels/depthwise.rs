@@ -11,7 +11,7 @@ use super::{Operands, check_bounds};
 use crate::{
     EngineError, InstructionSet,
     buffer::Buffer,
-    element::{BFloat16, Element, Number, with_numbers},
+    element::{Affine, BFloat16, Element, Number, UInt8, load_real, with_floats, with_numbers},
     geometry::Geometry,
     kernels::{activation::Function, dense::Recipe},
     network::Clamp,
@@ -56,6 +56,7 @@ impl Depthwise {
         }
         let mut bias = Buffer::zeroed(output.blocks() * LANES)?;
         bias[..recipe.bias.len()].copy_from_slice(recipe.bias);
+        scale_to_input(recipe, taps.len(), &mut weights, &mut bias);
         let (start, steps) = (window.start(&input), window.steps(&input));
         let corner = start + (output.height - 1) * steps[0] + (output.width - 1) * steps[1];
         let reach = taps.last().copied().unwrap_or(0) + LANES;
@@ -97,6 +98,18 @@ impl Depthwise {
     }
 }
 
+/// Lets weights and bias of an input in bytes take the bytes for what they stand for.
+fn scale_to_input(recipe: &Recipe<'_>, taps: usize, weights: &mut [f32], bias: &mut [f32]) {
+    let Affine { factor, shift } = recipe.input.element.to_real();
+    if recipe.input.element.levels().is_none() {
+        return;
+    }
+    weights.iter_mut().for_each(|weight| *weight *= factor);
+    for (kernel, bias) in recipe.weight.chunks_exact(taps).zip(bias) {
+        *bias += shift * kernel.iter().sum::<f32>();
+    }
+}
+
 fn offsets(window: &Window, input: &Geometry) -> Vec<usize> {
     let [height, width] = window.kernel;
     let [down, right] = window.dilation;
@@ -114,7 +127,7 @@ struct Task<'a> {
 struct Row<I, O> {
     input: *const I,
     output: *mut O,
-    residual: *const O,
+    residual: *const u8,
     block: usize,
 }
 
@@ -136,7 +149,7 @@ impl Task<'_> {
             unsafe {
                 let row = self.step.row::<I, O>(self.operands, image, block, y);
                 self.step.compute(simd, &row);
-                if let Some(function) = self.step.function {
+                if let Some(function) = self.step.function.filter(|_| !O::IS_LEVEL) {
                     function.apply(simd, row.output, output.width);
                 }
             }
@@ -162,10 +175,9 @@ impl Depthwise {
                     .at::<O>(image)
                     .add(block * self.output.plane() + self.output.pixel(y, 0)),
                 // Not dereferenced without a residual, and then perhaps outside.
-                residual: operands
-                    .second
-                    .at::<O>(image)
-                    .wrapping_add(block * residual.plane() + residual.pixel(y, 0)),
+                residual: operands.second.at::<u8>(image).wrapping_add(
+                    (block * residual.plane() + residual.pixel(y, 0)) * residual.element.size(),
+                ),
                 block,
             }
         }
@@ -223,14 +235,23 @@ impl Depthwise {
         sums: &[S::Vector; P],
     ) {
         let (low, high) = (simd.splat(self.clamp.low), simd.splat(self.clamp.high));
+        let Affine { factor, shift } = self.output.element.to_stored();
         for pixel in 0..P {
             let mut sum = sums[pixel];
             // SAFETY: the caller's promise.
             unsafe {
-                if self.residual.is_some() {
-                    sum = simd.add(sum, O::load(simd, row.residual.add((x + pixel) * LANES)));
+                if let Some(residual) = &self.residual {
+                    let from = row.residual.add((x + pixel) * LANES * residual.element.size());
+                    sum = simd.add(sum, load_real(simd, residual.element, from));
                 }
-                O::store(simd, row.output.add((x + pixel) * LANES), simd.clamp(sum, low, high));
+                let mut value = simd.clamp(sum, low, high);
+                if O::IS_LEVEL {
+                    if let Some(function) = self.function {
+                        value = function.evaluate(simd, value);
+                    }
+                    value = simd.fused_multiply_add(value, simd.splat(factor), simd.splat(shift));
+                }
+                O::store(simd, row.output.add((x + pixel) * LANES), value);
             }
         }
     }

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::Operands;
+use super::{Operands, Span};
 use crate::{
     InstructionSet,
     buffer::Buffer,
-    element::{BFloat16, Element, Number},
+    element::{BFloat16, Element, Number, load_real, store_real},
     geometry::Geometry,
     kernels::activation::Function,
     network::Clamp,
@@ -46,6 +46,14 @@ impl Elementwise {
         images * self.output.image()
     }
 
+    /// Whether a value is stored in bytes.
+    fn has_bytes(&self) -> bool {
+        [Some(&self.input), self.second.as_ref(), Some(&self.output)]
+            .into_iter()
+            .flatten()
+            .any(|geometry| geometry.element.levels().is_some())
+    }
+
     /// Computes some units.
     ///
     /// # Safety
@@ -65,10 +73,12 @@ struct Task<'a> {
 impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
-        // One shape, and so one type of number, for all three.
+        // One shape, and so one type of number, for all three, except beside bytes.
         match self.step.output.element {
+            _ if self.step.has_bytes() => self.mixed_rows(simd),
             Element::Float32 => self.rows::<S, f32>(simd),
             Element::BFloat16 => self.rows::<S, BFloat16>(simd),
+            Element::UInt8(_) => {}
         }
     }
 }
@@ -87,6 +97,54 @@ impl Task<'_> {
                 let second = second.map(|second| self.second::<N>(&second, image, block, y));
                 self.row(simd, from, second, to, block);
             }
+        }
+    }
+
+    /// As [`Self::rows`], for inputs and outputs of any elements.
+    #[inline(always)]
+    fn mixed_rows<S: Simd>(&self, simd: S) {
+        let Elementwise { output, .. } = self.step;
+        for unit in self.units.clone() {
+            let (plane, y) = (unit / output.height, unit % output.height);
+            let (image, block) = (plane / output.blocks(), plane % output.blocks());
+            for x in 0..output.width {
+                // SAFETY: the pixel lies in the image; `Elementwise::run`'s caller vouches for the operands.
+                unsafe { self.mixed_pixel(simd, image, block, [y, x]) };
+            }
+        }
+    }
+
+    /// # Safety
+    /// The block and the pixel must lie in the image.
+    #[inline(always)]
+    unsafe fn mixed_pixel<S: Simd>(&self, simd: S, image: usize, block: usize, [y, x]: [usize; 2]) {
+        let Elementwise { input, second, output, clamp, .. } = self.step;
+        // SAFETY: the caller's promise; scale and shift hold a vector for each block.
+        unsafe {
+            let mut value =
+                load_real(simd, input.element, place(self.operands.input, input, image, block, [y, x]));
+            if let Some([scale, shift]) = &self.step.scale_and_shift {
+                let scale = simd.load(scale.as_ptr().add(block * LANES));
+                value = simd.multiply_add(value, scale, simd.load(shift.as_ptr().add(block * LANES)));
+            }
+            if let Some(second) = second {
+                let scales = self.step.with_second == Second::Scale;
+                let pixel = if scales { [0, 0] } else { [y, x] };
+                let other = place(self.operands.second, second, image, block, pixel);
+                let other = load_real(simd, second.element, other);
+                let adds = self.step.with_second == Second::Add;
+                value = if adds { simd.add(value, other) } else { simd.multiply(value, other) };
+            }
+            value = simd.clamp(value, simd.splat(clamp.low), simd.splat(clamp.high));
+            if let Some(function) = self.step.function {
+                value = function.evaluate(simd, value);
+            }
+            store_real(
+                simd,
+                output.element,
+                place(self.operands.output, output, image, block, [y, x]),
+                value,
+            );
         }
     }
 
@@ -141,4 +199,15 @@ impl Task<'_> {
             unsafe { function.apply(simd, to, self.step.output.width) };
         }
     }
+}
+
+/// Where a block starts at a pixel.
+///
+/// # Safety
+/// The span must hold the image, and the image the block and the pixel.
+#[inline(always)]
+unsafe fn place(span: Span, geometry: &Geometry, image: usize, block: usize, [y, x]: [usize; 2]) -> *mut u8 {
+    let number = block * geometry.plane() + geometry.pixel(y, x);
+    // SAFETY: the caller's promise.
+    unsafe { span.at::<u8>(image).add(number * geometry.element.size()) }
 }

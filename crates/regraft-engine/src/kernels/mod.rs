@@ -12,6 +12,7 @@ pub(crate) mod concat;
 pub(crate) mod dense;
 pub(crate) mod depthwise;
 pub(crate) mod elementwise;
+pub(crate) mod int8;
 pub(crate) mod normalization;
 pub(crate) mod pool;
 pub(crate) mod rows;

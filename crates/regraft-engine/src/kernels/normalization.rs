@@ -80,6 +80,8 @@ impl Kernel for Task<'_> {
         match self.step.input.element {
             Element::Float32 => self.tiles::<S, f32>(simd),
             Element::BFloat16 => self.tiles::<S, BFloat16>(simd),
+            // Never in bytes, see `quantization`.
+            Element::UInt8(_) => {}
         }
     }
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::Operands;
 use crate::{
     InstructionSet,
-    element::{BFloat16, Element, Number, with_numbers},
+    element::{Affine, BFloat16, Element, Number, UInt8, with_floats, with_numbers},
     geometry::Geometry,
     simd::{self, Kernel, LANES, Simd},
 };
@@ -72,6 +72,8 @@ impl Task<'_> {
     #[inline(always)]
     fn windows<S: Simd, I: Number, O: Number>(&self, simd: S) {
         let Pool { input, output, views: [rows, columns], .. } = self.pool;
+        let Affine { factor, shift } = Affine::between(input.element, output.element);
+        let (factor, shift) = (simd.splat(factor), simd.splat(shift));
         for unit in self.units.clone() {
             let (plane, y) = (unit / output.height, unit % output.height);
             let (image, block) = (plane / output.blocks(), plane % output.blocks());
@@ -80,7 +82,10 @@ impl Task<'_> {
                 let from = self.operands.input.at::<I>(image).add(block * input.plane());
                 let to = self.operands.output.at::<O>(image).add(block * output.plane() + output.pixel(y, 0));
                 for (x, columns) in columns.iter().enumerate() {
-                    let value = self.window(simd, from, rows[y].clone(), columns.clone());
+                    let mut value = self.window(simd, from, rows[y].clone(), columns.clone());
+                    if I::IS_LEVEL || O::IS_LEVEL {
+                        value = simd.fused_multiply_add(value, factor, shift);
+                    }
                     O::store(simd, to.add(x * LANES), value);
                 }
             }
@@ -99,7 +104,12 @@ impl Task<'_> {
     ) -> S::Vector {
         let count = rows.len() * columns.len();
         let largest = matches!(self.pool.kind, Kind::Largest);
-        let mut result = simd.splat(if largest { f32::NEG_INFINITY } else { 0.0 });
+        let zero = self.pool.input.element.levels().map_or(0.0, |levels| f32::from(levels.zero));
+        let mut result = simd.splat(match self.pool.kind {
+            Kind::Largest => f32::NEG_INFINITY,
+            Kind::Mean => 0.0,
+            Kind::PaddedMean(size) => zero * size.saturating_sub(count) as f32,
+        });
         for y in rows {
             for x in columns.clone() {
                 // SAFETY: the caller's promise.

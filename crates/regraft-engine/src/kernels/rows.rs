@@ -7,7 +7,7 @@ use regraft_graph::NearestNeighbors;
 
 use super::Operands;
 use crate::{
-    element::{BFloat16, Element, Number, with_numbers},
+    element::{BFloat16, Element, Number, with_floats},
     geometry::Geometry,
 };
 
@@ -44,7 +44,7 @@ impl Rows {
     pub(crate) unsafe fn run(&self, operands: &Operands, images: Range<usize>) {
         let [input, _, output] = self.geometries();
         // SAFETY: the caller's promise.
-        unsafe { with_numbers!(input.element, output.element, self.images(operands, images)) }
+        unsafe { with_floats!(input.element, output.element, self.images(operands, images)) }
     }
 
     /// # Safety

@@ -7,7 +7,7 @@ use super::Operands;
 use crate::{
     InstructionSet,
     buffer::Buffer,
-    element::{BFloat16, Element, Number, with_numbers},
+    element::{BFloat16, Element, Number, with_floats},
     geometry::Geometry,
     simd::{self, Kernel, LANES, Simd},
 };
@@ -62,7 +62,7 @@ impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
         let (input, output) = (self.step.input.element, self.step.output.element);
-        with_numbers!(input, output, self.blocks::<S>(simd));
+        with_floats!(input, output, self.blocks::<S>(simd));
     }
 }
 

@@ -30,7 +30,7 @@ use super::{
 use crate::{
     EngineError, InstructionSet, Settings,
     buffer::Buffer,
-    element::{BFloat16, Element, Number, with_numbers},
+    element::{BFloat16, Element, Number, with_floats},
     geometry::Geometry,
     network::Clamp,
     simd::{self, Kernel, LANES, Simd},
@@ -73,7 +73,8 @@ pub(crate) fn pays(recipe: &Recipe<'_>, settings: Settings) -> bool {
     // The direct kernel multiplies pairs where the processor can; the products here are single precision always.
     let pairs = input.element == Element::BFloat16 && settings.precision.is_native(settings.instruction_set);
     let direct = 9 * output.pixels() * input.channels * output.blocks() / if pairs { 2 } else { 1 };
-    fits && input.lanes == LANES && cost(&input, &output) < direct
+    let in_bytes = input.element.levels().or(output.element.levels()).is_some();
+    fits && !in_bytes && input.lanes == LANES && cost(&input, &output) < direct
 }
 
 /// Vector operations on an image, in multiply–adds. The weights are read once for a group of two images, from memory that
@@ -237,7 +238,7 @@ impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
         let Winograd { input, output, .. } = self.step;
-        with_numbers!(input.element, output.element, self.chunk::<S>(simd));
+        with_floats!(input.element, output.element, self.chunk::<S>(simd));
     }
 }
 

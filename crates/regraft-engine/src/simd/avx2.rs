@@ -1,14 +1,18 @@
 //! Two 256-bit registers.
 
 use std::arch::x86_64::{
-    __m256, _CMP_UNORD_Q, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm256_add_epi32, _mm256_add_ps,
-    _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtps_epi32,
-    _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
-    _mm256_round_ps, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+    __m256, __m256i, _CMP_UNORD_Q, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_loadl_epi64,
+    _mm_packus_epi16, _mm_storeu_si128, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_blendv_ps,
+    _mm256_castps_si256, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvtepi32_ps,
+    _mm256_cvtepu8_epi32, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_extracti128_si256, _mm256_fmadd_ps,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
+    _mm256_packs_epi32, _mm256_permute4x64_epi64, _mm256_round_ps, _mm256_set1_epi16, _mm256_set1_epi32,
+    _mm256_set1_ps, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srai_epi16, _mm256_srli_epi16,
+    _mm256_storeu_ps,
 };
 
 use super::{Kernel, Simd};
-use crate::element::{BFloat16, Number as _};
+use crate::element::{BFloat16, Number as _, UInt8};
 
 /// Proof that the processor has AVX2 and FMA.
 #[derive(Clone, Copy)]
@@ -29,9 +33,29 @@ pub(super) fn enter<K: Kernel>(simd: Avx2, kernel: &K) {
     unsafe { with_features(simd, kernel) }
 }
 
+/// As [`Simd::multiply_add_quads`] on half of the lanes. The instruction for products of bytes would saturate their sums,
+/// so products of 16 bits.
+///
+/// # Safety
+/// The processor must have AVX2.
+#[inline(always)]
+pub(super) unsafe fn multiply_add_quads(a: __m256i, b: __m256i, c: __m256i) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let even = _mm256_madd_epi16(
+            _mm256_and_si256(a, _mm256_set1_epi16(0xff)),
+            _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(b)),
+        );
+        let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(a), _mm256_srai_epi16::<8>(b));
+        _mm256_add_epi32(c, _mm256_add_epi32(even, odd))
+    }
+}
+
 impl Simd for Avx2 {
     type Vector = [__m256; 2];
     type Pairs = [[__m256; 2]; 2];
+    type Quads = [__m256i; 2];
+    type Integers = [__m256i; 2];
     // 12 sums, 2 weights and 1 input of 16 registers.
     const PIXELS: usize = 6;
     const BLOCKS: usize = 1;
@@ -152,6 +176,71 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn multiply_add_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::Vector) -> Self::Vector {
         self.multiply_add(a[0], b[0], self.multiply_add(a[1], b[1], c))
+    }
+
+    #[inline(always)]
+    fn fused_multiply_add(self, a: [__m256; 2], b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
+        self.multiply_add(a, b, c)
+    }
+
+    #[inline(always)]
+    unsafe fn load_uint8(self, from: *const UInt8) -> [__m256; 2] {
+        // SAFETY: `self` is the proof of the features; the caller vouches for 16 readable bytes.
+        unsafe {
+            let low = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()));
+            let high = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(8).cast()));
+            [_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high)]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_uint8(self, to: *mut UInt8, value: [__m256; 2]) {
+        // SAFETY: the caller's promise.
+        unsafe { self.store_levels(to, value, self.splat(0.0), self.splat(255.0)) };
+    }
+
+    #[inline(always)]
+    unsafe fn store_levels(self, to: *mut UInt8, x: [__m256; 2], low: [__m256; 2], high: [__m256; 2]) {
+        // The maximum is the second operand where either is not a number.
+        // SAFETY: `self` is the proof of the features; the caller vouches for 16 writable bytes.
+        unsafe {
+            let first = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(x[0], low[0]), high[0]));
+            let second = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(x[1], low[1]), high[1]));
+            // The instruction packs each half by itself.
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(first, second));
+            let bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+            _mm_storeu_si128(to.cast(), bytes);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_quads(self, from: *const UInt8) -> [__m256i; 2] {
+        // SAFETY: `self` is the proof of the features; the caller vouches for 64 readable bytes.
+        unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(32).cast())] }
+    }
+
+    #[inline(always)]
+    unsafe fn splat_quad(self, from: *const UInt8) -> [__m256i; 2] {
+        // SAFETY: `self` is the proof of the features; the caller vouches for 4 readable bytes.
+        unsafe { [_mm256_set1_epi32(from.cast::<i32>().read_unaligned()); 2] }
+    }
+
+    #[inline(always)]
+    unsafe fn load_integers(self, from: *const i32) -> [__m256i; 2] {
+        // SAFETY: `self` is the proof of the features; the caller vouches for 16 readable integers.
+        unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(8).cast())] }
+    }
+
+    #[inline(always)]
+    fn multiply_add_quads(self, a: [__m256i; 2], b: [__m256i; 2], c: [__m256i; 2]) -> [__m256i; 2] {
+        // SAFETY: `self` is the proof that the processor has the features.
+        unsafe { [multiply_add_quads(a[0], b[0], c[0]), multiply_add_quads(a[1], b[1], c[1])] }
+    }
+
+    #[inline(always)]
+    fn to_vector(self, x: [__m256i; 2]) -> [__m256; 2] {
+        // SAFETY: `self` is the proof that the processor has the features.
+        unsafe { [_mm256_cvtepi32_ps(x[0]), _mm256_cvtepi32_ps(x[1])] }
     }
 
     #[inline(always)]

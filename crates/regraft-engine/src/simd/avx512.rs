@@ -2,51 +2,65 @@
 
 use std::arch::x86_64::{
     __m256bh, __m256i, __m512, __m512bh, __m512i, _CMP_UNORD_Q, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
-    _mm256_loadu_si256, _mm256_storeu_si256, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512,
-    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi16,
-    _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_div_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps,
-    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_blend_epi32, _mm512_mask_blend_ps, _mm512_max_ps,
-    _mm512_min_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_ps,
+    _mm_loadu_si128, _mm_storeu_si128, _mm256_loadu_si256, _mm256_storeu_si256, _mm512_add_epi32,
+    _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi256_si512, _mm512_castsi512_ps,
+    _mm512_castsi512_si256, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8, _mm512_cvtepi32_epi16,
+    _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_cvtps_epi32,
+    _mm512_div_ps, _mm512_dpbf16_ps, _mm512_dpbusd_epi32, _mm512_extracti64x4_epi64, _mm512_fmadd_ps,
+    _mm512_inserti64x4, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_blend_epi32, _mm512_mask_blend_ps,
+    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_roundscale_ps, _mm512_scalef_ps,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_ps,
 };
 
 use std::mem::transmute;
 
-use super::{Kernel, Simd};
-use crate::element::BFloat16;
+use super::{Kernel, Simd, avx2};
+use crate::element::{BFloat16, UInt8};
 
-/// Proof that the processor has AVX-512F, and AVX-512 BF16 if `BF16`.
+/// Proof that the processor has AVX-512F, AVX-512 BF16 if `BF16`, and AVX-512 VNNI if `VNNI`.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512<const BF16: bool>(());
+pub(crate) struct Avx512<const BF16: bool, const VNNI: bool>(());
 
-impl<const BF16: bool> Avx512<BF16> {
+impl<const BF16: bool, const VNNI: bool> Avx512<BF16, VNNI> {
     pub(crate) fn detect() -> Option<Self> {
         let bfloat16 = !BF16 || is_x86_feature_detected!("avx512bf16");
-        (is_x86_feature_detected!("avx512f") && bfloat16).then_some(Self(()))
+        let int8 = !VNNI || is_x86_feature_detected!("avx512vnni");
+        (is_x86_feature_detected!("avx512f") && bfloat16 && int8).then_some(Self(()))
     }
 }
 
-pub(super) fn enter<K: Kernel>(simd: Avx512<false>, kernel: &K) {
+pub(super) fn enter<K: Kernel>(simd: Avx512<false, false>, kernel: &K) {
     #[target_feature(enable = "avx512f")]
-    fn with_features<K: Kernel>(simd: Avx512<false>, kernel: &K) {
+    fn with_features<K: Kernel>(simd: Avx512<false, false>, kernel: &K) {
         kernel.run(simd);
     }
     // SAFETY: `simd` is the proof that the processor has the feature.
     unsafe { with_features(simd, kernel) }
 }
 
-pub(super) fn enter_bfloat16<K: Kernel>(simd: Avx512<true>, kernel: &K) {
+pub(super) fn enter_bfloat16<K: Kernel>(simd: Avx512<true, false>, kernel: &K) {
     #[target_feature(enable = "avx512f,avx512bf16")]
-    fn with_features<K: Kernel>(simd: Avx512<true>, kernel: &K) {
+    fn with_features<K: Kernel>(simd: Avx512<true, false>, kernel: &K) {
         kernel.run(simd);
     }
     // SAFETY: `simd` is the proof that the processor has the features.
     unsafe { with_features(simd, kernel) }
 }
 
-impl<const BF16: bool> Simd for Avx512<BF16> {
+pub(super) fn enter_int8<K: Kernel>(simd: Avx512<false, true>, kernel: &K) {
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    fn with_features<K: Kernel>(simd: Avx512<false, true>, kernel: &K) {
+        kernel.run(simd);
+    }
+    // SAFETY: `simd` is the proof that the processor has the features.
+    unsafe { with_features(simd, kernel) }
+}
+
+impl<const BF16: bool, const VNNI: bool> Simd for Avx512<BF16, VNNI> {
     type Vector = __m512;
     type Pairs = __m512i;
+    type Quads = __m512i;
+    type Integers = __m512i;
     // 28 sums, 2 weights and 1 input of 32 registers.
     const PIXELS: usize = 14;
     const BLOCKS: usize = 2;
@@ -172,6 +186,78 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
             };
             _mm512_fmadd_ps(low(a), low(b), _mm512_fmadd_ps(high(a), high(b), c))
         }
+    }
+
+    #[inline(always)]
+    fn fused_multiply_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        self.multiply_add(a, b, c)
+    }
+
+    #[inline(always)]
+    unsafe fn load_uint8(self, from: *const UInt8) -> __m512 {
+        // SAFETY: `self` is the proof of the feature; the caller vouches for 16 readable bytes.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_uint8(self, to: *mut UInt8, value: __m512) {
+        // SAFETY: the caller's promise.
+        unsafe { self.store_levels(to, value, self.splat(0.0), self.splat(255.0)) };
+    }
+
+    #[inline(always)]
+    unsafe fn store_levels(self, to: *mut UInt8, x: __m512, low: __m512, high: __m512) {
+        // The maximum is the second operand where either is not a number.
+        // SAFETY: `self` is the proof of the feature; the caller vouches for 16 writable bytes.
+        unsafe {
+            let clamped = _mm512_min_ps(_mm512_max_ps(x, low), high);
+            _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(clamped)));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_quads(self, from: *const UInt8) -> __m512i {
+        // SAFETY: `self` is the proof of the feature; the caller vouches for 64 readable bytes.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat_quad(self, from: *const UInt8) -> __m512i {
+        // SAFETY: `self` is the proof of the feature; the caller vouches for 4 readable bytes.
+        unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_integers(self, from: *const i32) -> __m512i {
+        // SAFETY: `self` is the proof of the feature; the caller vouches for 16 readable integers.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn multiply_add_quads(self, a: __m512i, b: __m512i, c: __m512i) -> __m512i {
+        // SAFETY: `self` is the proof that the processor has the features; AVX-512F implies AVX2.
+        unsafe {
+            if VNNI {
+                return _mm512_dpbusd_epi32(c, a, b);
+            }
+            let low = avx2::multiply_add_quads(
+                _mm512_castsi512_si256(a),
+                _mm512_castsi512_si256(b),
+                _mm512_castsi512_si256(c),
+            );
+            let high = avx2::multiply_add_quads(
+                _mm512_extracti64x4_epi64::<1>(a),
+                _mm512_extracti64x4_epi64::<1>(b),
+                _mm512_extracti64x4_epi64::<1>(c),
+            );
+            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
+        }
+    }
+
+    #[inline(always)]
+    fn to_vector(self, x: __m512i) -> __m512 {
+        // SAFETY: `self` is the proof that the processor has the feature.
+        unsafe { _mm512_cvtepi32_ps(x) }
     }
 
     #[inline(always)]

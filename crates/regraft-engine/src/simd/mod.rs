@@ -18,7 +18,10 @@ pub(crate) use avx2::Avx2;
 pub(crate) use avx512::Avx512;
 pub(crate) use portable::Portable;
 
-use crate::{InstructionSet, Precision, Settings, element::BFloat16};
+use crate::{
+    InstructionSet, Precision, Settings,
+    element::{BFloat16, UInt8},
+};
 
 /// Lanes of a vector, and channels of a block.
 pub(crate) const LANES: usize = 16;
@@ -29,6 +32,10 @@ pub(crate) trait Simd: Copy {
     type Vector: Copy;
     /// A pair of bfloat16 numbers for each lane.
     type Pairs: Copy;
+    /// Four bytes for each lane.
+    type Quads: Copy;
+    /// A 32-bit integer for each lane.
+    type Integers: Copy;
     /// Output pixels of a dense tile: with [`Self::BLOCKS`] it fills the register file with sums.
     const PIXELS: usize;
     /// Blocks of output channels of a dense tile.
@@ -82,6 +89,43 @@ pub(crate) trait Simd: Copy {
     unsafe fn splat_pair(self, from: *const BFloat16) -> Self::Pairs;
     /// `a₀ · b₀ + a₁ · b₁ + c`. How often that is rounded depends on the instruction set.
     fn multiply_add_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::Vector) -> Self::Vector;
+    /// `a · b + c`, rounded once on every instruction set.
+    fn fused_multiply_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// Reads 16 bytes as numbers.
+    ///
+    /// # Safety
+    /// `from` must be valid for reading 16 bytes; any alignment.
+    unsafe fn load_uint8(self, from: *const UInt8) -> Self::Vector;
+    /// Writes 16 numbers as [`UInt8::new`](crate::element::Number::new) makes them.
+    ///
+    /// # Safety
+    /// `to` must be valid for writing 16 bytes; any alignment.
+    unsafe fn store_uint8(self, to: *mut UInt8, value: Self::Vector);
+    /// Writes `min(max(x, low), high)`, for 0 ≤ low ≤ high ≤ 255, as 16 bytes, rounded to nearest, ties to even;
+    /// not-a-number becomes `low`.
+    ///
+    /// # Safety
+    /// `to` must be valid for writing 16 bytes; any alignment.
+    unsafe fn store_levels(self, to: *mut UInt8, x: Self::Vector, low: Self::Vector, high: Self::Vector);
+    /// Reads 16 quads.
+    ///
+    /// # Safety
+    /// `from` must be valid for reading 64 bytes.
+    unsafe fn load_quads(self, from: *const UInt8) -> Self::Quads;
+    /// One quad in all lanes.
+    ///
+    /// # Safety
+    /// `from` must be valid for reading 4 bytes.
+    unsafe fn splat_quad(self, from: *const UInt8) -> Self::Quads;
+    /// Reads 16 integers.
+    ///
+    /// # Safety
+    /// `from` must be valid for reading 16 integers; any alignment.
+    unsafe fn load_integers(self, from: *const i32) -> Self::Integers;
+    /// `Σ a · b + c` over the quads, of unsigned bytes in `a` and signed ones in `b`; modulo 2³².
+    fn multiply_add_quads(self, a: Self::Quads, b: Self::Quads, c: Self::Integers) -> Self::Integers;
+    /// The integers, rounded to nearest, ties to even.
+    fn to_vector(self, x: Self::Integers) -> Self::Vector;
     /// The larger one, and not-a-number if either is.
     fn maximum(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
 
@@ -106,7 +150,7 @@ pub(crate) fn launch_with<K: Kernel>(settings: Settings, kernel: &K) {
     #[cfg(target_arch = "x86_64")]
     if settings.precision.is_native(settings.instruction_set)
         && settings.precision == Precision::BFloat16
-        && let Some(simd) = Avx512::<true>::detect()
+        && let Some(simd) = Avx512::<true, false>::detect()
     {
         return avx512::enter_bfloat16(simd, kernel);
     }
@@ -116,7 +160,26 @@ pub(crate) fn launch_with<K: Kernel>(settings: Settings, kernel: &K) {
 /// Whether the processor has dot products of bfloat16 numbers.
 pub(crate) fn has_bfloat16() -> bool {
     #[cfg(target_arch = "x86_64")]
-    return Avx512::<true>::detect().is_some();
+    return Avx512::<true, false>::detect().is_some();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Runs a kernel of products of bytes, with instructions for them where there are some.
+pub(crate) fn launch_int8<K: Kernel>(set: InstructionSet, kernel: &K) {
+    #[cfg(target_arch = "x86_64")]
+    if set == InstructionSet::Avx512
+        && let Some(simd) = Avx512::<false, true>::detect()
+    {
+        return avx512::enter_int8(simd, kernel);
+    }
+    launch(set, kernel);
+}
+
+/// Whether the processor has dot products of bytes.
+pub(crate) fn has_int8() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return Avx512::<false, true>::detect().is_some();
     #[cfg(not(target_arch = "x86_64"))]
     false
 }
@@ -126,7 +189,7 @@ pub(crate) fn launch<K: Kernel>(set: InstructionSet, kernel: &K) {
     #[cfg(target_arch = "x86_64")]
     match set {
         InstructionSet::Avx512 => {
-            if let Some(simd) = Avx512::<false>::detect() {
+            if let Some(simd) = Avx512::<false, false>::detect() {
                 return avx512::enter(simd, kernel);
             }
         }
@@ -139,4 +202,46 @@ pub(crate) fn launch<K: Kernel>(set: InstructionSet, kernel: &K) {
     }
     let _ = set;
     kernel.run(Portable);
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test")]
+mod tests {
+    use super::*;
+
+    /// Sums of quads of extreme and middling bytes.
+    struct Sums<'a>(std::cell::RefCell<&'a mut Vec<f32>>);
+
+    impl Kernel for Sums<'_> {
+        #[inline(always)]
+        fn run<S: Simd>(&self, simd: S) {
+            // The first lanes have the largest sums of both signs.
+            let bytes = |first: [u8; 2], step: usize| {
+                std::array::from_fn::<UInt8, 64, _>(|index| {
+                    let middling = [255, 128, 127, 0, 1, 200][(index * step + index / 7) % 6];
+                    UInt8::of_bits(first.get(index / 4).copied().unwrap_or(middling))
+                })
+            };
+            let (a, b, start) = (bytes([255; 2], 1), bytes([127, 128], 5), [-3; LANES]);
+            // SAFETY: the arrays have 64 bytes and 16 integers.
+            let (a, b, start) = unsafe {
+                (simd.load_quads(a.as_ptr()), simd.load_quads(b.as_ptr()), simd.load_integers(start.as_ptr()))
+            };
+            let sums = simd.lanes(simd.to_vector(simd.multiply_add_quads(a, b, start)));
+            self.0.borrow_mut().extend(sums);
+        }
+    }
+
+    #[test]
+    fn products_of_bytes_are_exact_with_and_without_instructions_for_them() {
+        let mut expected = Vec::new();
+        launch(InstructionSet::Portable, &Sums(std::cell::RefCell::new(&mut expected)));
+        assert!(expected.iter().any(|sum| sum.abs() > 129_000.0));
+        for set in InstructionSet::ALL {
+            let (mut without, mut with) = (Vec::new(), Vec::new());
+            launch(set, &Sums(std::cell::RefCell::new(&mut without)));
+            launch_int8(set, &Sums(std::cell::RefCell::new(&mut with)));
+            assert_eq!([&without, &with], [&expected; 2]);
+        }
+    }
 }

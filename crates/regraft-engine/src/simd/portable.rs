@@ -1,7 +1,7 @@
 //! Plain arithmetic that the compiler turns into the target's baseline vectors.
 
 use super::{LANES, Simd};
-use crate::element::{BFloat16, Number as _};
+use crate::element::{BFloat16, Number as _, UInt8};
 
 /// Needs no proof.
 #[derive(Clone, Copy)]
@@ -10,6 +10,8 @@ pub(crate) struct Portable;
 impl Simd for Portable {
     type Vector = [f32; LANES];
     type Pairs = [[f32; LANES]; 2];
+    type Quads = [[u8; 4]; LANES];
+    type Integers = [i32; LANES];
     // Eight 128-bit sums, four weights and one input of the sixteen registers of SSE2.
     const PIXELS: usize = 2;
     const BLOCKS: usize = 1;
@@ -131,6 +133,72 @@ impl Simd for Portable {
     #[inline(always)]
     fn multiply_add_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::Vector) -> Self::Vector {
         self.multiply_add(a[0], b[0], self.multiply_add(a[1], b[1], c))
+    }
+
+    #[inline(always)]
+    fn fused_multiply_add(self, a: [f32; LANES], b: [f32; LANES], c: [f32; LANES]) -> [f32; LANES] {
+        let mut sum = c;
+        for (sum, (a, b)) in sum.iter_mut().zip(a.into_iter().zip(b)) {
+            *sum = a.mul_add(b, *sum);
+        }
+        sum
+    }
+
+    #[inline(always)]
+    unsafe fn load_uint8(self, from: *const UInt8) -> [f32; LANES] {
+        // SAFETY: the caller vouches for 16 readable bytes.
+        unsafe { from.cast::<[UInt8; LANES]>().read_unaligned() }.map(UInt8::value)
+    }
+
+    #[inline(always)]
+    unsafe fn store_uint8(self, to: *mut UInt8, value: [f32; LANES]) {
+        // SAFETY: the caller vouches for 16 writable bytes.
+        unsafe { to.cast::<[UInt8; LANES]>().write_unaligned(value.map(UInt8::new)) };
+    }
+
+    #[inline(always)]
+    unsafe fn store_levels(self, to: *mut UInt8, x: [f32; LANES], low: [f32; LANES], high: [f32; LANES]) {
+        let mut clamped = x;
+        for (x, (low, high)) in clamped.iter_mut().zip(low.into_iter().zip(high)) {
+            *x = if *x > low { *x } else { low };
+            *x = if *x < high { *x } else { high };
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.store_uint8(to, clamped) };
+    }
+
+    #[inline(always)]
+    unsafe fn load_quads(self, from: *const UInt8) -> [[u8; 4]; LANES] {
+        // SAFETY: the caller vouches for 64 readable bytes.
+        unsafe { from.cast::<[[u8; 4]; LANES]>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn splat_quad(self, from: *const UInt8) -> [[u8; 4]; LANES] {
+        // SAFETY: the caller vouches for 4 readable bytes.
+        [unsafe { from.cast::<[u8; 4]>().read_unaligned() }; LANES]
+    }
+
+    #[inline(always)]
+    unsafe fn load_integers(self, from: *const i32) -> [i32; LANES] {
+        // SAFETY: the caller vouches for 16 readable integers.
+        unsafe { from.cast::<[i32; LANES]>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    fn multiply_add_quads(self, a: [[u8; 4]; LANES], b: [[u8; 4]; LANES], c: [i32; LANES]) -> [i32; LANES] {
+        let mut sums = c;
+        for (sum, (a, b)) in sums.iter_mut().zip(a.into_iter().zip(b)) {
+            for (a, b) in a.into_iter().zip(b) {
+                *sum = sum.wrapping_add(i32::from(a) * i32::from(b as i8));
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn to_vector(self, x: [i32; LANES]) -> [f32; LANES] {
+        x.map(|x| x as f32)
     }
 
     #[inline(always)]
