@@ -214,7 +214,7 @@ def ncnn_settings(work, batch, threads, precision, folder):
         shape = ",".join(map(str, [1, *image.shape[1:]]))
         single = folder / "single.onnx"
         batch_of_one(work, single)
-        tool(["pnnx", single, f"inputshape=[{shape}]", "fp16=0"], cwd=folder)
+        tool(["pnnx", single.name, f"inputshape=[{shape}]", "fp16=0"], cwd=folder)
         os.replace(folder / "single.ncnn.param", param)
         os.replace(folder / "single.ncnn.bin", weights)
 
