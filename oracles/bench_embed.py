@@ -1,7 +1,7 @@
 """Features of a folder of images by the script that one would write with a peer, as a measure for `regraft embed`.
 
     python bench_embed.py torch|onnxruntime|openvino FOLDER [--weights FILE.safetensors] [--threads 2] [--workers 2]
-                          [--batch 32] [--out FEATURES.npy]
+                          [--batch 32] [--hint latency|throughput] [--out FEATURES.npy]
 
 A DataLoader with worker processes opens, resizes and normalises as torchvision's ResNet-50 wants it; the engine computes
 the 2048 features. Weights are torchvision's by name from the file, else random. The clock runs from the first file to the
@@ -12,7 +12,7 @@ Prints one JSON object:
     peak_rss_mb               largest resident set of this process, of which the engine's script is the whole
     peak_rss_mb_with_workers  largest sum of the proportional sets of this process and its workers, sampled 4 times a second
 
-versions: torch 2.15, torchvision 0.30, onnxruntime 1.32, openvino 2026.2, Pillow 13
+versions: torch 2.15.0, torchvision 0.29.2, onnxruntime 1.32.0, openvino 2026.4.1, Pillow 13.0.0
 """
 
 import argparse
@@ -88,10 +88,29 @@ def with_openvino(net, options):
     import openvino
 
     model = openvino.convert_model(net, example_input=torch.zeros(1, 3, SIZE, SIZE), input=[-1, 3, SIZE, SIZE])
-    settings = {"INFERENCE_NUM_THREADS": options.threads, "INFERENCE_PRECISION_HINT": "f32",
-                "PERFORMANCE_HINT": "LATENCY"}
-    compiled = openvino.Core().compile_model(model, "CPU", settings)
-    return lambda batch: compiled(batch.numpy())[0].copy()
+    settings = {"INFERENCE_NUM_THREADS": options.threads, "INFERENCE_PRECISION_HINT": "f32"}
+
+    def whole():
+        compiled = openvino.Core().compile_model(model, "CPU", settings | {"PERFORMANCE_HINT": "LATENCY"})
+        return lambda batch: compiled(batch.numpy())[0].copy()
+
+    def in_parts():
+        streams = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": options.threads}
+        compiled = openvino.Core().compile_model(model, "CPU", settings | streams)
+        requests = [compiled.create_infer_request() for _ in range(options.threads)]
+
+        def run(batch):
+            parts = np.array_split(batch.numpy(), options.threads)
+            for request, part in zip(requests, parts):
+                request.start_async({0: part})
+            for request in requests:
+                request.wait()
+            return np.concatenate([request.get_output_tensor(0).data[:len(part)].copy()
+                                   for request, part in zip(requests, parts)])
+
+        return run
+
+    return {"latency": whole, "throughput": in_parts}[options.hint]()
 
 
 def proportional_set(process):
@@ -120,6 +139,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--hint", choices=["latency", "throughput"], default="latency", help="OpenVINO's: one stream, or one a thread")
     parser.add_argument("--out")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
