@@ -60,10 +60,11 @@ fn instructions() -> [Chain; 3] {
     let fours = wide && is_x86_feature_detected!("avx512vnni");
     let none: Chain = (0, || 0);
     [
-        // SAFETY: the processor has the instructions, as for the two below.
         if wide {
+            // SAFETY: the processor has the instructions.
             (24 * 32, || unsafe { x86::f32_wide() })
         } else if narrow {
+            // SAFETY: as above.
             (12 * 16, || unsafe { x86::f32_narrow() })
         } else {
             none
