@@ -142,6 +142,23 @@ pub(crate) trait Number: Copy {
         // SAFETY: the caller's promise.
         unsafe { Self::store(simd, to, simd.clamp(value, low, high)) };
     }
+    /// As [`Self::store_between`] at four places.
+    ///
+    /// # Safety
+    /// As for [`Self::store`], for each.
+    #[inline(always)]
+    unsafe fn store_four_between<S: Simd>(
+        simd: S,
+        to: [*mut Self; 4],
+        values: [S::Vector; 4],
+        low: S::Vector,
+        high: S::Vector,
+    ) {
+        for (to, value) in to.into_iter().zip(values) {
+            // SAFETY: the caller's promise.
+            unsafe { Self::store_between(simd, to, value, low, high) };
+        }
+    }
 }
 
 impl Number for f32 {
@@ -236,6 +253,18 @@ impl Number for UInt8 {
     ) {
         // SAFETY: the caller's promise.
         unsafe { simd.store_levels(to, value, low, high) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_four_between<S: Simd>(
+        simd: S,
+        to: [*mut Self; 4],
+        values: [S::Vector; 4],
+        low: S::Vector,
+        high: S::Vector,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { simd.store_levels_four(to, values, low, high) }
     }
 }
 

@@ -349,6 +349,14 @@ pub(super) struct Pixels {
     pub(super) residuals: [*const u8; MOST_PIXELS],
 }
 
+impl Pixels {
+    const NONE: Self = Self {
+        inputs: [std::ptr::null(); MOST_PIXELS],
+        outputs: [std::ptr::null_mut(); MOST_PIXELS],
+        residuals: [std::ptr::null(); MOST_PIXELS],
+    };
+}
+
 /// Inputs and weights that are multiplied: one number, or several neighbouring channels, at a time.
 pub(super) trait Factor: Number {
     /// Numbers of a pixel that are multiplied at once.
@@ -543,12 +551,15 @@ impl Task<'_> {
         let pixels_outside = dense.weights.len() <= CACHED_WEIGHTS;
         let total = self.operands.images * dense.output.pixels();
         let tiles = dense.tiles(self.operands.images);
+        let (mut located, mut pixels) = (usize::MAX, Pixels::NONE);
         for unit in self.units.clone() {
             let (tile, panel) =
                 if pixels_outside { (unit / panels, unit % panels) } else { (unit % tiles, unit / tiles) };
             // Even shares: 49 pixels are 13 + 12 + 12 + 12 rather than three tiles of 14 and one of 7.
             let (first, end) = (tile * total / tiles, (tile + 1) * total / tiles);
-            let pixels = dense.pixels(self.operands, first, end - first);
+            if located != tile {
+                (located, pixels) = (tile, dense.pixels(self.operands, first, end - first));
+            }
             let panel = &dense.panels[panel];
             // SAFETY: `Dense::run`'s caller vouches for the operands, and `Dense::check` for the offsets in them.
             unsafe {
@@ -592,11 +603,7 @@ impl Dense {
         let per_image = self.output.pixels();
         let residual = self.residual.unwrap_or(self.output);
         let (mut image, mut y, mut x) = (first / per_image, first % per_image / width, first % width);
-        let mut pixels = Pixels {
-            inputs: [std::ptr::null(); MOST_PIXELS],
-            outputs: [std::ptr::null_mut(); MOST_PIXELS],
-            residuals: [std::ptr::null(); MOST_PIXELS],
-        };
+        let mut pixels = Pixels::NONE;
         for index in 0..count.min(MOST_PIXELS) {
             // Wrapping, because an address is only formed here; the kernel that reads it proves that it is valid.
             let at = |span: super::Span, bytes: usize| span.pointer.wrapping_add(image * span.image + bytes);

@@ -163,7 +163,26 @@ impl Tile<'_> {
             unsafe {
                 let scale = simd.load(rescaling.scale.as_ptr().add((panel.block + block) * LANES));
                 let bias = simd.load(rescaling.bias.as_ptr().add((panel.block + block) * LANES));
-                for pixel in 0..P {
+                // Four pixels at a time, because bytes of four vectors fill one.
+                for first in (0..P / 4 * 4).step_by(4) {
+                    let mut values = [scale; 4];
+                    for index in 0..4 {
+                        let pixel = first + index;
+                        let sum = simd.to_vector(sums[pixel][block]);
+                        values[index] = simd.fused_multiply_add(sum, scale, bias);
+                        if RESIDUAL {
+                            let from = pixels.residuals[pixel]
+                                .cast::<R>()
+                                .add((panel.block + block) * residual_plane);
+                            values[index] =
+                                simd.fused_multiply_add(R::load(simd, from), factor, values[index]);
+                        }
+                    }
+                    let at = [first, first + 1, first + 2, first + 3]
+                        .map(|pixel| pixels.outputs[pixel].cast::<O>().add((panel.block + block) * plane));
+                    O::store_four_between(simd, at, values, low, high);
+                }
+                for pixel in P / 4 * 4..P {
                     let sum = simd.to_vector(sums[pixel][block]);
                     let mut value = simd.fused_multiply_add(sum, scale, bias);
                     if RESIDUAL {

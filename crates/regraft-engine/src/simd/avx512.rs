@@ -4,12 +4,15 @@ use std::arch::x86_64::{
     __m256bh, __m256i, __m512, __m512bh, __m512i, _CMP_UNORD_Q, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
     _mm_loadu_si128, _mm_storeu_si128, _mm256_loadu_si256, _mm256_storeu_si256, _mm512_add_epi32,
     _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi256_si512, _mm512_castsi512_ps,
-    _mm512_castsi512_si256, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8, _mm512_cvtepi32_epi16,
-    _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_cvtps_epi32,
-    _mm512_div_ps, _mm512_dpbf16_ps, _mm512_dpbusd_epi32, _mm512_extracti64x4_epi64, _mm512_fmadd_ps,
-    _mm512_inserti64x4, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_blend_epi32, _mm512_mask_blend_ps,
-    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_roundscale_ps, _mm512_scalef_ps,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_ps,
+    _mm512_castsi512_si128, _mm512_castsi512_si256, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8,
+    _mm512_cvtepi32_epi16, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32,
+    _mm512_cvtneps_pbh, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_dpbf16_ps, _mm512_dpbusd_epi32,
+    _mm512_extracti32x4_epi32, _mm512_extracti64x4_epi64, _mm512_fmadd_ps, _mm512_inserti64x4,
+    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_blend_epi32, _mm512_mask_blend_ps, _mm512_max_ps,
+    _mm512_min_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_packs_epi32, _mm512_packus_epi16,
+    _mm512_permutexvar_epi32, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setr_epi32, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_ps,
+    _mm512_storeu_si512,
 };
 
 use std::mem::transmute;
@@ -17,14 +20,14 @@ use std::mem::transmute;
 use super::{Kernel, Simd, avx2};
 use crate::element::{BFloat16, UInt8};
 
-/// Proof that the processor has AVX-512F, AVX-512 BF16 if `BF16`, and AVX-512 VNNI if `VNNI`.
+/// Proof that the processor has AVX-512F, AVX-512 BF16 if `BF16`, and AVX-512 VNNI and BW if `VNNI`.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512<const BF16: bool, const VNNI: bool>(());
 
 impl<const BF16: bool, const VNNI: bool> Avx512<BF16, VNNI> {
     pub(crate) fn detect() -> Option<Self> {
         let bfloat16 = !BF16 || is_x86_feature_detected!("avx512bf16");
-        let int8 = !VNNI || is_x86_feature_detected!("avx512vnni");
+        let int8 = !VNNI || is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512bw");
         (is_x86_feature_detected!("avx512f") && bfloat16 && int8).then_some(Self(()))
     }
 }
@@ -48,7 +51,7 @@ pub(super) fn enter_bfloat16<K: Kernel>(simd: Avx512<true, false>, kernel: &K) {
 }
 
 pub(super) fn enter_int8<K: Kernel>(simd: Avx512<false, true>, kernel: &K) {
-    #[target_feature(enable = "avx512f,avx512vnni")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     fn with_features<K: Kernel>(simd: Avx512<false, true>, kernel: &K) {
         kernel.run(simd);
     }
@@ -212,6 +215,39 @@ impl<const BF16: bool, const VNNI: bool> Simd for Avx512<BF16, VNNI> {
         unsafe {
             let clamped = _mm512_min_ps(_mm512_max_ps(x, low), high);
             _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(clamped)));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_levels_four(self, to: [*mut UInt8; 4], x: [__m512; 4], low: __m512, high: __m512) {
+        // SAFETY: `self` is the proof of the features; the caller vouches for 16 writable bytes each, which are 64 where
+        // they follow each other.
+        unsafe {
+            if !VNNI {
+                for (to, x) in to.into_iter().zip(x) {
+                    self.store_levels(to, x, low, high);
+                }
+                return;
+            }
+            let mut levels = [_mm512_setzero_si512(); 4];
+            for (levels, x) in levels.iter_mut().zip(x) {
+                *levels = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(x, low), high));
+            }
+            let words = [_mm512_packs_epi32(levels[0], levels[1]), _mm512_packs_epi32(levels[2], levels[3])];
+            // Each quarter of the register has four bytes of every vector.
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            let bytes = _mm512_permutexvar_epi32(order, _mm512_packus_epi16(words[0], words[1]));
+            let follow = to[1] == to[0].wrapping_add(16)
+                && to[2] == to[0].wrapping_add(32)
+                && to[3] == to[0].wrapping_add(48);
+            if follow {
+                _mm512_storeu_si512(to[0].cast(), bytes);
+            } else {
+                _mm_storeu_si128(to[0].cast(), _mm512_castsi512_si128(bytes));
+                _mm_storeu_si128(to[1].cast(), _mm512_extracti32x4_epi32::<1>(bytes));
+                _mm_storeu_si128(to[2].cast(), _mm512_extracti32x4_epi32::<2>(bytes));
+                _mm_storeu_si128(to[3].cast(), _mm512_extracti32x4_epi32::<3>(bytes));
+            }
         }
     }
 

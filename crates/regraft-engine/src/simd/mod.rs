@@ -107,6 +107,23 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// `to` must be valid for writing 16 bytes; any alignment.
     unsafe fn store_levels(self, to: *mut UInt8, x: Self::Vector, low: Self::Vector, high: Self::Vector);
+    /// As [`Self::store_levels`], of four vectors.
+    ///
+    /// # Safety
+    /// As for [`Self::store_levels`], for each.
+    #[inline(always)]
+    unsafe fn store_levels_four(
+        self,
+        to: [*mut UInt8; 4],
+        x: [Self::Vector; 4],
+        low: Self::Vector,
+        high: Self::Vector,
+    ) {
+        for (to, x) in to.into_iter().zip(x) {
+            // SAFETY: the caller's promise.
+            unsafe { self.store_levels(to, x, low, high) };
+        }
+    }
     /// Reads 16 quads.
     ///
     /// # Safety
