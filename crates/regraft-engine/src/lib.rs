@@ -45,6 +45,7 @@ mod plan;
 mod precision;
 mod program;
 mod quantization;
+mod selection;
 mod simd;
 mod step;
 mod views;

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use regraft_graph::{Bindings, Conv, Fact, Graph, GraphError, Model, Node, Op, Padding, Patch, Roles};
 
-use crate::{EngineError, kernels::activation::Function};
+use crate::{EngineError, kernels::activation::Function, selection::select_early};
 
 /// Bounds of an activation: `[0, ∞]` is ReLU, infinite bounds leave everything as it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,14 +55,16 @@ pub(crate) struct Network<'a> {
     pub(crate) outputs: Vec<(usize, usize)>,
 }
 
-/// The model with these outputs and its batch normalisation folded where no output wire would be lost.
+/// The model with these outputs, tokens selected early and its batch normalisation folded, where no output wire would be
+/// lost. The outputs may have other names.
 pub(crate) fn fold(model: &Model, outputs: &[&str]) -> Result<Model, EngineError> {
-    let [first, ..] = outputs else { return Err(EngineError::NoOutputs) };
     let mut graph = model.graph().clone();
     graph.set_outputs(outputs.iter().copied())?;
+    let graph = select_early(&graph)?;
+    let [first, ..] = graph.outputs() else { return Err(EngineError::NoOutputs) };
     let mut card = model.card().clone();
     // The roles may name wires behind the outputs, which go.
-    card.roles = Roles { features: (*first).to_owned(), logits: None, cuts: Vec::new() };
+    card.roles = Roles { features: first.clone(), logits: None, cuts: Vec::new() };
     let model = Model::new(graph, model.weights().clone(), card)?;
     if shares_parameters(model.graph()) {
         return Ok(model);
