@@ -85,15 +85,15 @@ impl Operation {
         unsafe {
             match self {
                 Self::Dense(step) => step.run(settings, operands, units),
-                Self::Depthwise(step) => step.run(settings.instruction_set, operands, units),
+                Self::Depthwise(step) => step.run(settings, operands, units),
                 Self::Pool(step) => step.run(settings.instruction_set, operands, units),
                 Self::Average(step) => step.run(settings.instruction_set, operands, units),
                 Self::Concat(step) => step.run(settings.instruction_set, operands, units),
-                Self::Elementwise(step) => step.run(settings.instruction_set, operands, units),
+                Self::Elementwise(step) => step.run(settings, operands, units),
                 Self::Rows(step) => step.run(operands, units),
-                Self::Attention(step) => step.run(settings.instruction_set, operands, units),
-                Self::LayerNorm(step) => step.run(settings.instruction_set, operands, units),
-                Self::Tokens(step) => step.run(settings.instruction_set, operands, units),
+                Self::Attention(step) => step.run(settings, operands, units),
+                Self::LayerNorm(step) => step.run(settings, operands, units),
+                Self::Tokens(step) => step.run(settings, operands, units),
                 Self::Winograd(step) => step.run(settings, operands, units),
             }
         }

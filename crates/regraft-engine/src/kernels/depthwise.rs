@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::{Operands, check_bounds};
 use crate::{
-    EngineError, InstructionSet,
+    EngineError, Settings,
     buffer::Buffer,
     element::{Affine, BFloat16, Element, Number, UInt8, load_real, with_floats, with_numbers},
     geometry::Geometry,
@@ -93,8 +93,8 @@ impl Depthwise {
     /// # Safety
     /// The operands must hold `images` images of the geometries that the step was built with, the output apart from the
     /// others, and no other thread may compute the same units.
-    pub(crate) unsafe fn run(&self, set: InstructionSet, operands: &Operands, units: Range<usize>) {
-        simd::launch(set, &Task { step: self, operands, units });
+    pub(crate) unsafe fn run(&self, settings: Settings, operands: &Operands, units: Range<usize>) {
+        simd::launch_with(settings, &Task { step: self, operands, units });
     }
 }
 

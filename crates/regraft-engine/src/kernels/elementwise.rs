@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{Operands, Span};
 use crate::{
-    InstructionSet,
+    Settings,
     buffer::Buffer,
     element::{BFloat16, Element, Number, load_real, store_real},
     geometry::Geometry,
@@ -59,8 +59,8 @@ impl Elementwise {
     /// # Safety
     /// The operands must hold `images` images of the step's geometries, the output apart from the others, and no other
     /// thread may compute the same units.
-    pub(crate) unsafe fn run(&self, set: InstructionSet, operands: &Operands, units: Range<usize>) {
-        simd::launch(set, &Task { step: self, operands, units });
+    pub(crate) unsafe fn run(&self, settings: Settings, operands: &Operands, units: Range<usize>) {
+        simd::launch_with(settings, &Task { step: self, operands, units });
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::Operands;
 use crate::{
-    InstructionSet,
+    Settings,
     buffer::Buffer,
     element::{BFloat16, Element, Number, with_floats},
     geometry::Geometry,
@@ -47,8 +47,8 @@ impl Tokens {
     /// # Safety
     /// The operands must hold `images` images of the step's geometries, the output apart from the input, and no other
     /// thread may compute the same units.
-    pub(crate) unsafe fn run(&self, set: InstructionSet, operands: &Operands, units: Range<usize>) {
-        simd::launch(set, &Task { step: self, operands, units });
+    pub(crate) unsafe fn run(&self, settings: Settings, operands: &Operands, units: Range<usize>) {
+        simd::launch_with(settings, &Task { step: self, operands, units });
     }
 }
 
