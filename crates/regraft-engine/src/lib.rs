@@ -41,6 +41,7 @@ mod instruction_set;
 mod kernels;
 mod layout;
 mod network;
+mod phase;
 mod plan;
 mod precision;
 mod program;

@@ -3,8 +3,9 @@
 //! A batch is cut into groups of images. A group goes through all steps on one thread with memory of its own, which needs
 //! no synchronisation; the images that are left when the threads have equal shares go through together, every step
 //! divided among the threads. Both ways run the same units, so the result does not depend on which was taken.
-
-use std::sync::{Mutex, PoisonError};
+//!
+//! The dense layers at the end, which have one vector an image, are a phase of their own: all images go through it
+//! together, so that the weights are read from memory once for all of them and not once a group (VGG-16: 500 MB).
 
 use ndarray::{Array2, ArrayD, ArrayView, ArrayView4, Axis, Dimension, Ix3, Ix4, IxDyn};
 use rayon::prelude::*;
@@ -12,17 +13,16 @@ use regraft_graph::Model;
 
 use crate::{
     Calibration, EngineError, InstructionSet, Normalization, Precision, Settings,
-    buffer::Buffer,
     compile::{Compiled, compile},
-    element::{UInt8, bytes_mut},
     geometry::{Geometry, NUMBERS_PER_MEGABYTE},
     images::Images,
-    kernels::{Operands, Span, average::GlobalAverage},
+    kernels::average::GlobalAverage,
     layout,
     network::{Network, Observed, fold},
-    plan::{Lifetime, Plan},
+    phase::{Arena, Ends, Mode, Phase, Values},
+    simd::LANES,
     step::{Operation, Step},
-    views::{View, Views},
+    views::Views,
 };
 
 /// Most images of a group.
@@ -31,25 +31,30 @@ const LARGEST_GROUP: usize = 2;
 /// A group's activations stay under this many bytes, down to one image.
 const GROUP_BYTES: usize = 256_000_000;
 
-/// Steps with fewer vector operations are not worth waking other threads for.
-const SMALLEST_SHARED_STEP: usize = 20_000;
+/// Fewest vectors of weights of a tail: less stays in the second-level cache from one group to the next.
+const SMALLEST_TAIL: usize = 250_000 / LANES;
 
-/// Bytes of a number of an arena; places are whole cache lines.
-const NUMBER: usize = size_of::<f32>();
+/// Images that go through the tail together.
+const TAIL_IMAGES: usize = 64;
 
 /// A network compiled for one image size: weights packed, activations planned. It never changes, and any number of
 /// threads may run it at the same time.
 #[derive(Debug)]
 pub struct Program {
     settings: Settings,
-    steps: Vec<Step>,
     outputs: Vec<Output>,
     geometries: Vec<Geometry>,
-    views: Views,
-    plan: Plan,
+    body: Phase,
+    tail: Option<Tail>,
     group: usize,
-    /// Memory that no run is using at the moment.
-    arenas: Mutex<Vec<Arena>>,
+}
+
+/// The steps at the end that compute vectors from vectors.
+#[derive(Debug)]
+struct Tail {
+    phase: Phase,
+    /// Values of the body that it reads, in the order of their places.
+    inputs: Vec<usize>,
 }
 
 /// An output wire.
@@ -58,30 +63,23 @@ struct Output {
     value: usize,
     /// 4 for N×C×H×W, 3 for N×S×D, 2 for N×D.
     axes: usize,
-    /// Takes the mean over height and width.
-    pooling: Step,
-}
-
-/// Activations of a group of up to `images` images.
-#[derive(Debug)]
-struct Arena {
-    numbers: Buffer,
-    images: usize,
+    /// The value's mean over height and width.
+    pooled: usize,
+    in_tail: bool,
 }
 
 /// Some images and the places of their results, one slice an output.
 struct Group<'i, 'r> {
     images: Images<'i>,
     results: Vec<&'r mut [f32]>,
+    /// Places of the tail's inputs.
+    for_tail: Vec<&'r mut [f32]>,
 }
 
-/// How a group's steps are run.
-#[derive(Clone, Copy)]
-struct Mode<'a> {
-    pooled: bool,
-    shared: bool,
-    /// Called with the name of every step that is done.
-    after: Option<&'a (dyn Fn(&str) + Sync)>,
+/// Numbers of an image in each of a group's slices.
+struct Rows {
+    results: Vec<usize>,
+    for_tail: Vec<usize>,
 }
 
 impl Program {
@@ -167,14 +165,39 @@ impl Program {
         // The folded tensors are given back one by one while they are packed.
         drop(model);
         let network = Network::new(&graph, image)?;
-        let Compiled { steps, mut geometries, views } =
-            compile(&graph, weights, &network, settings, calibration)?;
-        let outputs: Vec<Output> =
-            network.outputs.iter().map(|output| Output::new(*output, &mut geometries)).collect();
-        let plan = Plan::new(&lifetimes(&geometries, &views, &steps, &outputs));
-        let group = (GROUP_BYTES / plan.total.max(1)).clamp(1, LARGEST_GROUP);
-        let arenas = Mutex::default();
-        Ok((Self { settings, steps, outputs, geometries, views, plan, group, arenas }, network.names))
+        let compiled = compile(&graph, weights, &network, settings, calibration)?;
+        Ok((Self::assemble(compiled, &network.outputs, settings), network.names))
+    }
+
+    fn assemble(compiled: Compiled, outputs: &[(usize, usize)], settings: Settings) -> Self {
+        let Compiled { steps: mut body, mut geometries, views } = compiled;
+        let mut tail = body.split_off(tail_start(&body, &geometries, &views));
+        let written: Vec<usize> = tail.iter().map(|step| step.writes).collect();
+        let (mut in_body, mut in_tail) = (Ended::default(), Ended::default());
+        let mut placed = Vec::with_capacity(outputs.len());
+        for (value, axes) in outputs {
+            let is_in_tail = written.contains(value);
+            let ended = if is_in_tail { &mut in_tail } else { &mut in_body };
+            let pooled = ended.push(*value, &mut geometries);
+            placed.push(Output { value: *value, axes: *axes, pooled, in_tail: is_in_tail });
+        }
+        let mut inputs: Vec<usize> = tail.iter().flat_map(|step| step.reads.iter().copied()).collect();
+        inputs.retain(|value| !written.contains(value));
+        inputs.sort_unstable();
+        inputs.dedup();
+        in_body.kept.extend(&inputs);
+        let values = Values { geometries: &geometries, views: &views };
+        let phase = |steps, given: &[usize], ended: Ended| {
+            Phase::new(settings, values, &Ends { given, kept: &ended.kept }, steps, ended.pooling)
+        };
+        let body = phase(body, &[0], in_body);
+        let tail = (!tail.is_empty()).then(|| phase(std::mem::take(&mut tail), &inputs, in_tail));
+        let tail = tail.map(|phase| {
+            phase.sort(&mut inputs);
+            Tail { phase, inputs }
+        });
+        let group = (GROUP_BYTES / body.bytes().max(1)).clamp(1, LARGEST_GROUP);
+        Self { settings, outputs: placed, geometries, body, tail, group }
     }
 
     /// Runs a batch of any size. Returns one array an output, rows in the order of the batch: N×C×H×W for an image wire,
@@ -257,8 +280,8 @@ impl Program {
         let input = self.images(input)?;
         self.check(Images::Numbers(input))?;
         let images = Images::first(input, self.group);
-        let group = Group { images, results: Vec::new() };
-        self.run_group(group, Mode { pooled: false, shared: false, after: Some(after) })
+        let part = Group { images, results: Vec::new(), for_tail: Vec::new() };
+        self.run_part(part, Mode { pooled: false, shared: false, after: Some(after) })
     }
 
     /// N×C×H×W as it is; N×S×D as images of D channels, one row and S columns.
@@ -285,24 +308,32 @@ impl Program {
         seen: &mut dyn FnMut(Observed<'_>),
     ) -> Result<(), EngineError> {
         self.check(image)?;
-        let mode = Mode { pooled: false, shared: false, after: None };
-        let mut arena = self.arena(1)?;
-        self.load(&image, &mut arena, mode);
-        self.show(0, &arena, seen);
-        for step in &self.steps {
-            self.run_step(step, &mut arena, 1, false);
-            if !matches!(step.operation, Operation::Concat(_)) {
-                self.show(step.writes, &arena, seen);
-            }
+        let mut arena = self.body.arena(1)?;
+        image.pack(&self.geometry(0), self.body.images_mut(&mut arena, 0));
+        self.show(0, self.body.image(&arena, 0, 0), seen);
+        self.observe_steps(&self.body, &mut arena, seen);
+        if let Some(Tail { phase, inputs }) = &self.tail {
+            let mut behind = phase.arena(1)?;
+            let places = phase.values_mut(&mut behind, inputs, 1);
+            inputs.iter().zip(places).for_each(|(value, to)| self.hand_on(*value, &arena, to));
+            self.observe_steps(phase, &mut behind, seen);
+            phase.give_back(behind);
         }
-        self.give_back(arena);
+        self.body.give_back(arena);
         Ok(())
     }
 
-    fn show(&self, value: usize, arena: &Arena, seen: &mut dyn FnMut(Observed<'_>)) {
+    fn observe_steps(&self, phase: &Phase, arena: &mut Arena, seen: &mut dyn FnMut(Observed<'_>)) {
+        for step in phase.steps() {
+            phase.run_step(step, arena, 1, false);
+            if !matches!(step.operation, Operation::Concat(_)) {
+                self.show(step.writes, phase.image(arena, step.writes, 0), seen);
+            }
+        }
+    }
+
+    fn show(&self, value: usize, image: &[f32], seen: &mut dyn FnMut(Observed<'_>)) {
         let geometry = self.geometry(value);
-        let (start, _) = self.place(value, arena.images);
-        let image = arena.numbers.get(start / NUMBER..).unwrap_or(&[]);
         for channel in (0..geometry.channels).step_by(geometry.lanes) {
             let channels = geometry.lanes.min(geometry.channels - channel);
             for y in 0..geometry.height {
@@ -339,14 +370,54 @@ impl Program {
         let batch = input.len();
         let rows: Vec<usize> = self.outputs.iter().map(|output| self.row(output, pooled)).collect();
         let mut results = rows.iter().map(|row| zeros(batch, *row)).collect::<Result<Vec<_>, _>>()?;
-        let slices = results.iter_mut().map(Vec::as_mut_slice).collect();
-        let (alone, together) = self.shares(batch);
-        let mut groups = Group { images: input, results: slices }.split(&rows, alone.iter().chain(&together));
-        let shared = groups.split_off(alone.len());
+        let results_of_all = results.iter_mut().map(Vec::as_mut_slice).collect();
+        let whole = Group { images: input, results: results_of_all, for_tail: Vec::new() };
+        let most = match self.tail {
+            Some(_) => TAIL_IMAGES.max(2 * self.preferred_batch()),
+            None => batch.max(1),
+        };
+        let sizes: Vec<usize> = (0..batch).step_by(most).map(|first| most.min(batch - first)).collect();
         let mode = Mode { pooled, shared: false, after: None };
-        groups.into_par_iter().with_max_len(1).try_for_each(|group| self.run_group(group, mode))?;
-        shared.into_iter().try_for_each(|group| self.run_group(group, Mode { shared: true, ..mode }))?;
+        let parts = whole.split(&Rows { results: rows, for_tail: Vec::new() }, sizes.iter());
+        parts.into_iter().try_for_each(|part| self.run_part(part, mode))?;
         Ok(results)
+    }
+
+    /// Runs body and tail on some images.
+    fn run_part(&self, part: Group<'_, '_>, mode: Mode<'_>) -> Result<(), EngineError> {
+        let Some(Tail { phase, inputs }) = &self.tail else { return self.run_body(part, mode) };
+        let images = part.images.len();
+        let mut arena = phase.arena(images)?;
+        let placed = self.outputs.iter().zip(part.results);
+        let (behind, before): (Vec<_>, Vec<_>) = placed.partition(|(output, _)| output.in_tail);
+        let results = before.into_iter().map(|(_, result)| result).collect();
+        let for_tail = phase.values_mut(&mut arena, inputs, images);
+        self.run_body(Group { images: part.images, results, for_tail }, mode)?;
+        let shared = mode.after.is_none() && rayon::current_num_threads() > 1;
+        phase.run(&mut arena, images, Mode { shared, ..mode });
+        behind
+            .into_iter()
+            .for_each(|(output, result)| self.store(output, phase, &arena, mode.pooled, result));
+        phase.give_back(arena);
+        Ok(())
+    }
+
+    /// Runs the body on groups of images.
+    fn run_body(&self, part: Group<'_, '_>, mode: Mode<'_>) -> Result<(), EngineError> {
+        if mode.after.is_some() {
+            return self.run_group(part, mode);
+        }
+        let outputs = self.outputs.iter().filter(|output| !output.in_tail);
+        let inputs = self.tail.iter().flat_map(|tail| &tail.inputs);
+        let rows = Rows {
+            results: outputs.map(|output| self.row(output, mode.pooled)).collect(),
+            for_tail: inputs.map(|value| self.body.stride(*value)).collect(),
+        };
+        let (alone, together) = self.shares(part.images.len());
+        let mut groups = part.split(&rows, alone.iter().chain(&together));
+        let shared = groups.split_off(alone.len());
+        groups.into_par_iter().with_max_len(1).try_for_each(|group| self.run_group(group, mode))?;
+        shared.into_iter().try_for_each(|group| self.run_group(group, Mode { shared: true, ..mode }))
     }
 
     /// Sizes of the groups that have a thread each, and of those that all threads work on.
@@ -361,45 +432,36 @@ impl Program {
     }
 
     fn run_group(&self, group: Group<'_, '_>, mode: Mode<'_>) -> Result<(), EngineError> {
-        let mut arena = self.arena(group.images.len())?;
-        self.load(&group.images, &mut arena, mode);
         let images = group.images.len();
-        let pooling = self.outputs.iter().filter(|_| mode.pooled).map(|output| &output.pooling);
-        for step in self.steps.iter().chain(pooling) {
-            self.run_step(step, &mut arena, images, mode.shared);
-            if let Some(after) = mode.after {
-                after(&step.name);
-            }
+        let mut arena = self.body.arena(images)?;
+        group.images.pack(&self.geometry(0), self.body.images_mut(&mut arena, 0));
+        mode.done("load");
+        self.body.run(&mut arena, images, mode);
+        let outputs = self.outputs.iter().filter(|output| !output.in_tail);
+        for (output, result) in outputs.zip(group.results) {
+            self.store(output, &self.body, &arena, mode.pooled, result);
         }
-        for (output, result) in self.outputs.iter().zip(group.results) {
-            let (value, axes) =
-                if mode.pooled { (output.pooling.writes, 2) } else { (output.value, output.axes) };
-            self.store(value, axes, &arena, result);
-        }
-        if let Some(after) = mode.after {
-            after("store");
-        }
-        self.give_back(arena);
+        let inputs = self.tail.iter().flat_map(|tail| &tail.inputs);
+        inputs.zip(group.for_tail).for_each(|(value, to)| self.hand_on(*value, &arena, to));
+        mode.done("store");
+        self.body.give_back(arena);
         Ok(())
     }
 
-    fn load(&self, images: &Images<'_>, arena: &mut Arena, mode: Mode<'_>) {
-        let geometry = self.geometry(0);
-        let (start, stride) = self.place(0, arena.images);
-        let places =
-            arena.numbers.get_mut(start / NUMBER..).unwrap_or(&mut []).chunks_exact_mut(stride / NUMBER);
-        images.pack(&geometry, places);
-        if let Some(after) = mode.after {
-            after("load");
+    /// Copies a value of the body to its place in the tail.
+    fn hand_on(&self, value: usize, arena: &Arena, to: &mut [f32]) {
+        for (index, to) in to.chunks_exact_mut(self.body.stride(value)).enumerate() {
+            let image = self.body.image(arena, value, index);
+            to.iter_mut().zip(image).for_each(|(to, number)| *to = *number);
         }
     }
 
-    fn store(&self, value: usize, axes: usize, arena: &Arena, result: &mut [f32]) {
+    fn store(&self, output: &Output, phase: &Phase, arena: &Arena, pooled: bool, result: &mut [f32]) {
+        let (value, axes) = if pooled { (output.pooled, 2) } else { (output.value, output.axes) };
         let geometry = self.geometry(value);
-        let (start, stride) = self.place(value, arena.images);
         let rows = result.chunks_exact_mut((geometry.channels * geometry.pixels()).max(1));
         for (image, to) in rows.enumerate() {
-            let from = arena.numbers.get((start + image * stride) / NUMBER..).unwrap_or(&[]);
+            let from = phase.image(arena, value, image);
             if axes == 3 {
                 layout::unpack_tokens(from, &geometry, to);
             } else {
@@ -407,135 +469,60 @@ impl Program {
             }
         }
     }
-
-    /// Where a value's first image starts in an arena for this many images, and the bytes from it to the next.
-    fn place(&self, value: usize, images: usize) -> (usize, usize) {
-        let View { whole, channel } = self.views.of(value);
-        let geometry = self.geometry(whole);
-        let start = self.plan.offsets.get(whole).copied().unwrap_or(0) * images;
-        (start + channel / geometry.lanes * geometry.plane() * geometry.element.size(), geometry.bytes())
-    }
-
-    fn run_step(&self, step: &Step, arena: &mut Arena, images: usize, shared: bool) {
-        let capacity = arena.images;
-        let base = arena.numbers.as_mut_ptr().cast::<u8>();
-        let span = |value: usize| {
-            let (start, image) = self.place(value, capacity);
-            // In bounds: the plan's total covers every value.
-            Span { pointer: base.wrapping_add(start), image }
-        };
-        let first = step.reads.first().copied().unwrap_or(0);
-        let second = step.reads.get(1).copied().unwrap_or(first);
-        let shared = shared && step.operation.cost(images) >= SMALLEST_SHARED_STEP;
-        let threads = if shared { rayon::current_num_threads() } else { 1 };
-        let (input, second, output) = (span(first), span(second), span(step.writes));
-        let operands = Operands { input, second, output, images, threads };
-        let units = step.operation.units(images, threads);
-        if !shared {
-            // SAFETY: the arena holds at least `images` images of every value at the plan's offsets, values that are
-            // alive together lie apart, and the arena is this call's alone.
-            unsafe { step.operation.run(self.settings, &operands, 0..units) };
-            return;
-        }
-        let parts = units.min(4 * rayon::current_num_threads());
-        (0..parts).into_par_iter().for_each(|part| {
-            let units = part * units / parts..(part + 1) * units / parts;
-            // SAFETY: as above; no unit is in two parts.
-            unsafe { step.operation.run(self.settings, &operands, units) };
-        });
-    }
-
-    /// Memory for a group, from an earlier run if there is some.
-    fn arena(&self, images: usize) -> Result<Arena, EngineError> {
-        let mut arenas = self.arenas.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(fit) = arenas.iter().position(|arena| arena.images >= images) {
-            return Ok(arenas.swap_remove(fit));
-        }
-        // Too small for this batch size, so probably for the next one too.
-        arenas.pop();
-        drop(arenas);
-        let bytes = self.plan.total.checked_mul(images);
-        let bytes = bytes.ok_or(EngineError::Memory { megabytes: usize::MAX })?;
-        let mut numbers = Buffer::zeroed(bytes / NUMBER)?;
-        self.fill_borders(&mut numbers, images);
-        Ok(Arena { numbers, images })
-    }
-
-    /// Writes the byte that stands for zero where nobody else writes, see `plan`.
-    fn fill_borders(&self, numbers: &mut [f32], images: usize) {
-        for (value, geometry) in self.geometries.iter().enumerate() {
-            let levels =
-                geometry.element.levels().filter(|_| geometry.has_border() && !self.views.is_view(value));
-            if let Some(levels) = levels {
-                let (start, stride) = self.place(value, images);
-                let place = bytes_mut(numbers).get_mut(start..start + images * stride).unwrap_or(&mut []);
-                place.fill(UInt8::of_bits(levels.zero));
-            }
-        }
-    }
-
-    fn give_back(&self, arena: Arena) {
-        self.arenas.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
-    }
 }
 
-impl Output {
-    fn new((value, axes): (usize, usize), geometries: &mut Vec<Geometry>) -> Self {
+/// The first of the steps at the end that make vectors of vectors, if their weights are many; else the end.
+fn tail_start(steps: &[Step], geometries: &[Geometry], views: &Views) -> usize {
+    let is_vector = |value: &usize| {
+        let geometry = geometries.get(*value).filter(|geometry| geometry.pixels() == 1);
+        geometry.is_some_and(|geometry| !geometry.has_border()) && views.is_apart(*value)
+    };
+    let in_tail = |step: &&Step| is_vector(&step.writes) && step.reads.iter().all(is_vector);
+    let tail = steps.iter().rev().take_while(in_tail);
+    let (count, cost) = tail.fold((0, 0), |(count, cost), step| (count + 1, cost + step.operation.cost(1)));
+    if cost < SMALLEST_TAIL { steps.len() } else { steps.len() - count }
+}
+
+/// Outputs of a phase.
+#[derive(Default)]
+struct Ended {
+    kept: Vec<usize>,
+    pooling: Vec<Step>,
+}
+
+impl Ended {
+    /// Adds an output and returns the value of its mean.
+    fn push(&mut self, value: usize, geometries: &mut Vec<Geometry>) -> usize {
         let input = geometries.get(value).copied().unwrap_or(Geometry::blocked([1, 1, 1]));
         let pooled = geometries.len();
         geometries.push(Geometry::blocked([input.channels, 1, 1]));
         let operation = Operation::Average(GlobalAverage { input });
-        let pooling = Step { name: "mean".to_owned(), reads: vec![value], writes: pooled, operation };
-        Self { value, axes, pooling }
+        self.kept.push(value);
+        self.pooling.push(Step { name: "mean".to_owned(), reads: vec![value], writes: pooled, operation });
+        pooled
     }
 }
 
 impl Group<'_, '_> {
     /// Cuts off groups of these sizes, one after the other.
-    fn split<'s>(self, rows: &[usize], sizes: impl Iterator<Item = &'s usize>) -> Vec<Self> {
-        let Self { mut images, mut results } = self;
+    fn split<'s>(self, rows: &Rows, sizes: impl Iterator<Item = &'s usize>) -> Vec<Self> {
+        let mut rest = self;
         let mut groups = Vec::new();
         for size in sizes {
-            let (head, tail) = images.split_at(*size);
-            let parts = results.into_iter().zip(rows).map(|(result, row)| result.split_at_mut(size * row));
-            let (heads, tails) = parts.unzip();
-            groups.push(Group { images: head, results: heads });
-            (images, results) = (tail, tails);
+            let (images, behind) = rest.images.split_at(*size);
+            let (results, results_behind) = split_all(rest.results, &rows.results, *size);
+            let (for_tail, for_tail_behind) = split_all(rest.for_tail, &rows.for_tail, *size);
+            groups.push(Group { images, results, for_tail });
+            rest = Group { images: behind, results: results_behind, for_tail: for_tail_behind };
         }
         groups
     }
 }
 
-/// When every value with memory of its own, or a view of it, is written first and read last.
-fn lifetimes(
-    geometries: &[Geometry],
-    views: &Views,
-    steps: &[Step],
-    outputs: &[Output],
-) -> Vec<Option<Lifetime>> {
-    // The input is there before the first step.
-    let first = |value: usize| if value == 0 { 0 } else { usize::MAX };
-    let alive = |(value, geometry): (usize, &Geometry)| {
-        let lifetime = Lifetime { geometry: *geometry, first: first(value), last: 0 };
-        (!views.is_view(value)).then_some(lifetime)
-    };
-    let mut lifetimes: Vec<Option<Lifetime>> = geometries.iter().enumerate().map(alive).collect();
-    let mut touch = |value: usize, read: bool, at: usize| {
-        if let Some(Some(lifetime)) = lifetimes.get_mut(views.of(value).whole) {
-            lifetime.first = if read { lifetime.first } else { lifetime.first.min(at) };
-            lifetime.last = lifetime.last.max(at);
-        }
-    };
-    for (at, step) in steps.iter().enumerate() {
-        step.reads.iter().for_each(|value| touch(*value, true, at));
-        touch(step.writes, false, at);
-    }
-    for output in outputs {
-        touch(output.value, true, usize::MAX);
-        touch(output.pooling.writes, false, steps.len());
-        touch(output.pooling.writes, true, usize::MAX);
-    }
-    lifetimes
+type Slices<'r> = Vec<&'r mut [f32]>;
+
+fn split_all<'r>(slices: Slices<'r>, rows: &[usize], images: usize) -> (Slices<'r>, Slices<'r>) {
+    slices.into_iter().zip(rows).map(|(slice, row)| slice.split_at_mut(images * row)).unzip()
 }
 
 fn zeros(batch: usize, row: usize) -> Result<Vec<f32>, EngineError> {

@@ -78,6 +78,11 @@ impl Views {
         self.0.contains_key(&value)
     }
 
+    /// Whether a value has memory of its own without a view in it.
+    pub(crate) fn is_apart(&self, value: usize) -> bool {
+        !self.is_view(value) && self.0.values().all(|view| view.whole != value)
+    }
+
     /// Gives a value and its views one border, the widest that any of them needs.
     pub(crate) fn share_borders(&self, geometries: &mut [Geometry]) {
         let mut pairs: Vec<(usize, usize)> =
