@@ -6,6 +6,9 @@
 //! stretches before are scaled when a larger score turns up (Milakov and Gimelshein, "Online normalizer calculation for
 //! softmax", 2018). All scratch memory is on the stack.
 //!
+//! In bfloat16, where the processor has its dot products, neighbouring features and neighbouring keys are multiplied in
+//! pairs; the weights of the keys are rounded for that, their sum is not.
+//!
 //! Where the length of a head is not a multiple of 16, its values are copied to whole vectors and its results from them.
 #![allow(clippy::needless_range_loop, reason = "counted loops over constants unroll into registers")]
 #![allow(
@@ -17,7 +20,7 @@ use std::ops::Range;
 
 use super::Operands;
 use crate::{
-    Settings,
+    Precision, Settings,
     element::{BFloat16, Element, Number},
     geometry::Geometry,
     simd::{self, Kernel, LANES, Simd, functions},
@@ -66,7 +69,10 @@ impl Attention {
     /// The operands must hold `images` images of the step's geometries, the output apart from the input, and no other
     /// thread may compute the same units.
     pub(crate) unsafe fn run(&self, settings: Settings, operands: &Operands, units: Range<usize>) {
-        simd::launch_with(settings, &Task { step: self, operands, units });
+        let paired = settings.precision == Precision::BFloat16
+            && settings.precision.is_native(settings.instruction_set)
+            && self.head().is_multiple_of(LANES);
+        simd::launch_with(settings, &Task { step: self, operands, units, paired });
     }
 }
 
@@ -74,6 +80,8 @@ struct Task<'a> {
     step: &'a Attention,
     operands: &'a Operands,
     units: Range<usize>,
+    /// Whether numbers are multiplied in pairs.
+    paired: bool,
 }
 
 /// One unit's place.
@@ -100,8 +108,9 @@ impl Kernel for Task<'_> {
     fn run<S: Simd>(&self, simd: S) {
         // One number of tokens, and so one type of number, for both.
         match self.step.input.element {
-            Element::Float32 => self.heads::<S, f32>(simd),
-            Element::BFloat16 => self.heads::<S, BFloat16>(simd),
+            Element::Float32 => self.heads::<S, f32, false>(simd),
+            Element::BFloat16 if self.paired => self.heads::<S, BFloat16, true>(simd),
+            Element::BFloat16 => self.heads::<S, BFloat16, false>(simd),
             // Never in bytes, see `quantization`.
             Element::UInt8(_) => {}
         }
@@ -110,7 +119,7 @@ impl Kernel for Task<'_> {
 
 impl Task<'_> {
     #[inline(always)]
-    fn heads<S: Simd, N: Number>(&self, simd: S) {
+    fn heads<S: Simd, N: Number, const PAIRED: bool>(&self, simd: S) {
         let step = self.step;
         let tiles = step.tiles();
         let mut queries = Scratch::<{ FEATURES * QUERIES }>::zeroed();
@@ -128,12 +137,18 @@ impl Task<'_> {
                 }
             };
             // SAFETY: as above; the unit's queries are pixels of the image.
-            unsafe { step.unit(simd, &unit, &mut queries.0, &mut scores.0) };
+            unsafe { step.unit::<S, N, PAIRED>(simd, &unit, &mut queries.0, &mut scores.0) };
         }
     }
 }
 
 impl Attention {
+    /// `1 / √d`.
+    #[inline(always)]
+    fn scale(&self) -> f32 {
+        (1.0 / (self.head() as f64).sqrt()) as f32
+    }
+
     /// Distance of a channel of the input from the first token's start.
     #[inline(always)]
     fn channel(&self, channel: usize) -> usize {
@@ -143,7 +158,7 @@ impl Attention {
     /// # Safety
     /// The unit must lie in images of the step's geometries.
     #[inline(always)]
-    unsafe fn unit<S: Simd, N: Number>(
+    unsafe fn unit<S: Simd, N: Number, const PAIRED: bool>(
         &self,
         simd: S,
         unit: &Unit<N>,
@@ -159,14 +174,18 @@ impl Attention {
             let keys = start..tokens.min(start + KEYS);
             // SAFETY: the caller's promise; there are at most as many keys as the scores have rows.
             unsafe {
-                self.scores(simd, unit, keys.clone(), queries, scores);
+                self.scores::<S, N, PAIRED>(simd, unit, keys.clone(), queries, scores);
                 for vector in 0..vectors {
                     let column = scores.as_mut_ptr().add(vector * LANES);
                     let old = largest[vector];
                     largest[vector] = maximum(simd, column, keys.len(), old);
                     let change = simd.add(old, simd.multiply(largest[vector], simd.splat(-1.0)));
                     let factor = functions::exp(simd, change);
-                    let sum = exponentials(simd, column, keys.len(), largest[vector]);
+                    let sum = if PAIRED {
+                        paired_exponentials(simd, column, keys.len(), largest[vector])
+                    } else {
+                        exponentials(simd, column, keys.len(), largest[vector])
+                    };
                     total[vector] = simd.multiply_add(total[vector], factor, sum);
                     simd.store(before.as_mut_ptr().add(vector * LANES), factor);
                     if keys.end == tokens {
@@ -176,7 +195,7 @@ impl Attention {
                 }
                 let weights = Weights { scores: scores.as_ptr(), keys, before: &before, after: &after };
                 if self.head().is_multiple_of(LANES) {
-                    self.weigh(simd, unit, &weights);
+                    self.weigh::<S, N, PAIRED>(simd, unit, &weights);
                 } else {
                     self.weigh_copied(simd, unit, &weights);
                 }
@@ -189,7 +208,7 @@ impl Attention {
     /// # Safety
     /// As for [`Self::unit`]; at most [`KEYS`] keys, all of them tokens.
     #[inline(always)]
-    unsafe fn scores<S: Simd, N: Number>(
+    unsafe fn scores<S: Simd, N: Number, const PAIRED: bool>(
         &self,
         simd: S,
         unit: &Unit<N>,
@@ -199,12 +218,17 @@ impl Attention {
     ) {
         let vectors = unit.queries.len().div_ceil(LANES);
         let tiles = keys.len().div_ceil(S::PIXELS);
+        let scale = self.scale();
         for feature in (0..self.head()).step_by(FEATURES) {
             let features = feature..self.head().min(feature + FEATURES);
             // SAFETY: the caller's promise; the tiles cover the keys and no more.
             unsafe {
                 if keys.start == 0 || self.head() > FEATURES {
-                    self.transpose(unit, features.clone(), queries);
+                    if PAIRED {
+                        self.transpose_pairs(unit, features.clone(), queries);
+                    } else {
+                        self.transpose(unit, features.clone(), queries);
+                    }
                 }
                 for tile in 0..tiles {
                     let (first, end) = (tile * keys.len() / tiles, (tile + 1) * keys.len() / tiles);
@@ -216,11 +240,12 @@ impl Attention {
                             channel: self.output.channels + unit.channel,
                             queries: queries.as_ptr().add(vector * LANES),
                             scores: scores.as_mut_ptr().add(column),
+                            scale,
                         };
                         if S::BLOCKS.min(vectors - vector) == 2 {
-                            products_of_any_size::<S, N, 2>(simd, self, &task, end - first);
+                            products_of_any_size::<S, N, 2, PAIRED>(simd, self, &task, end - first);
                         } else {
-                            products_of_any_size::<S, N, 1>(simd, self, &task, end - first);
+                            products_of_any_size::<S, N, 1, PAIRED>(simd, self, &task, end - first);
                         }
                     }
                 }
@@ -239,7 +264,7 @@ impl Attention {
         features: Range<usize>,
         queries: &mut [f32; FEATURES * QUERIES],
     ) {
-        let scale = (1.0 / (self.head() as f64).sqrt()) as f32;
+        let scale = self.scale();
         for (row, feature) in queries.chunks_exact_mut(QUERIES).zip(features) {
             let from = unit.input.wrapping_add(self.channel(unit.channel + feature));
             for (query, to) in row.iter_mut().enumerate() {
@@ -252,12 +277,44 @@ impl Attention {
         }
     }
 
+    /// Writes features of the queries as `[features / 2][queries][2]`, as they are; 0 where there is no query.
+    ///
+    /// # Safety
+    /// As for [`Self::unit`]; an even number of features, at most [`FEATURES`], from an even one on. The numbers must be
+    /// of bfloat16.
+    #[inline(always)]
+    unsafe fn transpose_pairs<N: Number>(
+        &self,
+        unit: &Unit<N>,
+        features: Range<usize>,
+        queries: &mut [f32; FEATURES * QUERIES],
+    ) {
+        for (row, feature) in queries.chunks_exact_mut(QUERIES).zip(features.step_by(2)) {
+            let from = unit.input.wrapping_add(self.channel(unit.channel + feature));
+            for (query, to) in row.iter_mut().enumerate() {
+                *to = 0.0;
+                if query < unit.queries.len() {
+                    // SAFETY: the query is a token of the image, and both features are channels of its block; a pair has
+                    // the size of a binary32, which allows all bits.
+                    *to = unsafe {
+                        from.add((unit.queries.start + query) * LANES).cast::<f32>().read_unaligned()
+                    };
+                }
+            }
+        }
+    }
+
     /// Adds up values where they lie.
     ///
     /// # Safety
     /// As for [`Self::unit`]; the head's length must be a multiple of a block.
     #[inline(always)]
-    unsafe fn weigh<S: Simd, N: Number>(&self, simd: S, unit: &Unit<N>, weights: &Weights<'_>) {
+    unsafe fn weigh<S: Simd, N: Number, const PAIRED: bool>(
+        &self,
+        simd: S,
+        unit: &Unit<N>,
+        weights: &Weights<'_>,
+    ) {
         let blocks = self.head() / LANES;
         for block in (0..blocks).step_by(S::BLOCKS) {
             let channel = unit.channel + block * LANES;
@@ -274,9 +331,9 @@ impl Attention {
                     result_plane: self.output.plane(),
                 };
                 if S::BLOCKS.min(blocks - block) == 2 {
-                    sums::<S, N, 2>(simd, weights, &sum, unit.queries.len());
+                    sums::<S, N, 2, PAIRED>(simd, weights, &sum, unit.queries.len());
                 } else {
-                    sums::<S, N, 1>(simd, weights, &sum, unit.queries.len());
+                    sums::<S, N, 1, PAIRED>(simd, weights, &sum, unit.queries.len());
                 }
             }
         }
@@ -311,7 +368,7 @@ impl Attention {
                     results: results.0.as_mut_ptr(),
                     result_plane: 0,
                 };
-                sums::<S, f32, 1>(simd, weights, &sum, unit.queries.len());
+                sums::<S, f32, 1, false>(simd, weights, &sum, unit.queries.len());
                 for lane in 0..lanes {
                     let channel = unit.channel + first + lane;
                     let to = unit.output.add(channel / LANES * self.output.plane() + channel % LANES);
@@ -358,6 +415,36 @@ unsafe fn exponentials<S: Simd>(simd: S, column: *mut f32, keys: usize, largest:
     sum
 }
 
+/// As [`exponentials`], rounded; the weights of two neighbouring keys stand as pairs in the row of the first. A last one
+/// alone is paired with zeros.
+///
+/// # Safety
+/// As for [`exponentials`].
+#[inline(always)]
+unsafe fn paired_exponentials<S: Simd>(
+    simd: S,
+    column: *mut f32,
+    keys: usize,
+    largest: S::Vector,
+) -> S::Vector {
+    let shift = simd.multiply(largest, simd.splat(-1.0));
+    let mut sum = simd.splat(0.0);
+    for key in (0..keys).step_by(2) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let place = column.add(key * QUERIES);
+            let first = functions::exp(simd, simd.add(simd.load(place), shift));
+            let mut second = simd.splat(0.0);
+            if key + 1 < keys {
+                second = functions::exp(simd, simd.add(simd.load(place.add(QUERIES)), shift));
+            }
+            simd.store_interleaved(place.cast(), first, second);
+            sum = simd.add(simd.add(sum, first), second);
+        }
+    }
+    sum
+}
+
 /// A tile of dot products: some keys with one or two vectors of queries.
 struct Products<N> {
     /// The first key's token.
@@ -367,12 +454,14 @@ struct Products<N> {
     channel: usize,
     queries: *const f32,
     scores: *mut f32,
+    /// What products of pairs are multiplied by.
+    scale: f32,
 }
 
 /// # Safety
 /// As for [`products`], for the first `count` keys.
 #[inline(always)]
-unsafe fn products_of_any_size<S: Simd, N: Number, const B: usize>(
+unsafe fn products_of_any_size<S: Simd, N: Number, const B: usize, const PAIRED: bool>(
     simd: S,
     attention: &Attention,
     task: &Products<N>,
@@ -383,7 +472,11 @@ unsafe fn products_of_any_size<S: Simd, N: Number, const B: usize>(
             match count {
                 // SAFETY: as the caller's.
                 $($size if $size <= S::PIXELS && B <= S::BLOCKS => unsafe {
-                    products::<S, N, $size, B>(simd, attention, task);
+                    if PAIRED {
+                        products_of_pairs::<S, N, $size, B>(simd, attention, task);
+                    } else {
+                        products::<S, N, $size, B>(simd, attention, task);
+                    }
                 },)*
                 _ => {}
             }
@@ -435,6 +528,46 @@ unsafe fn products<S: Simd, N: Number, const P: usize, const B: usize>(
     }
 }
 
+/// As [`products`], of pairs of features and not scaled yet.
+///
+/// # Safety
+/// As for [`products`]; the numbers must be of bfloat16, and the queries pairs of features.
+#[inline(always)]
+unsafe fn products_of_pairs<S: Simd, N: Number, const P: usize, const B: usize>(
+    simd: S,
+    attention: &Attention,
+    task: &Products<N>,
+) {
+    let mut sums = [[simd.splat(0.0); B]; P];
+    let scale = simd.splat(task.scale);
+    // SAFETY: the caller's promise; a pair of queries has the size of a binary32.
+    unsafe {
+        let mut queries = task.queries;
+        for feature in task.features.clone().step_by(2) {
+            let keys = task.keys.add(attention.channel(task.channel + feature)).cast::<BFloat16>();
+            let mut query = [simd.load_pairs(queries.cast()); B];
+            for block in 1..B {
+                query[block] = simd.load_pairs(queries.add(block * LANES).cast());
+            }
+            for key in 0..P {
+                let value = simd.splat_pair(keys.add(key * LANES));
+                for block in 0..B {
+                    sums[key][block] = simd.multiply_add_pairs(value, query[block], sums[key][block]);
+                }
+            }
+            queries = queries.add(QUERIES);
+        }
+        for key in 0..P {
+            for block in 0..B {
+                let place = task.scores.add(key * QUERIES + block * LANES);
+                // Features after the first stretch are added to what is there.
+                let before = if task.features.start > 0 { simd.load(place) } else { simd.splat(0.0) };
+                simd.store(place, simd.multiply_add(sums[key][block], scale, before));
+            }
+        }
+    }
+}
+
 /// What the values of a stretch of keys are multiplied by.
 struct Weights<'a> {
     scores: *const f32,
@@ -458,7 +591,7 @@ struct Sum<N> {
 /// # Safety
 /// Weights and sum must describe valid memory for the keys and for `count` queries, at most [`QUERIES`].
 #[inline(always)]
-unsafe fn sums<S: Simd, N: Number, const B: usize>(
+unsafe fn sums<S: Simd, N: Number, const B: usize, const PAIRED: bool>(
     simd: S,
     weights: &Weights<'_>,
     sum: &Sum<N>,
@@ -472,7 +605,7 @@ unsafe fn sums<S: Simd, N: Number, const B: usize>(
                 match end - first {
                     // SAFETY: as the caller's.
                     $($size if $size <= S::PIXELS && B <= S::BLOCKS => unsafe {
-                        weighted::<S, N, $size, B>(simd, weights, sum, first);
+                        weighted::<S, N, $size, B, PAIRED>(simd, weights, sum, first);
                     },)*
                     _ => {}
                 }
@@ -485,7 +618,7 @@ unsafe fn sums<S: Simd, N: Number, const B: usize>(
 /// # Safety
 /// As for [`sums`], for the queries `first..first + P`.
 #[inline(always)]
-unsafe fn weighted<S: Simd, N: Number, const P: usize, const B: usize>(
+unsafe fn weighted<S: Simd, N: Number, const P: usize, const B: usize, const PAIRED: bool>(
     simd: S,
     weights: &Weights<'_>,
     sum: &Sum<N>,
@@ -504,6 +637,35 @@ unsafe fn weighted<S: Simd, N: Number, const P: usize, const B: usize>(
                 }
             }
         }
+        if PAIRED {
+            add_pairs::<S, N, P, B>(simd, weights, sum, first, &mut sums);
+        } else {
+            add_singly::<S, N, P, B>(simd, weights, sum, first, &mut sums);
+        }
+        for query in 0..P {
+            let factor = simd.splat(weights.after[first + query]);
+            for block in 0..B {
+                let result = simd.multiply(sums[query][block], factor);
+                N::store(simd, results.add(query * LANES + block * sum.result_plane), result);
+            }
+        }
+    }
+}
+
+/// Adds the weighted values of all keys.
+///
+/// # Safety
+/// As for [`weighted`].
+#[inline(always)]
+unsafe fn add_singly<S: Simd, N: Number, const P: usize, const B: usize>(
+    simd: S,
+    weights: &Weights<'_>,
+    sum: &Sum<N>,
+    first: usize,
+    sums: &mut [[S::Vector; B]; P],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
         let (mut scores, mut values) = (weights.scores.add(first), sum.values);
         for _ in weights.keys.clone() {
             let mut value = [simd.splat(0.0); B];
@@ -518,12 +680,39 @@ unsafe fn weighted<S: Simd, N: Number, const P: usize, const B: usize>(
             }
             (scores, values) = (scores.add(QUERIES), values.add(LANES));
         }
-        for query in 0..P {
-            let factor = simd.splat(weights.after[first + query]);
-            for block in 0..B {
-                let result = simd.multiply(sums[query][block], factor);
-                N::store(simd, results.add(query * LANES + block * sum.result_plane), result);
+    }
+}
+
+/// As [`add_singly`], two keys at a time.
+///
+/// # Safety
+/// As for [`weighted`]; the values must be of bfloat16, and the weights pairs.
+#[inline(always)]
+unsafe fn add_pairs<S: Simd, N: Number, const P: usize, const B: usize>(
+    simd: S,
+    weights: &Weights<'_>,
+    sum: &Sum<N>,
+    first: usize,
+    sums: &mut [[S::Vector; B]; P],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (mut scores, mut values) = (weights.scores.add(first), sum.values.cast::<BFloat16>());
+        for key in (0..weights.keys.len()).step_by(2) {
+            // A last key alone is its own partner, with a weight of zero.
+            let partner = if key + 1 < weights.keys.len() { LANES } else { 0 };
+            let mut value = [simd.load_interleaved(values, values.add(partner)); B];
+            for block in 1..B {
+                let low = values.add(block * sum.value_plane);
+                value[block] = simd.load_interleaved(low, low.add(partner));
             }
+            for query in 0..P {
+                let weight = simd.splat_pair(scores.add(query).cast());
+                for block in 0..B {
+                    sums[query][block] = simd.multiply_add_pairs(weight, value[block], sums[query][block]);
+                }
+            }
+            (scores, values) = (scores.add(2 * QUERIES), values.add(2 * LANES));
         }
     }
 }

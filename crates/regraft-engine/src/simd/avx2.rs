@@ -174,6 +174,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn load_interleaved(self, low: *const BFloat16, high: *const BFloat16) -> Self::Pairs {
+        // SAFETY: the caller's promise.
+        unsafe { [self.load_bfloat16(low), self.load_bfloat16(high)] }
+    }
+
+    #[inline(always)]
     fn multiply_add_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::Vector) -> Self::Vector {
         self.multiply_add(a[0], b[0], self.multiply_add(a[1], b[1], c))
     }

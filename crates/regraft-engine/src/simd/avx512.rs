@@ -18,7 +18,7 @@ use std::arch::x86_64::{
 use std::mem::transmute;
 
 use super::{Kernel, Simd, avx2};
-use crate::element::{BFloat16, UInt8};
+use crate::element::{BFloat16, Number as _, UInt8};
 
 /// Proof that the processor has AVX-512F, AVX-512 BF16 if `BF16`, and AVX-512 VNNI and BW if `VNNI`.
 #[derive(Clone, Copy)]
@@ -169,6 +169,29 @@ impl<const BF16: bool, const VNNI: bool> Simd for Avx512<BF16, VNNI> {
     unsafe fn splat_pair(self, from: *const BFloat16) -> __m512i {
         // SAFETY: `self` is the proof of the feature; the caller vouches for 2 readable numbers.
         unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_interleaved(self, low: *const BFloat16, high: *const BFloat16) -> __m512i {
+        // SAFETY: `self` is the proof of the feature; the caller vouches for 16 readable numbers each.
+        unsafe {
+            let low = _mm512_cvtepu16_epi32(_mm256_loadu_si256(low.cast()));
+            let high = _mm512_cvtepu16_epi32(_mm256_loadu_si256(high.cast()));
+            _mm512_or_si512(low, _mm512_slli_epi32::<16>(high))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_interleaved(self, to: *mut BFloat16, low: __m512, high: __m512) {
+        let mut halves = [BFloat16::new(0.0); 32];
+        // SAFETY: `self` is the proof of the features; the array has 32 numbers, and the caller vouches for 32 writable
+        // ones.
+        unsafe {
+            self.store_bfloat16(halves.as_mut_ptr(), low);
+            self.store_bfloat16(halves.as_mut_ptr().add(16), high);
+            let pairs = self.load_interleaved(halves.as_ptr(), halves.as_ptr().add(16));
+            _mm512_storeu_si512(to.cast(), pairs);
+        }
     }
 
     #[inline(always)]

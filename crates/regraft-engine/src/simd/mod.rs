@@ -20,7 +20,7 @@ pub(crate) use portable::Portable;
 
 use crate::{
     InstructionSet, Precision, Settings,
-    element::{BFloat16, UInt8},
+    element::{BFloat16, Number as _, UInt8},
 };
 
 /// Lanes of a vector, and channels of a block.
@@ -87,6 +87,24 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// `from` must be valid for reading 2 numbers; any alignment.
     unsafe fn splat_pair(self, from: *const BFloat16) -> Self::Pairs;
+    /// Reads 16 pairs, whose first numbers are at `low` and whose second ones are at `high`.
+    ///
+    /// # Safety
+    /// `low` and `high` must be valid for reading 16 numbers each; any alignment.
+    unsafe fn load_interleaved(self, low: *const BFloat16, high: *const BFloat16) -> Self::Pairs;
+    /// Writes 16 pairs, one number after the other, as [`Self::store_bfloat16`] rounds them.
+    ///
+    /// # Safety
+    /// `to` must be valid for writing 32 numbers; any alignment.
+    #[inline(always)]
+    unsafe fn store_interleaved(self, to: *mut BFloat16, low: Self::Vector, high: Self::Vector) {
+        let mut pairs = [[BFloat16::new(0.0); 2]; LANES];
+        for ((pair, low), high) in pairs.iter_mut().zip(self.lanes(low)).zip(self.lanes(high)) {
+            *pair = [BFloat16::new(low), BFloat16::new(high)];
+        }
+        // SAFETY: the caller's promise.
+        unsafe { to.cast::<[[BFloat16; 2]; LANES]>().write_unaligned(pairs) };
+    }
     /// `a₀ · b₀ + a₁ · b₁ + c`. How often that is rounded depends on the instruction set.
     fn multiply_add_pairs(self, a: Self::Pairs, b: Self::Pairs, c: Self::Vector) -> Self::Vector;
     /// `a · b + c`, rounded once on every instruction set.
