@@ -72,7 +72,29 @@ def export(work, batch, folder):
     np.save(folder / "input.npy", image.numpy())
     np.save(folder / "logits.npy", logits.numpy())
     weights = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith("num_batches_tracked")}
+    if work == "efficientnet_lite0":
+        weights = lite0_names(weights)
     save_file(weights, str(folder / "weights.safetensors"))
+
+
+def lite0_names(weights):
+    """The names of the weights' origin, which Regraft keeps, for timm's."""
+    outer = {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head", "bn2": "_bn1", "classifier": "_fc"}
+    first = {"conv_dw": "_depthwise_conv", "bn1": "_bn1", "conv_pw": "_project_conv", "bn2": "_bn2"}
+    others = {"conv_pw": "_expand_conv", "bn1": "_bn0", "conv_dw": "_depthwise_conv", "bn2": "_bn1", "conv_pwl": "_project_conv", "bn3": "_bn2"}
+    blocks = []
+    renamed = {}
+    for name, tensor in weights.items():
+        parts = name.split(".")
+        if parts[0] != "blocks":
+            renamed[".".join([outer[parts[0]], *parts[1:]])] = tensor
+            continue
+        block = parts[1:3]
+        if block not in blocks:
+            blocks.append(block)
+        part = (first if block == ["0", "0"] else others)[parts[3]]
+        renamed[".".join(["_blocks", str(blocks.index(block)), part, *parts[4:]])] = tensor
+    return renamed
 
 
 def torch_settings(work, batch, threads, precision, folder):

@@ -46,6 +46,10 @@ fn main() {
     let outputs: Vec<&str> = model.graph().outputs().iter().map(String::as_str).collect();
     // A token is a pixel of one row.
     let size = if let [_, height, width] = shape[..] { [height, width] } else { [1, shape[0]] };
+    let input = match &folder {
+        Some(folder) => npy::read_f32(&folder.join("input.npy")).unwrap(),
+        None => ArrayD::from_shape_fn([&[batch], &shape[..]].concat(), |index| noise(index.slice())),
+    };
     let stopwatch = Stopwatch::start();
     let compile = || {
         if settings.precision != Precision::Int8 {
@@ -53,16 +57,11 @@ fn main() {
         }
         let set = settings.instruction_set;
         let mut calibrator = Calibrator::new(&model, size, &outputs, set)?;
-        let images = ArrayD::from_shape_fn([&[2], &shape[..]].concat(), |index| noise(index.slice()));
-        calibrator.observe(images.view())?;
+        calibrator.observe(input.view())?;
         Program::compile_int8(&model, size, &outputs, set, &calibrator.finish())
     };
     let program = pool.install(compile).unwrap();
     let compiled = stopwatch.seconds();
-    let input = match &folder {
-        Some(folder) => npy::read_f32(&folder.join("input.npy")).unwrap(),
-        None => ArrayD::from_shape_fn([&[batch], &shape[..]].concat(), |index| noise(index.slice())),
-    };
     let macs = model.graph().cost(&Bindings { batch: 1, height: size[0], width: size[1] }).unwrap().macs;
     drop(model);
     if flags.iter().any(|flag| flag == "--steps") {

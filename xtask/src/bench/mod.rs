@@ -7,6 +7,7 @@ mod engine;
 mod results;
 mod works;
 
+use regraft_system::files;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -92,7 +93,7 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
     let text = table.markdown();
     println!("\n{text}");
     if options.write {
-        std::fs::write("docs/performance.md", text)?;
+        files::write_atomically(Path::new("docs/performance.md"), text.as_bytes())?;
     }
     Ok(())
 }

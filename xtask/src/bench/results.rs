@@ -1,5 +1,6 @@
 //! What was measured, as JSON and as a table.
 
+use regraft_system::files;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
@@ -138,7 +139,8 @@ impl Measured {
 
 /// A fast wrong answer is worth nothing.
 fn check(work: &Work, ours: &Engine) -> Result<()> {
-    if work.precision == "f32" && !(ours.ready.difference < TOLERANCE) {
+    let close = ours.ready.difference < TOLERANCE;
+    if work.precision == "f32" && !close {
         bail!("{}: the logits differ from PyTorch's by {:.1e}", work.name(), ours.ready.difference);
     }
     Ok(())
@@ -175,13 +177,13 @@ impl Table {
         if !path.exists() {
             return Ok(Self::default());
         }
-        Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+        Ok(serde_json::from_slice(&files::read(path)?)?)
     }
 
     /// # Errors
     /// The file cannot be written.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        Ok(std::fs::write(path, serde_json::to_vec_pretty(self)?)?)
+        Ok(files::write_atomically(path, &serde_json::to_vec_pretty(self)?)?)
     }
 
     /// In the place of an earlier measurement of the same work.

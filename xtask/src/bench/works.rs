@@ -21,6 +21,8 @@ impl Work {
 const ALL: &[&str] = &["openvino", "onnxruntime", "torch", "mnn", "ncnn"];
 /// The engines that compute in bf16 here; MNN's and ncnn's Python packages do so on ARM only.
 const BFLOAT16: &[&str] = &["openvino", "torch"];
+/// The engines that compute in int8 from a network quantised after training.
+const INTEGER: &[&str] = &["openvino"];
 /// ncnn's converter does not take them.
 const TRANSFORMER: &[&str] = &["openvino", "onnxruntime", "torch", "mnn"];
 
@@ -50,6 +52,7 @@ pub(crate) const WORKS: &[Work] = &[
     work("mobilenet_v2", 8, "bf16", BFLOAT16, 1.0),
     work("vit_b_16", 8, "bf16", BFLOAT16, 1.1),
     work("encoder", 16, "bf16", BFLOAT16, 1.1),
+    work("resnet50", 8, "int8", INTEGER, 1.0),
 ];
 
 /// An engine's name as its makers write it.
