@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use regraft::{Cache, Context, Error, FitConfig, Limits, Result, with_threads};
+use regraft::{Cache, Context, Error, FitConfig, FrozenPrecision, Limits, Result, with_threads};
 use serde_json::json;
 
 use crate::arguments::{self, Arguments, Command};
@@ -70,6 +70,7 @@ fn fit_config(flags: &arguments::Fit, arguments: &Arguments) -> Result<FitConfig
         source: flags.source.source.clone().unwrap_or(base.source),
         arch: flags.source.arch.clone().or(base.arch),
         cut: flags.cut.clone().unwrap_or(base.cut),
+        precision: flags.precision.unwrap_or(base.precision),
         // A repeated run gets a folder of its own.
         out: flags.out.clone().or(base.out.filter(|out| !out.exists())),
         seed: flags.seed.unwrap_or(base.seed),
@@ -84,15 +85,16 @@ fn fit_config(flags: &arguments::Fit, arguments: &Arguments) -> Result<FitConfig
 
 fn predict(flags: &arguments::Predict, as_json: bool, context: &Context<'_>) -> Result<ExitCode> {
     let model = regraft::load_source(&flags.model, flags.arch.as_deref())?;
-    let unusable =
-        regraft::predict(&model, &flags.inputs, flags.top.into(), context, &mut |answer| match answer {
-            Ok(prediction) if as_json => output::json_line(&prediction),
-            Ok(prediction) => output::line(&prediction_line(&prediction)),
-            Err(file) => {
-                output::complain(&format!("{}: {}", file.path, file.reason));
-                Ok(())
-            }
-        })?;
+    let precision = FrozenPrecision::of_source(&flags.model)?;
+    let (inputs, top) = (&flags.inputs, flags.top.into());
+    let unusable = regraft::predict(&model, &precision, inputs, top, context, &mut |answer| match answer {
+        Ok(prediction) if as_json => output::json_line(&prediction),
+        Ok(prediction) => output::line(&prediction_line(&prediction)),
+        Err(file) => {
+            output::complain(&format!("{}: {}", file.path, file.reason));
+            Ok(())
+        }
+    })?;
     Ok(partial(unusable))
 }
 
@@ -131,7 +133,8 @@ fn check(flags: &arguments::Check, as_json: bool, context: &Context<'_>) -> Resu
 fn embed(flags: &arguments::Embed, as_json: bool, context: &Context<'_>) -> Result<ExitCode> {
     let source = flags.source.source.as_deref().unwrap_or(regraft::DEFAULT_SOURCE);
     let model = regraft::load_source(source, flags.source.arch.as_deref())?;
-    let embedded = regraft::embed(&model, &flags.inputs, &flags.cut, &flags.out, context)?;
+    let precision = flags.precision.unwrap_or_default();
+    let embedded = regraft::embed(&model, &flags.inputs, &flags.cut, precision, &flags.out, context)?;
     for file in &embedded.unusable {
         context.progress.message(&format!("skipped {}: {}", file.path, file.reason));
     }

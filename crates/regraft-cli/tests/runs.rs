@@ -283,3 +283,23 @@ mod signals {
         place.run("predict run data/food").is(DONE);
     }
 }
+
+#[test]
+fn precisions_are_checked_and_said() {
+    let place = Place::new();
+    place.two_classes("data", 6);
+    place.run("fit data --precision f16").fails(USAGE, &["f16", "f32, bf16, int8, auto"]);
+    place.run("embed data --out f.npy --precision auto").fails(USAGE, &["labels", "f32, bf16 or int8"]);
+    for precision in ["bf16", "int8"] {
+        let line = format!("embed data --out {precision}.npy --precision {precision} --json");
+        assert_eq!(place.run(&line).is(DONE).json()["precision"], precision);
+    }
+    let line = "fit data --out run --precision int8 --curve-repetitions 0 --json";
+    let metrics = place.run(line).is(DONE).json();
+    assert_eq!(metrics["precision"]["used"], "int8");
+    let report = fs::read_to_string(place.at("run/report.html")).unwrap();
+    assert!(report.contains("int8 (calibrated on"));
+    assert!(place.run("evaluate run data").is(DONE).out.contains("accuracy"));
+    let repeated = place.run("fit --config run/regraft.toml --out again --json").is(DONE).json();
+    assert_eq!(repeated["test"], metrics["test"]);
+}

@@ -129,6 +129,16 @@ fn shell_quoted(text: &str) -> String {
     if text.bytes().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
+/// `int8 (auto: …)`; empty where nothing is known.
+pub(crate) fn precision_line(record: &RunRecord) -> String {
+    let precision = &record.precision;
+    match (precision.reason.is_empty(), precision.calibration_images) {
+        (false, _) => format!("{} ({}: {})", precision.used, precision.asked, precision.reason),
+        (true, 0) => precision.used.clone(),
+        (true, images) => format!("{} (calibrated on {images} training images)", precision.used),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

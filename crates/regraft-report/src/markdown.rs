@@ -1,7 +1,7 @@
 //! The short forms: Markdown for a README, plain lines for the end of a command.
 
 use crate::insight::{
-    best_head, confused_pairs, examples, findings_of, head_label, run_argument, weakest_class,
+    best_head, confused_pairs, examples, findings_of, head_label, precision_line, run_argument, weakest_class,
 };
 use crate::number::{
     UNKNOWN, count, counted, fixed, level, percent, percent_bare, percent_interval, points, points_interval,
@@ -71,6 +71,9 @@ fn plain_facts(record: &RunRecord) -> Vec<String> {
     let mut facts = vec![("test", metrics_line(record))];
     if let Some(head) = head_line(record) {
         facts.push(("head", head));
+    }
+    if !["", "f32"].contains(&record.precision.asked.as_str()) {
+        facts.push(("numbers", precision_line(record)));
     }
     facts.extend(weakness_line(record).map(|line| ("weakest", line)));
     facts.extend(doctor_line(record).map(|line| ("data", line)));

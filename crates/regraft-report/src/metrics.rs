@@ -35,6 +35,7 @@ fn subject(record: &RunRecord) -> Value {
         "source_sha256": record.source_sha256,
         "cut": record.cut,
         "method": record.method,
+        "precision": record.precision,
         "temperature": record.temperature,
         "image_size": record.image_size,
         "model_parameters": record.model_parameters,

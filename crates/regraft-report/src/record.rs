@@ -40,6 +40,8 @@ pub struct RunRecord {
     pub cut: String,
     /// How the model was adapted, for example `linear probe: logistic-regression, C = 0.1`.
     pub method: String,
+    /// Numbers that the frozen part was computed in.
+    pub precision: PrecisionRecord,
     /// Every head that was tried, in the order of trial.
     pub head_candidates: Vec<HeadCandidate>,
     /// Headline numbers on the test set.
@@ -102,6 +104,7 @@ impl Default for RunRecord {
             source_sha256: String::new(),
             cut: String::new(),
             method: String::new(),
+            precision: PrecisionRecord::default(),
             head_candidates: Vec::new(),
             test: TestMetrics::default(),
             baselines: Baselines::default(),
@@ -178,6 +181,40 @@ impl Default for Estimate {
     fn default() -> Self {
         Self::UNKNOWN
     }
+}
+
+/// Numbers that the frozen part was computed in, and how that was decided.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PrecisionRecord {
+    /// `f32`, `bf16`, `int8` or `auto`; empty in a record of a version that knew only `f32`.
+    pub asked: String,
+    /// `f32`, `bf16` or `int8`.
+    pub used: String,
+    /// Why `auto` chose it; empty where it was asked for.
+    pub reason: String,
+    /// What `auto` compared, fastest first.
+    pub candidates: Vec<PrecisionCandidate>,
+    /// Number of training images that `auto` compared on.
+    pub sample: usize,
+    /// Number of training images that the ranges of 8-bit integers were found on.
+    pub calibration_images: usize,
+}
+
+/// A precision that `auto` compared.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PrecisionCandidate {
+    /// `f32`, `bf16` or `int8`.
+    pub precision: String,
+    /// Cross-validated accuracy of one kind of head on its features, 0..=1.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub accuracy: f64,
+    /// Standard error of `accuracy`.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub standard_error: f64,
+    /// Whether it was taken.
+    pub chosen: bool,
 }
 
 /// One head that was tried: what it is, and how well it did on data it was not fitted on.

@@ -8,7 +8,7 @@ use regraft_adapt::HeadKind;
 use regraft_system::files;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{Error, Result};
+use crate::{Error, PrecisionChoice, Result};
 
 /// Everything that determines a run. Written into the run folder with every default filled in, so that
 /// `regraft fit --config RUN/regraft.toml` repeats the run.
@@ -25,6 +25,8 @@ pub struct FitConfig {
     pub arch: Option<String>,
     /// Wire at which the source is cut: `features`, `logits`, or a name that `regraft zoo info NAME --graph` shows.
     pub cut: String,
+    /// Numbers that the frozen part is computed in.
+    pub precision: PrecisionChoice,
     /// Run folder; `runs/<name of the data folder>` if absent, with a number where that is taken.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_text")]
     pub out: Option<PathBuf>,
@@ -51,6 +53,7 @@ impl Default for FitConfig {
             source: crate::DEFAULT_SOURCE.to_owned(),
             arch: None,
             cut: "features".to_owned(),
+            precision: PrecisionChoice::default(),
             out: None,
             seed: 0,
             test_fraction: 0.2,

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use ndarray::{Axis, Ix4};
-use regraft_engine::{InstructionSet, Program};
+use ndarray::{Array4, Axis, Ix4, s};
+use regraft_engine::{Calibration, Calibrator, InstructionSet};
 use regraft_formats::npy;
 use regraft_graph::Model;
 use regraft_system::clock::Stopwatch;
@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::ingest::{Ingest, Network};
 use crate::inputs::{Input, expand};
+use crate::precision::{CALIBRATION_IMAGES, FrozenPrecision, PrecisionChoice, calibrate};
 use crate::predict::Unusable;
 use crate::source::resolve_cut;
 use crate::{Context, Error, Result};
@@ -29,6 +30,8 @@ pub struct Embedded {
     pub images_per_second: f64,
     /// Rows that came from the cache.
     pub from_cache: usize,
+    /// `f32`, `bf16` or `int8`.
+    pub precision: &'static str,
     /// Instruction set that the engine used.
     pub instruction_set: &'static str,
     /// Files that could not be used and have no row.
@@ -41,24 +44,32 @@ pub struct Embedded {
 /// One `.npy` file of shape N×C×H×W (f32, already normalised) may stand in place of the images; its rows keep their
 /// order and their paths are their indices.
 ///
+/// In 8-bit integers, the network is calibrated on up to 256 of the images, evenly spread.
+///
 /// # Errors
-/// An input does not exist or has a wrong shape, nothing could be used, or the output cannot be written or is one of the
+/// [`PrecisionChoice::Auto`], which needs labels; an input does not exist or has a wrong shape, nothing could be used, or the output cannot be written or is one of the
 /// inputs.
 pub fn embed(
     model: &Model,
     inputs: &[PathBuf],
     cut: &str,
+    precision: PrecisionChoice,
     out: &Path,
     context: &Context<'_>,
 ) -> Result<Embedded> {
+    if precision == PrecisionChoice::Auto {
+        let message =
+            "compares accuracies and so needs labels, which `regraft fit` has; choose f32, bf16 or int8";
+        return Err(Error::Usage(format!("--precision auto: {message}")));
+    }
     let cut = resolve_cut(model, cut)?;
     let watch = Stopwatch::start();
     let embedding = match inputs {
         [tensor] if is_array(tensor) => {
             refuse_overwriting(out, std::slice::from_ref(tensor))?;
-            from_tensor(model, tensor, &cut, out, context)?
+            from_tensor(model, tensor, &cut, precision, out, context)?
         }
-        _ => from_images(model, inputs, &cut, out, context)?,
+        _ => from_images(model, inputs, &cut, precision, out, context)?,
     };
     let seconds = watch.seconds();
     let Some(rows) = embedding.rows.writer else {
@@ -78,6 +89,7 @@ pub fn embed(
         seconds,
         images_per_second: images as f64 / seconds,
         from_cache: embedding.from_cache,
+        precision: precision.name(),
         instruction_set: InstructionSet::detect().name(),
         unusable: embedding.unusable,
     })
@@ -130,6 +142,7 @@ fn from_images<'a>(
     model: &Model,
     inputs: &[PathBuf],
     cut: &str,
+    precision: PrecisionChoice,
     out: &'a Path,
     context: &Context<'_>,
 ) -> Result<Embedding<'a>> {
@@ -140,10 +153,15 @@ fn from_images<'a>(
     let inputs = expand(inputs)?;
     let files: Vec<PathBuf> = inputs.iter().map(|input| input.file().to_path_buf()).collect();
     refuse_overwriting(out, &files)?;
+    let precision = match precision {
+        PrecisionChoice::Int8 => FrozenPrecision::Int8(calibrate(model, cut, &files, context)?),
+        PrecisionChoice::BFloat16 => FrozenPrecision::BFloat16,
+        PrecisionChoice::Float32 | PrecisionChoice::Auto => FrozenPrecision::Float32,
+    };
     let ingest = Ingest {
         limits: context.limits,
         inspections: None,
-        networks: vec![Network::trained(model, cut, &context.cache)?],
+        networks: vec![Network::trained(model, cut, &precision, &context.cache)?],
         preprocessing: model.card().preprocessing.clone(),
         progress: context.progress,
     };
@@ -177,6 +195,7 @@ fn from_tensor<'a>(
     model: &Model,
     path: &Path,
     cut: &str,
+    precision: PrecisionChoice,
     out: &'a Path,
     context: &Context<'_>,
 ) -> Result<Embedding<'a>> {
@@ -192,7 +211,12 @@ fn from_tensor<'a>(
         ))
     })?;
     let (images, _, height, width) = array.dim();
-    let program = Program::compile(model, [height, width], &[cut]).map_err(Error::model)?;
+    let precision = match precision {
+        PrecisionChoice::Int8 => FrozenPrecision::Int8(calibrate_on_tensor(model, cut, &array)?),
+        PrecisionChoice::BFloat16 => FrozenPrecision::BFloat16,
+        PrecisionChoice::Float32 | PrecisionChoice::Auto => FrozenPrecision::Float32,
+    };
+    let program = precision.compile(model, [height, width], &[cut]).map_err(Error::model)?;
     context.progress.start("computing features", images as u64);
     let mut rows = Rows { out, writer: None };
     for batch in array.axis_chunks_iter(Axis(0), program.preferred_batch()) {
@@ -208,4 +232,13 @@ fn from_tensor<'a>(
     context.progress.finish();
     let paths = (0..images).flat_map(|index| format!("{index}\n").into_bytes()).collect();
     Ok(Embedding { rows, paths, from_cache: 0, unusable: Vec::new() })
+}
+
+fn calibrate_on_tensor(model: &Model, cut: &str, array: &Array4<f32>) -> Result<Calibration> {
+    let (images, _, height, width) = array.dim();
+    let set = InstructionSet::detect();
+    let mut calibrator = Calibrator::new(model, [height, width], &[cut], set).map_err(Error::model)?;
+    let first = array.slice(s![..images.min(CALIBRATION_IMAGES), .., .., ..]);
+    calibrator.observe(first).map_err(Error::model)?;
+    Ok(calibrator.finish())
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::cache::hex;
 use crate::ingest::{FileRecord, Ingest, Network};
 use crate::judge::{Judgement, judge, probabilities};
+use crate::precision::FrozenPrecision;
 use crate::predict::{Unusable, labels};
 use crate::run::learned_contents;
 use crate::source::resolve_cut;
@@ -72,7 +73,7 @@ pub fn evaluate(run: &Path, data: &Path, seed: u64, context: &Context<'_>) -> Re
             shortened(&classes)
         )));
     }
-    let (logits, files) = run_logits(&model, &items, context)?;
+    let (logits, files) = run_logits(&model, &FrozenPrecision::of_source(run)?, &items, context)?;
     let learned = learned_contents(run);
     let (mut truths, mut unusable, mut seen) = (Vec::new(), Vec::new(), 0);
     for (item, file) in items.iter().zip(files) {
@@ -120,11 +121,16 @@ fn shortened(names: &[impl AsRef<str>]) -> String {
 
 type Usable = std::result::Result<FileRecord, String>;
 
-fn run_logits(model: &Model, items: &[Item], context: &Context<'_>) -> Result<(Array2<f32>, Vec<Usable>)> {
+fn run_logits(
+    model: &Model,
+    precision: &FrozenPrecision,
+    items: &[Item],
+    context: &Context<'_>,
+) -> Result<(Array2<f32>, Vec<Usable>)> {
     let ingest = Ingest {
         limits: context.limits,
         inspections: None,
-        networks: vec![Network::trained(model, &resolve_cut(model, "logits")?, &context.cache)?],
+        networks: vec![Network::trained(model, &resolve_cut(model, "logits")?, precision, &context.cache)?],
         preprocessing: model.card().preprocessing.clone(),
         progress: context.progress,
     };

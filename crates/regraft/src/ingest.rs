@@ -23,6 +23,7 @@ use regraft_system::hash::KeyHasher;
 
 use crate::cache::{Cache, ContentHash, Store, StoreInfo};
 use crate::inspections;
+use crate::precision::FrozenPrecision;
 use crate::progress::Progress;
 use crate::{Error, Result};
 
@@ -31,6 +32,7 @@ pub(crate) struct Network<'a> {
     weights: NetworkWeights<'a>,
     name: String,
     cut: String,
+    precision: FrozenPrecision,
     dimensions: usize,
     store: Store,
     program: OnceLock<Program>,
@@ -44,36 +46,51 @@ enum NetworkWeights<'a> {
 
 impl<'a> Network<'a> {
     /// The trained network up to `cut`.
-    pub(crate) fn trained(model: &'a Model, cut: &str, cache: &Cache) -> Result<Self> {
+    pub(crate) fn trained(
+        model: &'a Model,
+        cut: &str,
+        precision: &FrozenPrecision,
+        cache: &Cache,
+    ) -> Result<Self> {
         let key = KeyHasher::new().field("weights", fingerprint(model)?);
-        Self::open(NetworkWeights::Trained(model), model, cut, key, cache)
+        Self::open(NetworkWeights::Trained(model), model, cut, precision.clone(), key, cache)
     }
 
-    /// The same network with random weights.
-    pub(crate) fn random(model: &'a Model, cut: &str, seed: u64, cache: &Cache) -> Result<Self> {
+    /// The same network with random weights; in single precision where that of the trained one needs a calibration.
+    pub(crate) fn random(
+        model: &'a Model,
+        cut: &str,
+        precision: &FrozenPrecision,
+        seed: u64,
+        cache: &Cache,
+    ) -> Result<Self> {
         let graph = serde_json::to_vec(model.graph()).map_err(Error::model)?;
         let key = KeyHasher::new().field("random weights", seed.to_le_bytes()).field("graph", graph);
-        Self::open(NetworkWeights::Random(model, seed), model, cut, key, cache)
+        let precision = precision.of_another_network();
+        Self::open(NetworkWeights::Random(model, seed), model, cut, precision, key, cache)
     }
 
     fn open(
         weights: NetworkWeights<'a>,
         model: &Model,
         cut: &str,
+        precision: FrozenPrecision,
         key: KeyHasher,
         cache: &Cache,
     ) -> Result<Self> {
         let dimensions = channels(model, cut)?;
         let preprocessing = serde_json::to_vec(&model.card().preprocessing).map_err(Error::model)?;
         let key = key.field("cut", cut).field("preprocessing", preprocessing).field("decoder", DECODER);
-        let key = key.field("precision", "f32").field("instructions", InstructionSet::detect().name());
+        let key = precision.key(key)?.field("instructions", InstructionSet::detect().name());
         let key = key.field("kernels", KERNELS.to_le_bytes());
         let kind = if matches!(weights, NetworkWeights::Random(..)) { ", random weights" } else { "" };
         let [height, width] = model.card().preprocessing.crop;
-        let description = format!("{}{kind}, cut at {cut}, {height}×{width}", model.card().name);
+        let numbers = precision.name();
+        let description = format!("{}{kind}, cut at {cut}, {height}×{width}, {numbers}", model.card().name);
         let info = StoreInfo { kind: "features".to_owned(), description, row_bytes: dimensions * 4 };
         let (name, cut) = (model.card().name.clone(), cut.to_owned());
-        Ok(Self { weights, name, cut, dimensions, store: cache.store(&key, info), program: OnceLock::new() })
+        let store = cache.store(&key, info);
+        Ok(Self { weights, name, cut, precision, dimensions, store, program: OnceLock::new() })
     }
 
     /// One row for each image of height × width × 3 bytes.
@@ -100,7 +117,8 @@ impl<'a> Network<'a> {
 
     fn compile(&self) -> Result<Program> {
         let compile = |model: &Model| {
-            Program::compile(model, model.card().preprocessing.crop, &[&self.cut]).map_err(Error::model)
+            let crop = model.card().preprocessing.crop;
+            self.precision.compile(model, crop, &[&self.cut]).map_err(Error::model)
         };
         match &self.weights {
             NetworkWeights::Trained(model) => compile(model),

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::cache::Cache;
 use crate::ingest::{Ingest, Network};
 use crate::inputs::{Input, expand};
+use crate::precision::FrozenPrecision;
 use crate::source::resolve_cut;
 use crate::{Context, Error, Result};
 
@@ -48,13 +49,15 @@ const FILES_PER_ANSWER: usize = 256;
 
 /// Labels files, folders and standard input (`-`), handing each answer to `receive` as soon as it is there, in order.
 ///
-/// Returns the number of files that could not be used.
+/// A run is computed in the precision that its head was fitted to: [`FrozenPrecision::of_source`]. Returns the number of
+/// files that could not be used.
 ///
 /// # Errors
 /// The model has no head, an input does not exist, or `receive` fails. A file that cannot be read is handed to
 /// `receive` as such.
 pub fn predict(
     model: &Model,
+    precision: &FrozenPrecision,
     inputs: &[PathBuf],
     top: usize,
     context: &Context<'_>,
@@ -66,7 +69,7 @@ pub fn predict(
     let ingest = Ingest {
         limits: context.limits,
         inspections: None,
-        networks: vec![Network::trained(model, &logits, &Cache::disabled())?],
+        networks: vec![Network::trained(model, &logits, precision, &Cache::disabled())?],
         preprocessing: model.card().preprocessing.clone(),
         progress: context.progress,
     };

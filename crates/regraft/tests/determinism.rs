@@ -10,7 +10,10 @@
 
 use std::path::{Path, PathBuf};
 
-use regraft::{Cache, Context, FitConfig, Fitted, fit, load_source, metrics_json, predict, with_threads};
+use regraft::{
+    Cache, Context, FitConfig, Fitted, FrozenPrecision, PrecisionChoice, fit, load_source, metrics_json,
+    predict, with_threads,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -119,11 +122,41 @@ fn the_saved_model_predicts_the_same_wherever_it_lies() {
     let moved = elsewhere.path().join("model");
     copy(&fitted.folder.join("model"), &moved);
     std::fs::remove_dir_all(&fitted.folder).unwrap();
-    let model = load_source(moved.to_str().unwrap(), None).unwrap();
+    predicts(&moved, &place, &expected);
+}
+
+#[test]
+fn a_run_predicts_in_the_precision_that_its_head_was_fitted_to() {
+    let place = place();
+    for precision in [PrecisionChoice::BFloat16, PrecisionChoice::Int8, PrecisionChoice::Auto] {
+        let out = place.path().join(precision.name());
+        let data = place.path().join("data");
+        let config =
+            FitConfig { data, out: Some(out), precision, curve_repetitions: 0, ..FitConfig::default() };
+        let fitted = fit(&config, &Context::default()).unwrap();
+        let record = &fitted.record.precision;
+        assert_eq!(record.asked, precision.name());
+        assert_eq!(record.used, FrozenPrecision::of_source(&fitted.folder).unwrap().name());
+        if precision == PrecisionChoice::Auto {
+            let chosen: Vec<_> = record.candidates.iter().filter(|candidate| candidate.chosen).collect();
+            assert_eq!(chosen.len(), 1);
+            assert_eq!(chosen[0].precision, record.used);
+            assert!(!record.reason.is_empty());
+        } else {
+            assert_eq!(record.used, precision.name());
+        }
+        predicts(&fitted.folder, &place, &table(&fitted));
+    }
+}
+
+/// Whether a model says the same about the test images as the run that made it.
+fn predicts(model: &Path, place: &TempDir, expected: &[(String, String, Vec<f64>)]) {
+    let precision = FrozenPrecision::of_source(model).unwrap();
+    let model = load_source(model.to_str().unwrap(), None).unwrap();
     let paths: Vec<PathBuf> =
         expected.iter().map(|(path, ..)| place.path().join("data").join(path)).collect();
     let mut answers = Vec::new();
-    predict(&model, &paths, CLASSES.len(), &Context::default(), &mut |answer| {
+    predict(&model, &precision, &paths, CLASSES.len(), &Context::default(), &mut |answer| {
         answers.push(answer.unwrap());
         Ok(())
     })

@@ -14,7 +14,9 @@ mod formula;
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array2, Ix2};
-use regraft::{Context, DEFAULT_SOURCE, Model, embed, load_source, predict};
+use regraft::{
+    Context, DEFAULT_SOURCE, FrozenPrecision, Model, PrecisionChoice, embed, load_source, predict,
+};
 use regraft_formats::{npy, safetensors};
 
 use formula::{golden, hashed_weights};
@@ -41,7 +43,7 @@ fn matrix(path: &Path) -> Array2<f32> {
 fn logits(model: &Model, files: &[PathBuf]) -> Array2<f32> {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("logits.npy");
-    embed(model, files, "logits", &out, &Context::default()).unwrap();
+    embed(model, files, "logits", PrecisionChoice::Float32, &out, &Context::default()).unwrap();
     matrix(&out)
 }
 
@@ -87,7 +89,7 @@ const KNOWN: [(&str, &[&str]); 5] = [
 fn photographs_have_their_known_label_in_the_top_five() {
     let model = load_source(DEFAULT_SOURCE, None).unwrap();
     let mut judged = 0;
-    predict(&model, &files(), 5, &Context::default(), &mut |answer| {
+    predict(&model, &FrozenPrecision::Float32, &files(), 5, &Context::default(), &mut |answer| {
         let answer = answer.unwrap();
         let name = Path::new(&answer.path).file_name().unwrap().to_str().unwrap().to_owned();
         if let Some((_, labels)) = KNOWN.iter().find(|(beginning, _)| name.starts_with(beginning)) {

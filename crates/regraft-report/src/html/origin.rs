@@ -1,7 +1,7 @@
 //! How to use the model, and where everything comes from.
 
 use super::block;
-use crate::insight::run_argument;
+use crate::insight::{precision_line, run_argument};
 use crate::markup::{escape, name, shorten};
 use crate::number::{count, fixed, seconds, with_prefix};
 use crate::record::RunRecord;
@@ -48,7 +48,7 @@ fn facts(heading: &str, facts: &[Fact]) -> String {
     if items.is_empty() { items } else { format!("<div><h3>{heading}</h3><dl>{items}</dl></div>") }
 }
 
-fn source(record: &RunRecord) -> [Fact; 8] {
+fn source(record: &RunRecord) -> [Fact; 9] {
     let number = |value: u64| if value == 0 { String::new() } else { with_prefix(value) };
     let size = match record.image_size {
         0 => String::new(),
@@ -60,6 +60,7 @@ fn source(record: &RunRecord) -> [Fact; 8] {
         ("Licence", name(&record.source_licence)),
         ("SHA-256", hash(&record.source_sha256)),
         ("Cut at", name(&record.cut)),
+        ("Precision", escape(&precision_line(record))),
         ("Input", size),
         ("Parameters", number(record.model_parameters)),
         ("MACs", number(record.model_macs)),

@@ -4,7 +4,8 @@
 
 use regraft_report::record::{
     Baseline, Baselines, ClassMetrics, CurvePoint, CurveSeries, Estimate, Finding, HeadCandidate,
-    LearningCurve, MeanSd, Mistake, PairedGain, RunRecord, Severity, TestMetrics, Timing, TopK,
+    LearningCurve, MeanSd, Mistake, PairedGain, PrecisionCandidate, PrecisionRecord, RunRecord, Severity,
+    TestMetrics, Timing, TopK,
 };
 use regraft_report::thumbnail::png_data_uri;
 
@@ -201,6 +202,7 @@ fn setting() -> RunRecord {
         source_sha256: "5a3c0de5a3c0de5a3c0de5a3c0de5a3c0de5a3c0de5a3c0de5a3c0de5a3c0de5".to_owned(),
         cut: "features".to_owned(),
         method: "linear probe: logistic-regression, C = 0.1".to_owned(),
+        precision: precision(),
         timing: Timing { decode_s: 0.42, features_s: 11.8, head_s: 3.07, total_s: 16.2 },
         images_per_second: 112.9,
         peak_rss_mb: 143.2,
@@ -351,4 +353,27 @@ fn hundred_row(class: usize) -> Vec<u64> {
     row[(class + 1) % 100] += wrong.div_ceil(2);
     row[(class + 37) % 100] += wrong / 2;
     row
+}
+
+fn precision() -> PrecisionRecord {
+    let candidate = |precision: &str, accuracy, chosen| PrecisionCandidate {
+        precision: precision.to_owned(),
+        accuracy,
+        standard_error: 0.011,
+        chosen,
+    };
+    PrecisionRecord {
+        asked: "auto".to_owned(),
+        used: "bf16".to_owned(),
+        reason: "a logistic-regression head keeps its accuracy in cross-validation: 93.1 %; 93.2 % in f32, with a \
+                 standard error of 1.1 points"
+            .to_owned(),
+        candidates: vec![
+            candidate("int8", 0.914, false),
+            candidate("bf16", 0.931, true),
+            candidate("f32", 0.932, false),
+        ],
+        sample: 640,
+        calibration_images: 256,
+    }
 }

@@ -10,9 +10,10 @@ use regraft_data::source::{ImageFolder, Item, Part};
 use regraft_data::split::{Division, Examples, divide, stratified_folds};
 use regraft_graph::Model;
 
+use super::precision::{self, Chosen};
 use crate::cache::ContentHash;
 use crate::check::{finding_text, findings};
-use crate::ingest::{Ingest, IngestTiming, Network, inspection_store};
+use crate::ingest::{FileRecord, Ingest, IngestTiming, Network, inspection_store};
 use crate::{Context, Error, FitConfig, Result};
 
 /// Usable images with everything that is known about them; all lists are in the same order.
@@ -30,6 +31,37 @@ pub(crate) struct Dataset {
     pub(crate) split: Split,
     pub(crate) findings: Vec<Finding>,
     pub(crate) timing: IngestTiming,
+    /// Numbers that `features` were computed in.
+    pub(crate) precision: Chosen,
+}
+
+/// The images of a folder that can be used; all lists are in the same order.
+pub(crate) struct Usable {
+    pub(crate) items: Vec<Item>,
+    contents: Vec<ContentHash>,
+    inspections: Vec<Inspection>,
+    pub(crate) labels: Vec<usize>,
+    /// Copies of each other, exactly or nearly, which stay on one side of every split.
+    pub(crate) groups: Vec<usize>,
+}
+
+impl Usable {
+    pub(crate) fn of(items: Vec<Item>, files: Vec<std::result::Result<FileRecord, String>>) -> Self {
+        let usable = |(item, file): (Item, std::result::Result<FileRecord, String>)| {
+            let file = file.ok()?;
+            Some(((item, file.content), file.inspection?))
+        };
+        let (items, inspections): (Vec<(Item, ContentHash)>, Vec<Inspection>) =
+            items.into_iter().zip(files).filter_map(usable).unzip();
+        let (items, contents): (Vec<Item>, Vec<ContentHash>) = items.into_iter().unzip();
+        let labels = items.iter().map(|item| item.class).collect();
+        let groups = group_ids(items.len(), &near_groups(&inspections.iter().map(Some).collect::<Vec<_>>()));
+        Self { items, contents, inspections, labels, groups }
+    }
+
+    pub(crate) fn split(&self, classes: &[String], config: &FitConfig) -> Result<Split> {
+        Split::of(&self.items, Examples { labels: &self.labels, groups: &self.groups, classes }, config)
+    }
 }
 
 /// Which image is for what, as positions in the dataset.
@@ -48,12 +80,13 @@ impl Dataset {
         let folder = ImageFolder::scan(&config.data).map_err(Error::data)?;
         try_split(&folder, config)?;
         let paths: Vec<PathBuf> = folder.items.iter().map(|item| item.path.clone()).collect();
+        let chosen = precision::resolve(config, &folder, model, cut, context)?;
         let ingest = Ingest {
             limits: context.limits,
             inspections: Some(inspection_store(&context.cache)),
             networks: vec![
-                Network::trained(model, cut, &context.cache)?,
-                Network::random(model, cut, config.seed, &context.cache)?,
+                Network::trained(model, cut, &chosen.precision, &context.cache)?,
+                Network::random(model, cut, &chosen.precision, config.seed, &context.cache)?,
             ],
             preprocessing: model.card().preprocessing.clone(),
             progress: context.progress,
@@ -65,22 +98,9 @@ impl Dataset {
         let told = findings.iter().filter(|finding| !is_fatal(finding));
         told.for_each(|finding| context.progress.message(finding_text(finding).trim_end()));
         refuse_errors(&findings, &folder.items, &ingested.files, config)?;
-        let usable = |(item, file): (Item, std::result::Result<crate::ingest::FileRecord, String>)| {
-            let file = file.ok()?;
-            Some(((item, file.content), file.inspection?))
-        };
-        let files = folder.items.into_iter().zip(ingested.files);
-        let (items, inspections): (Vec<(Item, ContentHash)>, Vec<Inspection>) =
-            files.filter_map(usable).unzip();
-        let (items, contents): (Vec<Item>, Vec<ContentHash>) = items.into_iter().unzip();
-        let labels: Vec<usize> = items.iter().map(|item| item.class).collect();
-        // Copies of each other, exactly or nearly, stay on one side of every split.
-        let groups = group_ids(items.len(), &near_groups(&inspections.iter().map(Some).collect::<Vec<_>>()));
-        let split = Split::of(
-            &items,
-            Examples { labels: &labels, groups: &groups, classes: &folder.classes },
-            config,
-        )?;
+        let usable = Usable::of(folder.items, ingested.files);
+        let split = usable.split(&folder.classes, config)?;
+        let Usable { items, contents, inspections, labels, .. } = usable;
         let mut features = ingested.features.into_iter();
         Ok(Self {
             classes: folder.classes,
@@ -93,6 +113,7 @@ impl Dataset {
             split,
             findings,
             timing: ingested.timing,
+            precision: chosen,
         })
     }
 
@@ -181,7 +202,7 @@ impl Split {
 }
 
 /// As many folds as were asked for, but no more than the smallest class has images.
-fn fold_count(labels: &[usize], wanted: usize) -> usize {
+pub(crate) fn fold_count(labels: &[usize], wanted: usize) -> usize {
     let mut counts = std::collections::BTreeMap::new();
     labels.iter().for_each(|label| *counts.entry(label).or_insert(0usize) += 1);
     counts.into_values().min().unwrap_or(0).clamp(2, wanted.max(2))

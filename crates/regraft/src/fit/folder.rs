@@ -53,6 +53,7 @@ pub(crate) fn write(folder: UnfinishedFolder, destination: &Path, contents: &Con
     };
     model_folder::save(contents.model, &place.join("model"))
         .map_err(Error::write(destination.join("model")))?;
+    contents.dataset.precision.precision.save(&place.join("model"))?;
     put("regraft.toml", contents.config.to_toml()?.as_bytes())?;
     let metrics = serde_json::to_string_pretty(&metrics_json(contents.record)).map_err(Error::data)?;
     put("metrics.json", (metrics + "\n").as_bytes())?;

@@ -8,6 +8,7 @@ mod dataset;
 mod folder;
 mod graft;
 mod heads;
+mod precision;
 mod record;
 
 use std::path::PathBuf;
@@ -57,6 +58,11 @@ pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
         "images": dataset.items.len(), "classes": dataset.classes.len(), "from_cache": dataset.timing.from_cache,
         "train": dataset.split.train.len(), "validation": dataset.split.validation.len(), "test": dataset.split.test.len(),
     }));
+    let precision = &dataset.precision.record;
+    log.event(
+        "precision",
+        json!({ "asked": precision.asked, "used": precision.used, "reason": precision.reason }),
+    );
     let watch = Stopwatch::start();
     let heads = Heads::choose(&dataset, config, context)?;
     log.event("heads", json!({ "chosen": heads.source.selection.kind.name() }));

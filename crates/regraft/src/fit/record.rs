@@ -69,6 +69,7 @@ pub(crate) fn assemble(
         source_sha256: card.sha256.clone().unwrap_or_default(),
         cut: cut.to_owned(),
         method: format!("linear probe: {}{separator}{hyper_parameter}", selection.kind.name()),
+        precision: dataset.precision.record.clone(),
         head_candidates: candidates(heads),
         learning_curve: with_majority(learning_curve, &baselines),
         test: judgement.metrics,

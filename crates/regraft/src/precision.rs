@@ -1,0 +1,212 @@
+//! In which numbers the frozen part is computed: what a user asks for, and what a program needs for it.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use regraft_data::decode::{Limits, decode};
+use regraft_data::preprocess::crop;
+use regraft_engine::{
+    Calibration, Calibrator, EngineError, InstructionSet, Normalization, Precision, Program, Settings,
+};
+use regraft_graph::{Model, Preprocessing};
+use regraft_system::files;
+use regraft_system::hash::KeyHasher;
+use serde::{Deserialize, Serialize};
+
+use crate::{Context, Error, Result};
+
+/// What `--precision` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum PrecisionChoice {
+    /// 32-bit floating point.
+    #[default]
+    #[serde(rename = "f32")]
+    Float32,
+    /// 16-bit floating point with 8 significant bits.
+    #[serde(rename = "bf16")]
+    BFloat16,
+    /// 8-bit integers, calibrated on the user's images.
+    #[serde(rename = "int8")]
+    Int8,
+    /// The fastest one whose features keep the head's cross-validated accuracy.
+    #[serde(rename = "auto")]
+    Auto,
+}
+
+impl PrecisionChoice {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Float32, Self::BFloat16, Self::Int8, Self::Auto];
+
+    /// `f32`, `bf16`, `int8` or `auto`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Float32 => Precision::Float32.name(),
+            Self::BFloat16 => Precision::BFloat16.name(),
+            Self::Int8 => Precision::Int8.name(),
+            Self::Auto => "auto",
+        }
+    }
+}
+
+/// The precision of a model's frozen part, with what it needs. A run keeps it beside its model.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub enum FrozenPrecision {
+    /// 32-bit floating point.
+    #[default]
+    #[serde(rename = "f32")]
+    Float32,
+    /// 16-bit floating point with 8 significant bits.
+    #[serde(rename = "bf16")]
+    BFloat16,
+    /// 8-bit integers, with the ranges of the values.
+    #[serde(rename = "int8")]
+    Int8(Calibration),
+}
+
+/// Where a model folder has the precision of its frozen part; without it, single precision.
+const FILE: &str = "precision.json";
+
+impl FrozenPrecision {
+    /// `f32`, `bf16` or `int8`.
+    pub fn name(&self) -> &'static str {
+        self.precision().name()
+    }
+
+    /// What the model of a run, or of a model folder, is computed in; single precision for any other source.
+    ///
+    /// # Errors
+    /// The run's record of it is damaged.
+    pub fn of_source(source: &Path) -> Result<Self> {
+        let places = [source.join("model").join(FILE), source.join(FILE)];
+        let Some(path) = places.into_iter().find(|path| path.is_file()) else { return Ok(Self::Float32) };
+        let text = files::read(&path).map_err(Error::model)?;
+        serde_json::from_slice(&text).map_err(|error| Error::Model(format!("{}: {error}", path.display())))
+    }
+
+    /// Writes it into a model folder.
+    pub(crate) fn save(&self, folder: &Path) -> Result<()> {
+        if *self == Self::Float32 {
+            return Ok(());
+        }
+        let (path, text) = (folder.join(FILE), serde_json::to_vec(self).map_err(Error::model)?);
+        files::write_atomically(&path, &text).map_err(Error::output(&path, "writing the run folder"))
+    }
+
+    pub(crate) fn precision(&self) -> Precision {
+        match self {
+            Self::Float32 => Precision::Float32,
+            Self::BFloat16 => Precision::BFloat16,
+            Self::Int8(_) => Precision::Int8,
+        }
+    }
+
+    /// The same for another network: ranges are a network's own, and without them there is single precision.
+    pub(crate) fn of_another_network(&self) -> Self {
+        match self {
+            Self::Int8(_) => Self::Float32,
+            other => other.clone(),
+        }
+    }
+
+    /// Adds everything that determines results.
+    pub(crate) fn key(&self, key: KeyHasher) -> Result<KeyHasher> {
+        let key = key.field("precision", self.name());
+        match self {
+            Self::Int8(calibration) => {
+                Ok(key.field("calibration", serde_json::to_vec(calibration).map_err(Error::model)?))
+            }
+            _ => Ok(key),
+        }
+    }
+
+    pub(crate) fn compile(
+        &self,
+        model: &Model,
+        image: [usize; 2],
+        outputs: &[&str],
+    ) -> std::result::Result<Program, EngineError> {
+        let set = InstructionSet::detect();
+        match self {
+            Self::Int8(calibration) => Program::compile_int8(model, image, outputs, set, calibration),
+            _ => {
+                let settings = Settings { instruction_set: set, precision: self.precision() };
+                Program::compile_with(model, image, outputs, settings)
+            }
+        }
+    }
+}
+
+/// More images hardly move a range that 256 have found.
+pub(crate) const CALIBRATION_IMAGES: usize = 256;
+
+/// Images that are decoded before the network sees them.
+const BATCH: usize = 32;
+
+/// Finds the ranges of the network's values up to `cut` on some of the files, evenly spread. Files that cannot be read
+/// are passed over.
+pub(crate) fn calibrate(
+    model: &Model,
+    cut: &str,
+    paths: &[PathBuf],
+    context: &Context<'_>,
+) -> Result<Calibration> {
+    let preprocessing = &model.card().preprocessing;
+    let normalization = Normalization::new(preprocessing);
+    let set = InstructionSet::detect();
+    let mut calibrator = Calibrator::new(model, preprocessing.crop, &[cut], set).map_err(Error::model)?;
+    let sample = spread(paths, CALIBRATION_IMAGES);
+    context.progress.start("calibrating 8-bit integers", sample.len() as u64);
+    let mut seen = 0;
+    for batch in sample.chunks(BATCH) {
+        if context.progress.interrupted() {
+            return Err(Error::Interrupted);
+        }
+        let read = batch.par_iter().filter_map(|path| pixels(path, preprocessing, &context.limits));
+        let images: Vec<Vec<u8>> = read.collect();
+        let images: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
+        calibrator.observe_pixels(&images, &normalization).map_err(Error::model)?;
+        seen += images.len();
+        context.progress.advance(batch.len() as u64);
+    }
+    context.progress.finish();
+    if seen == 0 {
+        let advice =
+            "8-bit integers are calibrated on your images, and none could be used; try --precision f32";
+        return Err(Error::Data(advice.to_owned()));
+    }
+    Ok(calibrator.finish())
+}
+
+/// The crop that the network sees.
+fn pixels(path: &Path, preprocessing: &Preprocessing, limits: &Limits) -> Option<Vec<u8>> {
+    let image = decode(&files::read(path).ok()?, limits).ok()?;
+    Some(crop(&image, preprocessing).ok()?.into_pixels())
+}
+
+/// At most so many of the items, evenly spread over them.
+pub(crate) fn spread<T: Clone>(items: &[T], most: usize) -> Vec<T> {
+    let count = items.len().min(most);
+    (0..count).filter_map(|index| items.get(index * items.len() / count).cloned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_spread_evenly() {
+        assert_eq!(spread(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 4), [0, 2, 5, 7]);
+        assert_eq!(spread(&[1, 2], 4), [1, 2]);
+        assert!(spread::<u8>(&[], 4).is_empty());
+    }
+
+    #[test]
+    fn a_precision_is_what_was_saved() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(FrozenPrecision::of_source(folder.path()).unwrap(), FrozenPrecision::Float32);
+        for precision in [FrozenPrecision::BFloat16, FrozenPrecision::Int8(Calibration::default())] {
+            precision.save(folder.path()).unwrap();
+            assert_eq!(FrozenPrecision::of_source(folder.path()).unwrap(), precision);
+        }
+    }
+}
