@@ -73,12 +73,20 @@ fn plain_facts(record: &RunRecord) -> Vec<String> {
         facts.push(("head", head));
     }
     if !["", "f32"].contains(&record.precision.asked.as_str()) {
-        facts.push(("numbers", precision_line(record)));
+        facts.push(("numbers", precision_summary(record)));
     }
     facts.extend(weakness_line(record).map(|line| ("weakest", line)));
     facts.extend(doctor_line(record).map(|line| ("data", line)));
     facts.push(("time", time_line(record)));
     facts.into_iter().flat_map(|(label, text)| labelled(label, &text)).collect()
+}
+
+/// One line; the report says more.
+fn precision_summary(record: &RunRecord) -> String {
+    if record.precision.reason.is_empty() {
+        return precision_line(record);
+    }
+    format!("{}, chosen by {}; the report says why", record.precision.used, record.precision.asked)
 }
 
 /// One method of the table as text.
