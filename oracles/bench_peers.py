@@ -46,7 +46,11 @@ def network(work):
 
         return timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     arguments = {"aux_logits": False, "init_weights": True} if work == "inception_v3" else {}
-    return getattr(torchvision.models, work)(weights=None, **arguments).eval()
+    model = getattr(torchvision.models, work)(weights=None, **arguments).eval()
+    if work.startswith("vit"):
+        # It starts as zero, and logits of zero tell nothing about an engine.
+        torch.nn.init.normal_(model.heads.head.weight, std=0.02)
+    return model
 
 
 def input_shape(work, batch):
