@@ -8,7 +8,9 @@
 
 use regraft_system::clock::Stopwatch;
 
-const ROUNDS: usize = 4_000_000;
+const ROUNDS: usize = 8_000_000;
+/// More than latency times instructions a cycle, and few enough for the compiler to keep all of them in registers.
+const CHAINS: usize = 12;
 const REPETITIONS: usize = 5;
 
 fn main() {
@@ -62,17 +64,17 @@ fn instructions() -> [Chain; 3] {
     [
         if wide {
             // SAFETY: the processor has the instructions.
-            (24 * 32, || unsafe { x86::f32_wide() })
+            (CHAINS * 32, || unsafe { x86::f32_wide() })
         } else if narrow {
             // SAFETY: as above.
-            (12 * 16, || unsafe { x86::f32_narrow() })
+            (CHAINS * 16, || unsafe { x86::f32_narrow() })
         } else {
             none
         },
         // SAFETY: as above.
-        if pairs { (24 * 64, || unsafe { x86::bf16() }) } else { none },
+        if pairs { (CHAINS * 64, || unsafe { x86::bf16() }) } else { none },
         // SAFETY: as above.
-        if fours { (24 * 128, || unsafe { x86::int8() }) } else { none },
+        if fours { (CHAINS * 128, || unsafe { x86::int8() }) } else { none },
     ]
 }
 
@@ -85,14 +87,14 @@ fn instructions() -> [Chain; 3] {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::ROUNDS;
+    use super::{CHAINS, ROUNDS};
 
     /// Independent chains of one instruction; `black_box` keeps the operands from being known.
     macro_rules! chains {
-        ($name:ident, $features:literal, $count:literal, $zero:expr, $one:expr, $step:expr, $bits:expr) => {
+        ($name:ident, $features:literal, $zero:expr, $one:expr, $step:expr, $bits:expr) => {
             #[target_feature(enable = $features)]
             pub(super) fn $name() -> i32 {
-                let (mut sums, one) = ([$zero; $count], std::hint::black_box($one));
+                let (mut sums, one) = ([$zero; CHAINS], std::hint::black_box($one));
                 for _ in 0..ROUNDS {
                     for sum in &mut sums {
                         *sum = $step(*sum, one);
@@ -106,7 +108,6 @@ mod x86 {
     chains!(
         f32_wide,
         "avx512f",
-        24,
         _mm512_setzero_ps(),
         _mm512_set1_ps(1.0),
         |sum, one| _mm512_fmadd_ps(one, one, sum),
@@ -115,7 +116,6 @@ mod x86 {
     chains!(
         f32_narrow,
         "avx2,fma",
-        12,
         _mm256_setzero_ps(),
         _mm256_set1_ps(1.0),
         |sum, one| _mm256_fmadd_ps(one, one, sum),
@@ -124,7 +124,6 @@ mod x86 {
     chains!(
         bf16,
         "avx512f,avx512bf16",
-        24,
         _mm512_setzero_ps(),
         _mm512_cvtne2ps_pbh(_mm512_set1_ps(1.0), _mm512_set1_ps(1.0)),
         |sum, one| _mm512_dpbf16_ps(sum, one, one),
@@ -133,7 +132,6 @@ mod x86 {
     chains!(
         int8,
         "avx512f,avx512vnni",
-        24,
         _mm512_setzero_si512(),
         _mm512_set1_epi8(1),
         |sum, one| _mm512_dpbusd_epi32(sum, one, one),
