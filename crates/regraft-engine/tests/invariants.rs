@@ -12,7 +12,8 @@ mod support;
 use ndarray::{Array4, ArrayD, Axis, s};
 use regraft_engine::{Calibrator, EngineError, InstructionSet, Normalization, Precision, Program, Settings};
 use regraft_graph::{
-    ChannelOrder, Conv, Fact, Graph, GraphError, Node, Op, Padding, Pool, Preprocessing, Weights,
+    ChannelOrder, Conv, Fact, Gemm, Graph, GraphError, Node, Op, Padding, Pool, Preprocessing, Tensor,
+    Weights,
 };
 use support::{Case, family, model, numbers};
 
@@ -70,6 +71,56 @@ fn threads_and_batch_size_change_no_bit() {
             }
         }
     }
+}
+
+/// Large dense layers at the end are computed for many images together, and for at most so many; this batch is more.
+#[test]
+fn dense_layers_at_the_end_give_every_image_its_own_row() {
+    const WIDTH: usize = 600;
+    let mut graph = Graph::new("input", Fact::image(3));
+    let gemm = |in_features, out_features| Op::Gemm(Gemm { in_features, out_features, bias: false });
+    let nodes = [
+        ("mean", Op::GlobalAveragePool, "input"),
+        ("vector", Op::Flatten, "mean"),
+        ("wide", gemm(3, WIDTH), "vector"),
+        ("relu", Op::Relu, "wide"),
+        ("out", gemm(WIDTH, WIDTH), "relu"),
+    ];
+    for (name, op, input) in nodes {
+        graph.push(Node::new(name, op, [input])).unwrap();
+    }
+    let [first, second] =
+        [("first", 3 * WIDTH), ("second", WIDTH * WIDTH)].map(|(name, count)| numbers(name, count, 1.0, 0.0));
+    let mut weights = Weights::new();
+    weights.insert("wide.weight", Tensor::from_f32(vec![WIDTH, 3], &first).unwrap());
+    weights.insert("out.weight", Tensor::from_f32(vec![WIDTH; 2], &second).unwrap());
+    let batch = 151;
+    let input = Array4::from_shape_vec([batch, 3, 2, 2], numbers("dense", batch * 12, 1.0, 0.0)).unwrap();
+    let program = Program::compile(&model(graph, weights), [2, 2], &["vector", "out"]).unwrap();
+    let expected = run(&program, &input, 1);
+    for (image, pixels) in input.outer_iter().enumerate() {
+        let means: Vec<f64> = pixels
+            .outer_iter()
+            .map(|plane| plane.iter().map(|value| f64::from(*value)).sum::<f64>() / 4.0)
+            .collect();
+        let dot = |row: &[f32], vector: &[f64]| -> f64 {
+            row.iter().zip(vector).map(|(weight, value)| f64::from(*weight) * value).sum()
+        };
+        let wide: Vec<f64> = first.chunks(3).map(|row| dot(row, &means).max(0.0)).collect();
+        for (out, row) in second.chunks(WIDTH).enumerate() {
+            let (exact, found) = (dot(row, &wide), f64::from(expected[1][[image, out]]));
+            assert!((exact - found).abs() < 1e-3, "image {image}: {found} for {exact}");
+        }
+        for (channel, mean) in means.iter().enumerate() {
+            assert!((f64::from(expected[0][[image, channel]]) - mean).abs() < 1e-6);
+        }
+    }
+    for threads in [2, 3] {
+        let found = run(&program, &input, threads);
+        assert!(found.iter().zip(&expected).all(|(found, expected)| bits(found) == bits(expected)));
+    }
+    let alone = run(&program, &input.slice(s![150.., .., .., ..]).to_owned(), 2);
+    assert_eq!(bits(&alone[1]), bits(&expected[1].slice_axis(Axis(0), (150..).into()).to_owned()));
 }
 
 #[test]
@@ -181,7 +232,7 @@ fn single(op: Op, channels: usize) -> regraft_graph::Model {
     let weights = graph.parameters().into_iter().map(|parameter| {
         let count = parameter.shape.iter().product();
         let values = numbers(&parameter.name, count, 1.0, 0.0);
-        (parameter.name, regraft_graph::Tensor::from_f32(parameter.shape, &values).unwrap())
+        (parameter.name, Tensor::from_f32(parameter.shape, &values).unwrap())
     });
     let weights: Weights = weights.collect();
     model(graph, weights)
