@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::ingest::{Ingest, Network};
 use crate::inputs::{Input, expand};
-use crate::precision::{CALIBRATION_IMAGES, FrozenPrecision, PrecisionChoice, calibrate};
+use crate::precision::{CALIBRATION_IMAGES, PrecisionChoice, calibrate};
 use crate::predict::Unusable;
 use crate::source::resolve_cut;
 use crate::{Context, Error, Result};
@@ -44,11 +44,11 @@ pub struct Embedded {
 /// One `.npy` file of shape N×C×H×W (f32, already normalised) may stand in place of the images; its rows keep their
 /// order and their paths are their indices.
 ///
-/// In 8-bit integers, the network is calibrated on up to 256 of the images, evenly spread.
+/// In 8-bit integers, the network is calibrated on up to 256 of the images, evenly spread, or the first of the array.
 ///
 /// # Errors
-/// [`PrecisionChoice::Auto`], which needs labels; an input does not exist or has a wrong shape, nothing could be used, or the output cannot be written or is one of the
-/// inputs.
+/// [`PrecisionChoice::Auto`], which needs labels; an input does not exist or has a wrong shape, nothing could be used, or
+/// the output cannot be written or is one of the inputs.
 pub fn embed(
     model: &Model,
     inputs: &[PathBuf],
@@ -153,11 +153,7 @@ fn from_images<'a>(
     let inputs = expand(inputs)?;
     let files: Vec<PathBuf> = inputs.iter().map(|input| input.file().to_path_buf()).collect();
     refuse_overwriting(out, &files)?;
-    let precision = match precision {
-        PrecisionChoice::Int8 => FrozenPrecision::Int8(calibrate(model, cut, &files, context)?),
-        PrecisionChoice::BFloat16 => FrozenPrecision::BFloat16,
-        PrecisionChoice::Float32 | PrecisionChoice::Auto => FrozenPrecision::Float32,
-    };
+    let precision = precision.frozen(|| calibrate(model, cut, &files, context))?;
     let ingest = Ingest {
         limits: context.limits,
         inspections: None,
@@ -211,11 +207,7 @@ fn from_tensor<'a>(
         ))
     })?;
     let (images, _, height, width) = array.dim();
-    let precision = match precision {
-        PrecisionChoice::Int8 => FrozenPrecision::Int8(calibrate_on_tensor(model, cut, &array)?),
-        PrecisionChoice::BFloat16 => FrozenPrecision::BFloat16,
-        PrecisionChoice::Float32 | PrecisionChoice::Auto => FrozenPrecision::Float32,
-    };
+    let precision = precision.frozen(|| calibrate_on_tensor(model, cut, &array))?;
     let program = precision.compile(model, [height, width], &[cut]).map_err(Error::model)?;
     context.progress.start("computing features", images as u64);
     let mut rows = Rows { out, writer: None };

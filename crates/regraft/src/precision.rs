@@ -46,6 +46,15 @@ impl PrecisionChoice {
             Self::Auto => "auto",
         }
     }
+
+    /// What is asked for, calibrated where it must be; single precision for [`Self::Auto`], which is not a precision yet.
+    pub(crate) fn frozen(self, calibrate: impl FnOnce() -> Result<Calibration>) -> Result<FrozenPrecision> {
+        Ok(match self {
+            Self::Int8 => FrozenPrecision::Int8(calibrate()?),
+            Self::BFloat16 => FrozenPrecision::BFloat16,
+            Self::Float32 | Self::Auto => FrozenPrecision::Float32,
+        })
+    }
 }
 
 /// The precision of a model's frozen part, with what it needs. A run keeps it beside its model.

@@ -57,7 +57,7 @@ pub(crate) fn resolve(
         PrecisionChoice::BFloat16 => return Ok(Chosen::asked_for(FrozenPrecision::BFloat16, 0)),
         PrecisionChoice::Int8 | PrecisionChoice::Auto => {}
     }
-    let training = Training::read(config, folder, context)?;
+    let training = Training::read(config, folder, model, context)?;
     let calibration_images = training.paths.len().min(CALIBRATION_IMAGES);
     let set = InstructionSet::detect();
     if config.precision == PrecisionChoice::Int8 {
@@ -88,13 +88,13 @@ struct Training {
 
 impl Training {
     /// The training part as the run will have it.
-    fn read(config: &FitConfig, folder: &ImageFolder, context: &Context<'_>) -> Result<Self> {
+    fn read(config: &FitConfig, folder: &ImageFolder, model: &Model, context: &Context<'_>) -> Result<Self> {
         let paths: Vec<PathBuf> = folder.items.iter().map(|item| item.path.clone()).collect();
         let ingest = Ingest {
             limits: context.limits,
             inspections: Some(inspection_store(&context.cache)),
             networks: Vec::new(),
-            preprocessing: crate::load_source(crate::DEFAULT_SOURCE, None)?.card().preprocessing.clone(),
+            preprocessing: model.card().preprocessing.clone(),
             progress: context.progress,
         };
         context.progress.start("reading images", paths.len() as u64);
