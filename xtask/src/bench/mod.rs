@@ -7,12 +7,12 @@ mod engine;
 mod results;
 mod works;
 
-use regraft_system::files;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use engine::Engine;
+use regraft_system::files;
 use results::{Limit, Measured, Table};
 use works::{WORKS, Work};
 

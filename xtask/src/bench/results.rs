@@ -1,11 +1,11 @@
 //! What was measured, as JSON and as a table.
 
-use regraft_system::files;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
+use regraft_system::files;
 use serde::{Deserialize, Serialize};
 
 use super::engine::Engine;
