@@ -6,6 +6,8 @@ use crate::simd::Simd as _;
 /// that one binary serves all processors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum InstructionSet {
+    /// 512-bit vectors, and tiles (Intel AMX) for sums of products in bfloat16 and 8-bit integers.
+    Amx,
     /// 512-bit vectors with fused multiply–add (x86-64-v4).
     Avx512,
     /// 256-bit vectors with fused multiply–add (x86-64-v3).
@@ -16,7 +18,7 @@ pub enum InstructionSet {
 
 impl InstructionSet {
     /// All of them, fastest first.
-    pub const ALL: [Self; 3] = [Self::Avx512, Self::Avx2, Self::Portable];
+    pub const ALL: [Self; 4] = [Self::Amx, Self::Avx512, Self::Avx2, Self::Portable];
 
     /// The fastest one that this processor has.
     pub fn detect() -> Self {
@@ -27,29 +29,37 @@ impl InstructionSet {
     pub fn is_available(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
+            Self::Amx => crate::simd::amx::is_available(),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => crate::simd::Avx512::<false, false>::detect().is_some(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => crate::simd::Avx2::detect().is_some(),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx512 | Self::Avx2 => false,
+            Self::Amx | Self::Avx512 | Self::Avx2 => false,
             Self::Portable => true,
         }
     }
 
-    /// `avx512`, `avx2+fma` or `portable`.
+    /// `amx`, `avx512`, `avx2+fma` or `portable`.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Amx => "amx",
             Self::Avx512 => "avx512",
             Self::Avx2 => "avx2+fma",
             Self::Portable => "portable",
         }
     }
 
+    /// Whether vectors have 512 bits.
+    pub(crate) fn is_wide(self) -> bool {
+        matches!(self, Self::Amx | Self::Avx512)
+    }
+
     /// Output pixels and blocks of output channels of a dense tile.
     pub(crate) fn dense_tile(self) -> [usize; 2] {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => {
+            Self::Amx | Self::Avx512 => {
                 [crate::simd::Avx512::<false, false>::PIXELS, crate::simd::Avx512::<false, false>::BLOCKS]
             }
             #[cfg(target_arch = "x86_64")]

@@ -38,8 +38,8 @@ impl Precision {
     pub fn is_native(self, set: InstructionSet) -> bool {
         match self {
             Self::Float32 => true,
-            Self::BFloat16 => set == InstructionSet::Avx512 && crate::simd::has_bfloat16(),
-            Self::Int8 => set == InstructionSet::Avx512 && crate::simd::has_int8(),
+            Self::BFloat16 => set.is_wide() && crate::simd::has_bfloat16(),
+            Self::Int8 => set.is_wide() && crate::simd::has_int8(),
         }
     }
 }

@@ -257,7 +257,7 @@ impl Program {
         shaped.collect()
     }
 
-    /// `avx512`, `avx2+fma` or `portable`.
+    /// `amx`, `avx512`, `avx2+fma` or `portable`.
     pub fn instruction_set(&self) -> &'static str {
         self.settings.instruction_set.name()
     }

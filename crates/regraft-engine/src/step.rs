@@ -43,7 +43,7 @@ impl Operation {
     /// Number of parts that the work on a group of images divides into, when so many threads share it.
     pub(crate) fn units(&self, images: usize, threads: usize) -> usize {
         match self {
-            Self::Dense(step) => step.units(images),
+            Self::Dense(step) => step.units(images, threads),
             Self::Depthwise(step) => step.units(images),
             Self::Pool(step) => step.units(images),
             Self::Average(step) => step.units(images),

@@ -24,8 +24,10 @@ use super::{
     check_bounds, for_tile_size,
     int8::{self, Rescaling},
 };
+#[cfg(target_arch = "x86_64")]
+use super::tiled::{self, Gathering};
 use crate::{
-    EngineError, Settings,
+    EngineError, InstructionSet, Settings,
     buffer::Buffer,
     element::{BFloat16, Element, Number, UInt8, halves_mut},
     geometry::Geometry,
@@ -58,6 +60,9 @@ pub(crate) struct Dense {
     /// From the sums of an input in bytes to the output.
     pub(super) rescaling: Option<Rescaling>,
     tile_pixels: usize,
+    /// How windows become rows of tiles, where the sums are computed in tiles.
+    #[cfg(target_arch = "x86_64")]
+    gathering: Option<Gathering>,
 }
 
 /// Consecutive numbers of the input, at a distance from the start of a pixel's window.
@@ -71,8 +76,10 @@ struct Run {
 #[derive(Debug, Clone)]
 pub(super) struct Panel {
     pub(super) block: usize,
-    blocks: usize,
+    pub(super) blocks: usize,
     runs: Range<usize>,
+    /// Numbers of a pixel that are multiplied, with those that only fill a chunk.
+    rows: usize,
     weights: usize,
 }
 
@@ -140,8 +147,11 @@ impl Dense {
     ) -> Result<Self, EngineError> {
         let Recipe { input, output, window, .. } = *recipe;
         let [tile_pixels, tile_blocks] = settings.instruction_set.dense_tile();
-        let layout = Layout::new(recipe, tile_blocks);
+        let tiled = is_tiled(recipe, settings);
+        let layout = Layout::new(recipe, tile_blocks, if tiled { BYTES_OF_A_CHUNK / input.element.size() } else { 1 });
         let mut dense = Self {
+            #[cfg(target_arch = "x86_64")]
+            gathering: tiled.then(|| layout.gathering(input.element.size())),
             input,
             output,
             residual: recipe.residual,
@@ -172,8 +182,7 @@ impl Dense {
         let (runs, mut rest) = (&self.runs, &mut self.weights[..]);
         let mut parts = Vec::with_capacity(self.panels.len());
         for panel in &self.panels {
-            let rows: usize = runs[panel.runs.clone()].iter().map(|run| run.len).sum();
-            let (part, tail) = rest.split_at_mut(rows * panel.blocks * LANES);
+            let (part, tail) = rest.split_at_mut(panel.rows * panel.blocks * LANES);
             (rest, _) = (tail, parts.push((panel, part)));
         }
         parts.into_par_iter().for_each(|(panel, part)| {
@@ -186,8 +195,13 @@ impl Dense {
         (images * self.output.pixels()).div_ceil(self.tile_pixels)
     }
 
-    /// Number of units: tiles of pixels times panels of output channels.
-    pub(crate) fn units(&self, images: usize) -> usize {
+    /// Number of units, when so many threads share them: tiles of pixels times panels of output channels.
+    pub(crate) fn units(&self, images: usize, threads: usize) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(gathering) = &self.gathering {
+            return tiled::units(self, gathering, images, threads);
+        }
+        let _ = threads;
         self.tiles(images) * self.panels.len()
     }
 
@@ -202,6 +216,15 @@ impl Dense {
     /// The operands must hold `images` images of the geometries that the step was built with, the output apart from the
     /// others, and no other thread may compute the same units.
     pub(crate) unsafe fn run(&self, settings: Settings, operands: &Operands, units: Range<usize>) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(gathering) = &self.gathering {
+            let task = tiled::Task { dense: self, gathering, operands, units };
+            return if self.rescaling.is_some() {
+                simd::launch_int8(settings.instruction_set, &tiled::Int8Task(task));
+            } else {
+                simd::launch_with(settings, &task);
+            };
+        }
         let task = Task { dense: self, operands, units };
         if self.rescaling.is_some() {
             simd::launch_int8(settings.instruction_set, &Int8Task(task));
@@ -217,14 +240,16 @@ struct Layout {
     sources: Vec<Source>,
     panels: Vec<Panel>,
     weights: usize,
+    /// The numbers of a pixel are filled up to a multiple of this.
+    chunk: usize,
 }
 
 impl Layout {
-    fn new(recipe: &Recipe<'_>, tile_blocks: usize) -> Self {
+    fn new(recipe: &Recipe<'_>, tile_blocks: usize, chunk: usize) -> Self {
         let per_group = recipe.output.channels / recipe.groups;
         let blocks =
             if recipe.groups > 1 && !per_group.is_multiple_of(tile_blocks * LANES) { 1 } else { tile_blocks };
-        let mut layout = Self { runs: Vec::new(), sources: Vec::new(), panels: Vec::new(), weights: 0 };
+        let mut layout = Self { runs: Vec::new(), sources: Vec::new(), panels: Vec::new(), weights: 0, chunk };
         for block in (0..recipe.output.blocks()).step_by(blocks) {
             let blocks = blocks.min(recipe.output.blocks() - block);
             layout.push_panel(recipe, block, blocks);
@@ -243,8 +268,14 @@ impl Layout {
             _ => self.push_runs(recipe, channels),
         };
         let rows: usize = self.runs[runs.clone()].iter().map(|run| run.len).sum();
-        self.panels.push(Panel { block, blocks, runs, weights: self.weights });
+        let rows = rows.next_multiple_of(self.chunk);
+        self.panels.push(Panel { block, blocks, runs, rows, weights: self.weights });
         self.weights += rows * blocks * LANES;
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn gathering(&self, size: usize) -> Gathering {
+        Gathering::new(self.runs.iter().map(|run| (run.offset * size, run.len * size)))
     }
 
     fn push_runs(&mut self, recipe: &Recipe<'_>, channels: Range<usize>) -> Range<usize> {
@@ -280,6 +311,15 @@ impl Layout {
             }
         }
     }
+}
+
+/// Bytes of a pixel that an instruction on tiles multiplies.
+const BYTES_OF_A_CHUNK: usize = 64;
+
+/// Whether the sums are computed in tiles: where there are some for the numbers, and all panels read the same inputs.
+fn is_tiled(recipe: &Recipe<'_>, settings: Settings) -> bool {
+    let tiles = settings.instruction_set == InstructionSet::Amx;
+    tiles && recipe.input.element != Element::Float32 && recipe.groups == 1
 }
 
 /// Numbers of a pixel that one instruction multiplies.
@@ -344,13 +384,13 @@ struct Task<'a> {
 
 /// Where the pixels of a tile lie.
 pub(super) struct Pixels {
-    inputs: [*const u8; MOST_PIXELS],
+    pub(super) inputs: [*const u8; MOST_PIXELS],
     pub(super) outputs: [*mut u8; MOST_PIXELS],
     pub(super) residuals: [*const u8; MOST_PIXELS],
 }
 
 impl Pixels {
-    const NONE: Self = Self {
+    pub(super) const NONE: Self = Self {
         inputs: [std::ptr::null(); MOST_PIXELS],
         outputs: [std::ptr::null_mut(); MOST_PIXELS],
         residuals: [std::ptr::null(); MOST_PIXELS],
@@ -580,7 +620,7 @@ impl Dense {
     /// # Safety
     /// The panel must have been computed at these outputs.
     #[inline(always)]
-    unsafe fn activate<S: Simd>(&self, simd: S, function: Function, panel: &Panel, outputs: &[*mut u8]) {
+    pub(super) unsafe fn activate<S: Simd>(&self, simd: S, function: Function, panel: &Panel, outputs: &[*mut u8]) {
         for block in panel.block..panel.block + panel.blocks {
             for output in outputs {
                 let plane = block * self.output.plane();
@@ -599,18 +639,39 @@ impl Dense {
 
     #[inline(always)]
     fn pixels(&self, operands: &Operands, first: usize, count: usize) -> Pixels {
+        let (mut pixels, mut index) = (Pixels::NONE, 0);
+        self.for_each_pixel(operands, first..first + count.min(MOST_PIXELS), |input, output, residual| {
+            pixels.inputs[index] = input;
+            pixels.outputs[index] = output;
+            pixels.residuals[index] = residual;
+            index += 1;
+        });
+        pixels
+    }
+
+    /// Calls a function with the places of the window, the output and the residual of each pixel, which are numbered
+    /// through all images.
+    #[inline(always)]
+    pub(super) fn for_each_pixel(
+        &self,
+        operands: &Operands,
+        pixels: Range<usize>,
+        mut take: impl FnMut(*const u8, *mut u8, *const u8),
+    ) {
         let Geometry { width, .. } = self.output;
         let per_image = self.output.pixels();
         let residual = self.residual.unwrap_or(self.output);
+        let first = pixels.start;
         let (mut image, mut y, mut x) = (first / per_image, first % per_image / width, first % width);
-        let mut pixels = Pixels::NONE;
-        for index in 0..count.min(MOST_PIXELS) {
+        for _ in pixels {
             // Wrapping, because an address is only formed here; the kernel that reads it proves that it is valid.
             let at = |span: super::Span, bytes: usize| span.pointer.wrapping_add(image * span.image + bytes);
             let window = self.start + y * self.steps[0] + x * self.steps[1];
-            pixels.inputs[index] = at(operands.input, window * self.input.element.size());
-            pixels.outputs[index] = at(operands.output, self.output.pixel(y, x) * self.output.element.size());
-            pixels.residuals[index] = at(operands.second, residual.pixel(y, x) * residual.element.size());
+            take(
+                at(operands.input, window * self.input.element.size()),
+                at(operands.output, self.output.pixel(y, x) * self.output.element.size()),
+                at(operands.second, residual.pixel(y, x) * residual.element.size()),
+            );
             x += 1;
             if x == width {
                 (x, y) = (0, y + 1);
@@ -619,7 +680,23 @@ impl Dense {
                 (y, image) = (0, image + 1);
             }
         }
-        pixels
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn input(&self) -> &Geometry {
+        &self.input
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn panels(&self) -> &[Panel] {
+        &self.panels
+    }
+
+    /// What a panel's sums start from, and its weights, which are `I`.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn panel_data<I: Factor>(&self, panel: &Panel) -> [*const u8; 2] {
+        let initial = self.initial.as_ptr().wrapping_add(panel.block * LANES);
+        [initial.cast(), self.weights.as_ptr().cast::<I>().wrapping_add(panel.weights).cast()]
     }
 }
 

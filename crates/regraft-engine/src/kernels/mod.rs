@@ -16,6 +16,8 @@ pub(crate) mod int8;
 pub(crate) mod normalization;
 pub(crate) mod pool;
 pub(crate) mod rows;
+#[cfg(target_arch = "x86_64")]
+mod tiled;
 pub(crate) mod tokens;
 pub(crate) mod winograd;
 

@@ -70,9 +70,14 @@ pub(crate) struct Winograd {
 pub(crate) fn pays(recipe: &Recipe<'_>, settings: Settings) -> bool {
     let Recipe { input, output, window, groups, .. } = *recipe;
     let fits = window.kernel == [3; 2] && window.stride == [1; 2] && window.dilation == [1; 2] && groups == 1;
-    // The direct kernel multiplies pairs where the processor can; the products here are single precision always.
-    let pairs = input.element == Element::BFloat16 && settings.precision.is_native(settings.instruction_set);
-    let direct = 9 * output.pixels() * input.channels * output.blocks() / if pairs { 2 } else { 1 };
+    // The direct kernel multiplies pairs, or tiles, where the processor can; the products here are single precision always.
+    let halves = input.element == Element::BFloat16;
+    let speed = match settings.instruction_set {
+        InstructionSet::Amx if halves => 16,
+        set if halves && settings.precision.is_native(set) => 2,
+        _ => 1,
+    };
+    let direct = 9 * output.pixels() * input.channels * output.blocks() / speed;
     let in_bytes = input.element.levels().or(output.element.levels()).is_some();
     fits && !in_bytes && input.lanes == LANES && cost(&input, &output) < direct
 }

@@ -6,6 +6,8 @@
 //! a [`Simd`] type is the proof that its instructions exist, for only `detect` makes one.
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -203,7 +205,7 @@ pub(crate) fn has_bfloat16() -> bool {
 /// Runs a kernel of products of bytes, with instructions for them where there are some.
 pub(crate) fn launch_int8<K: Kernel>(set: InstructionSet, kernel: &K) {
     #[cfg(target_arch = "x86_64")]
-    if set == InstructionSet::Avx512
+    if set.is_wide()
         && let Some(simd) = Avx512::<false, true>::detect()
     {
         return avx512::enter_int8(simd, kernel);
@@ -223,7 +225,7 @@ pub(crate) fn has_int8() -> bool {
 pub(crate) fn launch<K: Kernel>(set: InstructionSet, kernel: &K) {
     #[cfg(target_arch = "x86_64")]
     match set {
-        InstructionSet::Avx512 => {
+        InstructionSet::Amx | InstructionSet::Avx512 => {
             if let Some(simd) = Avx512::<false, false>::detect() {
                 return avx512::enter(simd, kernel);
             }

@@ -1,0 +1,286 @@
+//! Tiles of Intel AMX: eight registers of up to 16 rows of 64 bytes, and an instruction that multiplies two of them.
+//!
+//! The compiler never uses the tiles by itself, but does not know either what an `asm!` block left in them; so each block
+//! here ends with nothing in a tile that a later one needs, but for their shape, which [`Shape`] sets and takes back.
+
+use std::{arch::asm, sync::OnceLock};
+
+use std::arch::x86_64::{
+    __m512i, _mm_loadu_si128, _mm256_loadu_si256, _mm512_castsi128_si512, _mm512_castsi256_si512,
+    _mm512_inserti32x4, _mm512_inserti64x4, _mm512_mask_storeu_epi8, _mm512_maskz_loadu_epi8,
+    _mm512_setzero_si512, _mm512_storeu_si512,
+};
+
+/// Most rows of a tile.
+pub(crate) const ROWS: usize = 16;
+
+/// Bytes of a row of a tile.
+pub(crate) const ROW: usize = 64;
+
+/// Whether the processor has tiles with products of bfloat16 numbers and of bytes, and AVX-512 beside them, and the
+/// operating system lets this process use them.
+pub(crate) fn is_available() -> bool {
+    static AVAILABLE: OnceLock<bool> = OnceLock::new();
+    *AVAILABLE.get_or_init(|| has_instructions() && is_permitted())
+}
+
+fn has_instructions() -> bool {
+    const BF16: u32 = 1 << 22;
+    const TILE: u32 = 1 << 24;
+    const INT8: u32 = 1 << 25;
+    let vectors = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512bf16")
+        && is_x86_feature_detected!("avx512vnni");
+    let all = BF16 | TILE | INT8;
+    vectors && std::arch::x86_64::__cpuid_count(7, 0).edx & all == all
+}
+
+/// Asks for the tiles, which Linux gives a process only on request, for they make the saved state of a thread larger.
+#[cfg(target_os = "linux")]
+fn is_permitted() -> bool {
+    const REQUEST_PERMISSION: libc::c_long = 0x1023;
+    const TILE_DATA: libc::c_long = 18;
+    // SAFETY: the call takes numbers only, and an unknown request is refused.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0 }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_permitted() -> bool {
+    false
+}
+
+/// Rows of the tiles while it lives: tiles 0 to 3 hold sums and 4 and 5 pixels, all of so many rows; 6 and 7 hold weights
+/// of 16 rows.
+pub(crate) struct Shape(());
+
+/// As the instruction reads it.
+#[repr(C, align(64))]
+struct Configuration {
+    palette: u8,
+    first_row: u8,
+    reserved: [u8; 14],
+    bytes_of_a_row: [u16; 16],
+    rows: [u8; 16],
+}
+
+impl Shape {
+    /// `None` where there are no tiles.
+    pub(crate) fn new(pixels: usize) -> Option<Self> {
+        if !is_available() {
+            return None;
+        }
+        let pixels = pixels.clamp(1, ROWS) as u8;
+        let [weights, none] = [ROWS as u8, 0];
+        let mut rows = [none; 16];
+        rows.iter_mut().zip([pixels; 6].into_iter().chain([weights; 2])).for_each(|(to, rows)| *to = rows);
+        let bytes_of_a_row = rows.map(|rows| if rows == none { 0 } else { ROW as u16 });
+        let configuration = Configuration { palette: 1, first_row: 0, reserved: [0; 14], bytes_of_a_row, rows };
+        // SAFETY: the processor has tiles, and this is a shape of its palette 1.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const configuration, options(nostack, preserves_flags)) };
+        Some(Self(()))
+    }
+}
+
+impl Drop for Shape {
+    fn drop(&mut self) {
+        // SAFETY: there are tiles, since there is a shape of them.
+        unsafe { asm!("tilerelease", options(nostack, preserves_flags)) };
+    }
+}
+
+/// The operands of a product of two tiles of pixels with one or two tiles of weights.
+#[derive(Clone, Copy)]
+pub(crate) struct Product {
+    /// Rows of the first tile of pixels, [`ROW`] bytes each, one chunk after the other at a distance of `step` bytes.
+    pub(crate) pixels: *const u8,
+    /// From the first tile's rows to the second one's.
+    pub(crate) second: usize,
+    pub(crate) step: usize,
+    /// For each chunk 16 rows of one or two tiles' weights beside each other.
+    pub(crate) weights: *const u8,
+    /// A row of what the sums start from for each tile of weights, beside each other.
+    pub(crate) initial: *const f32,
+    /// Takes the sums: rows of 32 for the first tile of pixels and then the second one.
+    pub(crate) sums: *mut f32,
+    /// From the sums of the first tile of pixels to those of the second one, in bytes.
+    pub(crate) second_sums: usize,
+    /// Chunks of 64 bytes a pixel; at least one.
+    pub(crate) chunks: usize,
+}
+
+macro_rules! two_tiles_of_weights {
+    ($product:literal, $operands:ident) => {
+        asm!(
+            "tileloadd tmm0, [{initial} + {zero}]",
+            "tileloadd tmm2, [{initial} + {zero}]",
+            "tileloadd tmm1, [{initial} + {zero} + 64]",
+            "tileloadd tmm3, [{initial} + {zero} + 64]",
+            "2:",
+            "tileloadd tmm4, [{pixels} + {row}]",
+            "tileloadd tmm6, [{weights} + {rows}]",
+            concat!($product, " tmm0, tmm4, tmm6"),
+            "tileloadd tmm7, [{weights} + {rows} + 64]",
+            concat!($product, " tmm1, tmm4, tmm7"),
+            "tileloadd tmm5, [{second} + {row}]",
+            concat!($product, " tmm2, tmm5, tmm6"),
+            concat!($product, " tmm3, tmm5, tmm7"),
+            "add {pixels}, {step}",
+            "add {second}, {step}",
+            "add {weights}, 2048",
+            "dec {chunks}",
+            "jnz 2b",
+            "tilestored [{sums} + {rows}], tmm0",
+            "tilestored [{sums} + {rows} + 64], tmm1",
+            "add {sums}, {second_sums}",
+            "tilestored [{sums} + {rows}], tmm2",
+            "tilestored [{sums} + {rows} + 64], tmm3",
+            initial = in(reg) $operands.initial,
+            zero = in(reg) 0usize,
+            pixels = inout(reg) $operands.pixels => _,
+            second = inout(reg) $operands.pixels.wrapping_add($operands.second) => _,
+            row = in(reg) ROW,
+            rows = in(reg) 2 * ROW,
+            weights = inout(reg) $operands.weights => _,
+            step = in(reg) $operands.step,
+            chunks = inout(reg) $operands.chunks => _,
+            sums = inout(reg) $operands.sums => _,
+            second_sums = in(reg) $operands.second_sums,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        )
+    };
+}
+
+macro_rules! one_tile_of_weights {
+    ($product:literal, $operands:ident) => {
+        asm!(
+            "tileloadd tmm0, [{initial} + {zero}]",
+            "tileloadd tmm2, [{initial} + {zero}]",
+            "2:",
+            "tileloadd tmm4, [{pixels} + {row}]",
+            "tileloadd tmm6, [{weights} + {row}]",
+            concat!($product, " tmm0, tmm4, tmm6"),
+            "tileloadd tmm5, [{second} + {row}]",
+            concat!($product, " tmm2, tmm5, tmm6"),
+            "add {pixels}, {step}",
+            "add {second}, {step}",
+            "add {weights}, 1024",
+            "dec {chunks}",
+            "jnz 2b",
+            "tilestored [{sums} + {rows}], tmm0",
+            "add {sums}, {second_sums}",
+            "tilestored [{sums} + {rows}], tmm2",
+            initial = in(reg) $operands.initial,
+            zero = in(reg) 0usize,
+            pixels = inout(reg) $operands.pixels => _,
+            second = inout(reg) $operands.pixels.wrapping_add($operands.second) => _,
+            row = in(reg) ROW,
+            rows = in(reg) 2 * ROW,
+            weights = inout(reg) $operands.weights => _,
+            step = in(reg) $operands.step,
+            chunks = inout(reg) $operands.chunks => _,
+            sums = inout(reg) $operands.sums => _,
+            second_sums = in(reg) $operands.second_sums,
+            out("tmm0") _, out("tmm2") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,
+            options(nostack),
+        )
+    };
+}
+
+impl Product {
+    /// Adds up products of bfloat16 numbers, or of unsigned bytes of pixels and signed ones of weights if `INTEGER`, for
+    /// `BLOCKS` tiles of weights, 1 or 2.
+    ///
+    /// # Safety
+    /// All that the operands say must be readable, and writable where the sums go.
+    pub(crate) unsafe fn compute<const INTEGER: bool, const BLOCKS: usize>(self, _shape: &Shape) {
+        // SAFETY: a shape is the proof that there are tiles; the rest is the caller's promise.
+        unsafe {
+            match (INTEGER, BLOCKS) {
+                (false, 2) => two_tiles_of_weights!("tdpbf16ps", self),
+                (false, _) => one_tile_of_weights!("tdpbf16ps", self),
+                (true, 2) => two_tiles_of_weights!("tdpbusd", self),
+                (true, _) => one_tile_of_weights!("tdpbusd", self),
+            }
+        }
+    }
+}
+
+/// Some bytes of a pixel's window that go to a row of a tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// From the start of the window.
+    pub(crate) from: usize,
+    /// In the row.
+    pub(crate) to: usize,
+    pub(crate) len: usize,
+}
+
+/// Writes one row of [`ROW`] bytes for each window: the pieces, and zero elsewhere.
+///
+/// # Safety
+/// There must be tiles; all pieces must be readable from each of `windows` and end within a row; `rows` must be writable
+/// for all rows.
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(crate) unsafe fn gather(windows: &[*const u8], pieces: &[Piece], rows: *mut u8) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match pieces {
+            [a, b] if [a.len, b.len] == [32; 2] => gather_halves(windows, [a.from, b.from], rows),
+            [a, b, c, d] if [a.len, b.len, c.len, d.len] == [16; 4] => {
+                gather_quarters(windows, [a.from, b.from, c.from, d.from], rows);
+            }
+            _ => gather_any(windows, pieces, rows),
+        }
+    }
+}
+
+/// # Safety
+/// As for [`gather`].
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn gather_halves(windows: &[*const u8], [a, b]: [usize; 2], rows: *mut u8) {
+    for (index, window) in windows.iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let first = _mm512_castsi256_si512(_mm256_loadu_si256(window.add(a).cast()));
+            let row = _mm512_inserti64x4::<1>(first, _mm256_loadu_si256(window.add(b).cast()));
+            _mm512_storeu_si512(rows.add(index * ROW).cast(), row);
+        }
+    }
+}
+
+/// # Safety
+/// As for [`gather`].
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn gather_quarters(windows: &[*const u8], [a, b, c, d]: [usize; 4], rows: *mut u8) {
+    for (index, window) in windows.iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let first = _mm512_castsi128_si512(_mm_loadu_si128(window.add(a).cast()));
+            let row = _mm512_inserti32x4::<1>(first, _mm_loadu_si128(window.add(b).cast()));
+            let row = _mm512_inserti32x4::<2>(row, _mm_loadu_si128(window.add(c).cast()));
+            let row = _mm512_inserti32x4::<3>(row, _mm_loadu_si128(window.add(d).cast()));
+            _mm512_storeu_si512(rows.add(index * ROW).cast(), row);
+        }
+    }
+}
+
+/// # Safety
+/// As for [`gather`].
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn gather_any(windows: &[*const u8], pieces: &[Piece], rows: *mut u8) {
+    for (index, window) in windows.iter().enumerate() {
+        // SAFETY: the caller's promise; a mask has a bit for each byte that is read and written.
+        unsafe {
+            let row = rows.add(index * ROW);
+            _mm512_storeu_si512(row.cast(), _mm512_setzero_si512());
+            for Piece { from, to, len } in pieces {
+                let mask = u64::MAX >> (ROW - len);
+                let bytes: __m512i = _mm512_maskz_loadu_epi8(mask, window.add(*from).cast());
+                _mm512_mask_storeu_epi8(row.add(*to).cast(), mask, bytes);
+            }
+        }
+    }
+}
