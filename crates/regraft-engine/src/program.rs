@@ -196,7 +196,8 @@ impl Program {
             phase.sort(&mut inputs);
             Tail { phase, inputs }
         });
-        let group = (GROUP_BYTES / body.bytes().max(1)).clamp(1, LARGEST_GROUP);
+        let largest = std::env::var("GROUP").ok().and_then(|g| g.parse().ok()).unwrap_or(LARGEST_GROUP);
+        let group = (GROUP_BYTES / body.bytes().max(1)).clamp(1, largest);
         Self { settings, outputs: placed, geometries, body, tail, group }
     }
 

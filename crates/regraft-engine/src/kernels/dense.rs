@@ -29,7 +29,7 @@ use super::tiled::{self, Gathering};
 use crate::{
     EngineError, InstructionSet, Settings,
     buffer::Buffer,
-    element::{BFloat16, Element, Number, UInt8, halves_mut},
+    element::{BFloat16, Element, Number, UInt8, halves_mut, load_real, store_real},
     geometry::Geometry,
     network::Clamp,
     simd::{self, Kernel, LANES, Simd},
@@ -218,12 +218,8 @@ impl Dense {
     pub(crate) unsafe fn run(&self, settings: Settings, operands: &Operands, units: Range<usize>) {
         #[cfg(target_arch = "x86_64")]
         if let Some(gathering) = &self.gathering {
-            let task = tiled::Task { dense: self, gathering, operands, units };
-            return if self.rescaling.is_some() {
-                simd::launch_int8(settings.instruction_set, &tiled::Int8Task(task));
-            } else {
-                simd::launch_with(settings, &task);
-            };
+            // SAFETY: the caller's promise.
+            return unsafe { tiled::run(self, gathering, operands, units) };
         }
         let task = Task { dense: self, operands, units };
         if self.rescaling.is_some() {
@@ -682,9 +678,36 @@ impl Dense {
         }
     }
 
+    /// Makes outputs of the sums of `count` pixels, 32 numbers apart, with the activation function. Not for inputs in bytes.
+    ///
+    /// # Safety
+    /// Outputs and residuals must hold the panel's blocks at the distance of a plane; there must be sums for each pixel.
     #[cfg(target_arch = "x86_64")]
-    pub(super) fn input(&self) -> &Geometry {
-        &self.input
+    #[inline(always)]
+    pub(super) unsafe fn finish_with_function<S: Simd>(
+        &self,
+        simd: S,
+        panel: &Panel,
+        pixels: &Pixels,
+        count: usize,
+        sums: *const f32,
+    ) {
+        let Some(function) = self.function else { return };
+        let (low, high) = (simd.splat(self.clamp.low), simd.splat(self.clamp.high));
+        for index in 0..count * panel.blocks {
+            let (pixel, block) = (index / panel.blocks, index % panel.blocks);
+            // SAFETY: the caller's promise.
+            unsafe {
+                let mut sum = simd.load(sums.add(pixel * 2 * LANES + block * LANES));
+                if let Some(residual) = &self.residual {
+                    let plane = (panel.block + block) * residual.plane() * residual.element.size();
+                    sum = simd.add(sum, load_real(simd, residual.element, pixels.residuals[pixel].add(plane)));
+                }
+                let value = function.evaluate(simd, simd.clamp(sum, low, high));
+                let plane = (panel.block + block) * self.output.plane() * self.output.element.size();
+                store_real(simd, self.output.element, pixels.outputs[pixel].add(plane), value);
+            }
+        }
     }
 
     #[cfg(target_arch = "x86_64")]

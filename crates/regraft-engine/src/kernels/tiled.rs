@@ -18,9 +18,9 @@ use super::{
     for_tile_size,
 };
 use crate::{
-    element::{BFloat16, Element, UInt8},
+    element::{BFloat16, UInt8},
     simd::{
-        Kernel, LANES, Simd,
+        self, Kernel, LANES, Simd,
         amx::{self, Piece, Product, ROW, ROWS, Shape},
     },
 };
@@ -101,30 +101,37 @@ pub(super) fn units(dense: &Dense, gathering: &Gathering, images: usize, threads
     Division::new(dense, gathering, images, threads).stretches.iter().product()
 }
 
-/// Some units of a step whose numbers are of bfloat16.
-pub(super) struct Task<'a> {
-    pub(super) dense: &'a Dense,
-    pub(super) gathering: &'a Gathering,
-    pub(super) operands: &'a Operands,
-    pub(super) units: Range<usize>,
-}
-
-impl Kernel for Task<'_> {
-    #[inline(always)]
-    fn run<S: Simd>(&self, simd: S) {
-        if self.dense.input().element == Element::BFloat16 {
-            self.compute::<S, BFloat16, false>(simd);
-        }
+/// Computes some units.
+///
+/// # Safety
+/// As for [`Dense::run`].
+pub(super) unsafe fn run(dense: &Dense, gathering: &Gathering, operands: &Operands, units: Range<usize>) {
+    if dense.rescaling.is_some() {
+        simd::launch_tiles::<_, true>(&Task::<true> { dense, gathering, operands, units });
+    } else {
+        simd::launch_tiles::<_, false>(&Task::<false> { dense, gathering, operands, units });
     }
 }
 
-/// Some units of a step whose inputs are bytes.
-pub(super) struct Int8Task<'a>(pub(super) Task<'a>);
+/// Some units of a step whose inputs are bytes if `INTEGER`, else of bfloat16.
+struct Task<'a, const INTEGER: bool> {
+    dense: &'a Dense,
+    gathering: &'a Gathering,
+    operands: &'a Operands,
+    units: Range<usize>,
+}
 
-impl Kernel for Int8Task<'_> {
+impl Kernel for Task<'_, false> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
-        self.0.compute::<S, UInt8, true>(simd);
+        self.compute::<S, BFloat16>(simd);
+    }
+}
+
+impl Kernel for Task<'_, true> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S) {
+        self.compute::<S, UInt8>(simd);
     }
 }
 
@@ -144,12 +151,13 @@ struct Scratch {
 struct Line([u8; ROW]);
 
 /// Sums of a pair of tiles of pixels.
+#[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Sums([f32; PAIR * 2 * LANES]);
 
-impl Task<'_> {
+impl<const INTEGER: bool> Task<'_, INTEGER> {
     #[inline(always)]
-    fn compute<S: Simd, I: Factor, const INTEGER: bool>(&self, simd: S) {
+    fn compute<S: Simd, I: Factor>(&self, simd: S) {
         thread_local! {
             static SCRATCH: RefCell<Scratch> = RefCell::default();
         }
@@ -158,7 +166,7 @@ impl Task<'_> {
         let [_, over_panels] = division.stretches;
         let Some(shape) = Shape::new(division.rows) else { return };
         let mut scratch = SCRATCH.take();
-        let (mut gathered, mut sums) = (usize::MAX, Sums([0.0; PAIR * 2 * LANES]));
+        let (mut gathered, mut sums) = (usize::MAX, [Sums([0.0; PAIR * 2 * LANES]); 2]);
         for unit in self.units.clone() {
             let (stretch, part) = (unit / over_panels, unit % over_panels);
             let pairs = division.pairs(stretch);
@@ -196,6 +204,9 @@ impl Task<'_> {
         self.dense.for_each_pixel(self.operands, division.pixels(pairs), |input, output, residual| {
             (windows.push(input), outputs.push(output), residuals.push(residual));
         });
+        // Places are read in stretches of one length.
+        outputs.extend([std::ptr::null_mut(); TOGETHER]);
+        residuals.extend([std::ptr::null(); TOGETHER]);
         let (rows, chunks) = (2 * division.rows * pairs.len(), &self.gathering.chunks);
         if gathered.len() < rows * chunks.len() {
             gathered.resize(rows * chunks.len(), Line([0; ROW]));
@@ -226,64 +237,80 @@ impl Stretch<'_> {
         simd: S,
         dense: &Dense,
         panel: &Panel,
-        sums: &mut Sums,
+        sums: &mut [Sums; 2],
     ) {
         let Self { scratch, rows, pairs, chunks, shape } = *self;
         let [initial, weights] = dense.panel_data::<I>(panel);
         let lines = 2 * rows * pairs;
-        for pair in 0..pairs {
+        // A pair's sums become outputs while the next pair is multiplied.
+        for pair in 0..=pairs {
+            let (now, before) = (pair % 2, (pair + 1) % 2);
             let product = Product {
                 pixels: scratch.gathered.as_ptr().wrapping_add(pair * 2 * rows).cast(),
                 second: rows * ROW,
                 step: lines * ROW,
                 weights,
                 initial: initial.cast(),
-                sums: sums.0.as_mut_ptr(),
+                sums: sums[now].0.as_mut_ptr(),
                 second_sums: rows * 2 * LANES * size_of::<f32>(),
                 chunks,
             };
-            let first = (pair * 2 * rows).min(scratch.outputs.len());
-            let end = (first + 2 * rows).min(scratch.outputs.len());
             // SAFETY: the lines hold the chunks of all pairs, the panel's weights were packed for as many chunks, and the
             // sums have room for two tiles; the rest is the caller's promise.
             unsafe {
-                product.compute::<INTEGER, B>(shape);
-                let places = (&scratch.outputs[first..end], &scratch.residuals[first..end]);
-                finish_all::<S, I, B>(simd, dense, panel, places, sums.0.as_ptr());
+                if pair < pairs {
+                    product.compute::<INTEGER, B>(shape);
+                }
+                if pair > 0 {
+                    let pixels = self.pixels(pair - 1);
+                    self.finish::<S, I, INTEGER, B>(simd, dense, panel, pixels, sums[before].0.as_ptr());
+                }
+            }
+        }
+    }
+
+    /// The pixels of a pair; fewer in the last one.
+    fn pixels(&self, pair: usize) -> Range<usize> {
+        let place = |pair: usize| (pair * 2 * self.rows).min(self.scratch.windows.len());
+        place(pair)..place(pair + 1)
+    }
+
+    /// Makes outputs of the sums of some pixels, 32 numbers apart.
+    ///
+    /// # Safety
+    /// As for [`Self::panel`], for these pixels; there must be sums for each.
+    #[inline(always)]
+    unsafe fn finish<S: Simd, I: Factor, const INTEGER: bool, const B: usize>(
+        &self,
+        simd: S,
+        dense: &Dense,
+        panel: &Panel,
+        pixels: Range<usize>,
+        sums: *const f32,
+    ) {
+        let mut places = Pixels::NONE;
+        for first in pixels.clone().step_by(TOGETHER) {
+            let count = TOGETHER.min(pixels.end - first);
+            let sums = sums.wrapping_add((first - pixels.start) * 2 * LANES);
+            places.outputs[..TOGETHER].copy_from_slice(&self.scratch.outputs[first..first + TOGETHER]);
+            places.residuals[..TOGETHER].copy_from_slice(&self.scratch.residuals[first..first + TOGETHER]);
+            // SAFETY: the caller's promise.
+            unsafe {
+                if !INTEGER && dense.function.is_some() {
+                    dense.finish_with_function(simd, panel, &places, count, sums);
+                    continue;
+                }
+                for_tile_size!(S, B, count, P => finish::<S, I, P, B>(simd, dense, panel, &places, sums));
+                if let Some(function) = dense.function {
+                    dense.activate(simd, function, panel, &places.outputs[..count]);
+                }
             }
         }
     }
 }
 
-/// Makes outputs of the sums of some pixels, 32 numbers apart.
-///
 /// # Safety
-/// As for [`Stretch::panel`], for the pixels at these places; there must be sums for each.
-#[inline(always)]
-unsafe fn finish_all<S: Simd, I: Factor, const B: usize>(
-    simd: S,
-    dense: &Dense,
-    panel: &Panel,
-    (outputs, residuals): (&[*mut u8], &[*const u8]),
-    mut sums: *const f32,
-) {
-    let mut pixels = Pixels::NONE;
-    for (outputs, residuals) in outputs.chunks(TOGETHER).zip(residuals.chunks(TOGETHER)) {
-        let count = outputs.len();
-        pixels.outputs[..count].copy_from_slice(outputs);
-        pixels.residuals[..count].copy_from_slice(residuals);
-        // SAFETY: the caller's promise.
-        for_tile_size!(S, B, count, P => unsafe { finish::<S, I, P, B>(simd, dense, panel, &pixels, sums) });
-        if let Some(function) = dense.function {
-            // SAFETY: the outputs have just been written.
-            unsafe { dense.activate(simd, function, panel, outputs) };
-        }
-        sums = sums.wrapping_add(count * 2 * LANES);
-    }
-}
-
-/// # Safety
-/// As for [`finish_all`].
+/// As for [`Stretch::finish`].
 #[inline(always)]
 unsafe fn finish<S: Simd, I: Factor, const P: usize, const B: usize>(
     simd: S,

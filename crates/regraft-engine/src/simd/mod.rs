@@ -213,6 +213,18 @@ pub(crate) fn launch_int8<K: Kernel>(set: InstructionSet, kernel: &K) {
     launch(set, kernel);
 }
 
+/// Runs a kernel of products of tiles, which exist beside the widest vectors only: `INTEGER` for bytes, else bfloat16.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn launch_tiles<K: Kernel, const INTEGER: bool>(kernel: &K) {
+    if INTEGER {
+        if let Some(simd) = Avx512::<false, true>::detect() {
+            avx512::enter_int8(simd, kernel);
+        }
+    } else if let Some(simd) = Avx512::<true, false>::detect() {
+        avx512::enter_bfloat16(simd, kernel);
+    }
+}
+
 /// Whether the processor has dot products of bytes.
 pub(crate) fn has_int8() -> bool {
     #[cfg(target_arch = "x86_64")]
