@@ -6,7 +6,7 @@ use regraft_graph::{
 };
 
 use crate::{
-    Calibration, EngineError, Precision, Settings,
+    Calibration, EngineError, InstructionSet, Precision, Settings,
     buffer::Buffer,
     element::{Element, Levels},
     geometry::Geometry,
@@ -193,7 +193,8 @@ impl Compiler<'_> {
                 Operation::LayerNorm(LayerNorm::new([input, output], [&weight, &bias], norm.epsilon)?)
             }
             Op::Attention(attention) => {
-                Operation::Attention(Attention { input, output, heads: attention.heads })
+                let tiled = self.settings.instruction_set == InstructionSet::Amx;
+                Operation::Attention(Attention { input, output, heads: attention.heads, tiled })
             }
             Op::Tokens => tokens(0, 0, None),
             Op::ClassToken(_) => tokens(1, 0, Some(self.table(node, ParameterKind::Token)?)),

@@ -42,9 +42,16 @@ pub(crate) struct Attention {
     pub(crate) input: Geometry,
     pub(crate) output: Geometry,
     pub(crate) heads: usize,
+    /// Whether the products are computed in tiles, where they can be.
+    pub(crate) tiled: bool,
 }
 
 impl Attention {
+    #[cfg(target_arch = "x86_64")]
+    fn is_tiled(&self) -> bool {
+        self.tiled && super::attention_tiled::fits(self)
+    }
+
     fn tiles(&self) -> usize {
         self.output.width.div_ceil(QUERIES)
     }
@@ -55,6 +62,10 @@ impl Attention {
 
     /// Number of units: tiles of queries of all heads of all images.
     pub(crate) fn units(&self, images: usize) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if self.is_tiled() {
+            return images * self.heads;
+        }
         images * self.heads * self.tiles()
     }
 
@@ -69,6 +80,11 @@ impl Attention {
     /// The operands must hold `images` images of the step's geometries, the output apart from the input, and no other
     /// thread may compute the same units.
     pub(crate) unsafe fn run(&self, settings: Settings, operands: &Operands, units: Range<usize>) {
+        #[cfg(target_arch = "x86_64")]
+        if self.is_tiled() {
+            // SAFETY: the caller's promise.
+            return unsafe { super::attention_tiled::run(self, operands, units) };
+        }
         let paired = settings.precision == Precision::BFloat16
             && settings.precision.is_native(settings.instruction_set)
             && self.head().is_multiple_of(LANES);

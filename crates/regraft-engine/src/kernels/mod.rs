@@ -7,6 +7,8 @@
 
 pub(crate) mod activation;
 pub(crate) mod attention;
+#[cfg(target_arch = "x86_64")]
+mod attention_tiled;
 pub(crate) mod average;
 pub(crate) mod concat;
 pub(crate) mod dense;

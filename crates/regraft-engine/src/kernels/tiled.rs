@@ -252,6 +252,7 @@ impl Stretch<'_> {
                 weights,
                 initial: initial.cast(),
                 sums: sums[now].0.as_mut_ptr(),
+                sums_row: 2 * LANES * size_of::<f32>(),
                 second_sums: rows * 2 * LANES * size_of::<f32>(),
                 chunks,
             };

@@ -87,7 +87,8 @@ pub(crate) fn pays(recipe: &Recipe<'_>, settings: Settings) -> bool {
 fn cost(input: &Geometry, output: &Geometry) -> usize {
     let tiles = output.height.div_ceil(OUTPUTS) * output.width.div_ceil(OUTPUTS);
     let products = PRODUCTS * input.channels * output.blocks();
-    tiles * (products + 250 * input.blocks() + 200 * output.blocks()) + 2 * products
+    let group: usize = std::env::var("GROUP").ok().and_then(|g| g.parse().ok()).unwrap_or(2);
+    tiles * (products + 250 * input.blocks() + 200 * output.blocks()) + 4 * products / group
 }
 
 impl Winograd {

@@ -7,8 +7,10 @@ use std::{arch::asm, sync::OnceLock};
 
 use std::arch::x86_64::{
     __m512i, _mm_loadu_si128, _mm256_loadu_si256, _mm512_castsi128_si512, _mm512_castsi256_si512,
-    _mm512_inserti32x4, _mm512_inserti64x4, _mm512_mask_storeu_epi8, _mm512_maskz_loadu_epi8,
-    _mm512_setzero_si512, _mm512_storeu_si512,
+    _mm512_cvtepu16_epi32, _mm512_or_si512, _mm512_slli_epi32,
+    _mm512_inserti32x4, _mm512_inserti64x4, _mm512_loadu_ps, _mm512_mask_i32gather_epi32,
+    _mm512_mask_storeu_epi8, _mm512_mask_storeu_epi32, _mm512_maskz_loadu_epi8, _mm512_reduce_add_ps,
+    _mm512_reduce_max_ps, _mm512_setr_epi32, _mm512_setzero_si512, _mm512_storeu_si512,
 };
 
 /// Most rows of a tile.
@@ -101,8 +103,10 @@ pub(crate) struct Product {
     pub(crate) weights: *const u8,
     /// A row of what the sums start from for each tile of weights, beside each other.
     pub(crate) initial: *const f32,
-    /// Takes the sums: rows of 32 for the first tile of pixels and then the second one.
+    /// Takes the sums of the first tile of pixels, a row of 16 or 32 numbers for each.
     pub(crate) sums: *mut f32,
+    /// From a row of sums to the next, in bytes.
+    pub(crate) sums_row: usize,
     /// From the sums of the first tile of pixels to those of the second one, in bytes.
     pub(crate) second_sums: usize,
     /// Chunks of 64 bytes a pixel; at least one.
@@ -130,11 +134,11 @@ macro_rules! two_tiles_of_weights {
             "add {weights}, 2048",
             "dec {chunks}",
             "jnz 2b",
-            "tilestored [{sums} + {rows}], tmm0",
-            "tilestored [{sums} + {rows} + 64], tmm1",
+            "tilestored [{sums} + {sums_row}], tmm0",
+            "tilestored [{sums} + {sums_row} + 64], tmm1",
             "add {sums}, {second_sums}",
-            "tilestored [{sums} + {rows}], tmm2",
-            "tilestored [{sums} + {rows} + 64], tmm3",
+            "tilestored [{sums} + {sums_row}], tmm2",
+            "tilestored [{sums} + {sums_row} + 64], tmm3",
             initial = in(reg) $operands.initial,
             zero = in(reg) 0usize,
             pixels = inout(reg) $operands.pixels => _,
@@ -145,6 +149,7 @@ macro_rules! two_tiles_of_weights {
             step = in(reg) $operands.step,
             chunks = inout(reg) $operands.chunks => _,
             sums = inout(reg) $operands.sums => _,
+            sums_row = in(reg) $operands.sums_row,
             second_sums = in(reg) $operands.second_sums,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
@@ -169,19 +174,19 @@ macro_rules! one_tile_of_weights {
             "add {weights}, 1024",
             "dec {chunks}",
             "jnz 2b",
-            "tilestored [{sums} + {rows}], tmm0",
+            "tilestored [{sums} + {sums_row}], tmm0",
             "add {sums}, {second_sums}",
-            "tilestored [{sums} + {rows}], tmm2",
+            "tilestored [{sums} + {sums_row}], tmm2",
             initial = in(reg) $operands.initial,
             zero = in(reg) 0usize,
             pixels = inout(reg) $operands.pixels => _,
             second = inout(reg) $operands.pixels.wrapping_add($operands.second) => _,
             row = in(reg) ROW,
-            rows = in(reg) 2 * ROW,
             weights = inout(reg) $operands.weights => _,
             step = in(reg) $operands.step,
             chunks = inout(reg) $operands.chunks => _,
             sums = inout(reg) $operands.sums => _,
+            sums_row = in(reg) $operands.sums_row,
             second_sums = in(reg) $operands.second_sums,
             out("tmm0") _, out("tmm2") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,
             options(nostack),
@@ -283,4 +288,57 @@ unsafe fn gather_any(windows: &[*const u8], pieces: &[Piece], rows: *mut u8) {
             }
         }
     }
+}
+
+/// Transposes pairs of bfloat16 numbers: from `count` rows of 8 pairs each, one behind the other, to 8 rows of `count`.
+///
+/// # Safety
+/// There must be vectors of 512 bits; `count`, 1 to 16, rows of 32 bytes must be readable from `from` on, and `count` pairs
+/// writable in each of 8 rows, 128 bytes apart, from `to` on.
+#[target_feature(enable = "avx512f")]
+pub(crate) unsafe fn transpose_pairs(from: *const u8, count: usize, to: *mut u8) {
+    let rows = _mm512_setr_epi32(0, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120);
+    let mask = (0xffff_u32 >> (ROWS - count)) as u16;
+    for pair in 0..8 {
+        // SAFETY: the caller's promise; the mask has a bit for each row that there is.
+        unsafe {
+            let zero = _mm512_setzero_si512();
+            let pairs = _mm512_mask_i32gather_epi32::<4>(zero, mask, rows, from.add(4 * pair).cast());
+            _mm512_mask_storeu_epi32(to.add(128 * pair).cast(), mask, pairs);
+        }
+    }
+}
+
+/// Writes the numbers at `low` and `high` in turn, 16 of each.
+///
+/// # Safety
+/// There must be vectors of 512 bits; 32 bytes must be readable at `low` and `high`, and 64 writable at `to`.
+#[target_feature(enable = "avx512f")]
+pub(crate) unsafe fn interleave(low: *const u8, high: *const u8, to: *mut u8) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let low = _mm512_cvtepu16_epi32(_mm256_loadu_si256(low.cast()));
+        let high = _mm512_cvtepu16_epi32(_mm256_loadu_si256(high.cast()));
+        _mm512_storeu_si512(to.cast(), _mm512_or_si512(low, _mm512_slli_epi32::<16>(high)));
+    }
+}
+
+/// The largest of 16 numbers.
+///
+/// # Safety
+/// There must be vectors of 512 bits; 16 numbers must be readable at each pointer.
+#[target_feature(enable = "avx512f")]
+pub(crate) unsafe fn largest(numbers: *const f32) -> f32 {
+    // SAFETY: the caller's promise.
+    _mm512_reduce_max_ps(unsafe { _mm512_loadu_ps(numbers) })
+}
+
+/// The sum of 16 numbers.
+///
+/// # Safety
+/// As for [`largest`].
+#[target_feature(enable = "avx512f")]
+pub(crate) unsafe fn sum(numbers: *const f32) -> f32 {
+    // SAFETY: the caller's promise.
+    _mm512_reduce_add_ps(unsafe { _mm512_loadu_ps(numbers) })
 }
