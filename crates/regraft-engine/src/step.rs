@@ -57,6 +57,15 @@ impl Operation {
         }
     }
 
+    /// Bytes of packed weights.
+    pub(crate) fn weight_bytes(&self) -> usize {
+        match self {
+            Self::Dense(step) => step.weight_bytes(),
+            Self::Winograd(step) => step.weight_bytes(),
+            _ => 0,
+        }
+    }
+
     /// Roughly how much work there is: vector operations.
     pub(crate) fn cost(&self, images: usize) -> usize {
         let numbers = match self {

@@ -205,6 +205,11 @@ impl Dense {
         self.tiles(images) * self.panels.len()
     }
 
+    /// Bytes of packed weights.
+    pub(crate) fn weight_bytes(&self) -> usize {
+        size_of_val(&self.weights[..])
+    }
+
     /// Multiply–accumulate operations on a group of images.
     pub(crate) fn cost(&self, images: usize) -> usize {
         images * self.output.pixels() * self.weights.len()

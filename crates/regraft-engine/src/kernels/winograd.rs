@@ -87,8 +87,7 @@ pub(crate) fn pays(recipe: &Recipe<'_>, settings: Settings) -> bool {
 fn cost(input: &Geometry, output: &Geometry) -> usize {
     let tiles = output.height.div_ceil(OUTPUTS) * output.width.div_ceil(OUTPUTS);
     let products = PRODUCTS * input.channels * output.blocks();
-    let group: usize = std::env::var("GROUP").ok().and_then(|g| g.parse().ok()).unwrap_or(2);
-    tiles * (products + 250 * input.blocks() + 200 * output.blocks()) + 4 * products / group
+    tiles * (products + 250 * input.blocks() + 200 * output.blocks()) + 2 * products
 }
 
 impl Winograd {
@@ -141,6 +140,11 @@ impl Winograd {
         let total = self.total(images);
         let shares = if threads > 1 { 2 * threads } else { 1 };
         total.div_ceil(most).max(shares.min(total.div_ceil(4)))
+    }
+
+    /// Bytes of packed weights.
+    pub(crate) fn weight_bytes(&self) -> usize {
+        size_of_val(&self.weights[..])
     }
 
     /// Multiply–accumulate operations on a group of images.
