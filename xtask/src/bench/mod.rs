@@ -4,6 +4,7 @@
 //! round, so that whatever else the machine does falls on all of them.
 
 mod engine;
+mod machine;
 mod results;
 mod works;
 
@@ -12,8 +13,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use engine::Engine;
+use machine::Limit;
 use regraft_system::files;
-use results::{Limit, Measured, Table};
+use results::{Measured, Table};
 use works::{WORKS, Work};
 
 use crate::python::{run, virtual_environment};

@@ -2,57 +2,17 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use regraft_system::files;
 use serde::{Deserialize, Serialize};
 
 use super::engine::Engine;
+use super::machine::{Limit, date, processor};
 use super::works::Work;
 
 /// Logits in f32 that differ by more are wrong; MNN's Winograd differs by 2e-5 with ResNet-18.
 const TOLERANCE: f64 = 1e-3;
-
-/// Billions of operations a second that the machine can do, over all threads.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Limit {
-    threads: usize,
-    f32: f64,
-    bf16: f64,
-    int8: f64,
-    gigabytes: f64,
-}
-
-impl Limit {
-    /// Runs the example that measures it.
-    ///
-    /// # Errors
-    /// The example fails.
-    pub(crate) fn measure(program: &Path, threads: usize) -> Result<Self> {
-        let output = Command::new(program).arg(threads.to_string()).output().context("machine_limit")?;
-        Ok(serde_json::from_slice(&output.stdout)?)
-    }
-
-    /// Nothing but an interruption makes it lower.
-    pub(crate) fn best(self, other: Self) -> Self {
-        Self {
-            threads: self.threads,
-            f32: self.f32.max(other.f32),
-            bf16: self.bf16.max(other.bf16),
-            int8: self.int8.max(other.int8),
-            gigabytes: self.gigabytes.max(other.gigabytes),
-        }
-    }
-
-    fn of(&self, precision: &str) -> f64 {
-        match precision {
-            "bf16" => self.bf16,
-            "int8" => self.int8,
-            _ => self.f32,
-        }
-    }
-}
 
 /// One engine on one work.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -108,6 +68,7 @@ impl Measured {
         };
         let best = |peer: &&Engine| median(peer.seconds.clone());
         let best = peers.iter().min_by(|a, b| best(a).total_cmp(&best(b))).context("no peer")?;
+        let rows = engines.iter().map(row).collect();
         let ratios = best.seconds.iter().zip(&ours.seconds).map(|(theirs, ours)| theirs / ours);
         Ok(Self {
             work: work.name(),
@@ -121,7 +82,7 @@ impl Measured {
             limit,
             aim: work.aim,
             ratio: median(ratios.collect()),
-            rows: engines.iter().map(row).collect(),
+            rows,
         })
     }
 
@@ -149,21 +110,6 @@ fn check(work: &Work, ours: &Engine) -> Result<()> {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn date() -> Result<String> {
-    let output = Command::new("date").args(["-u", "+%Y-%m-%d"]).output()?;
-    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
-}
-
-fn processor() -> String {
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |name: &str| {
-        text.lines().find(|line| line.starts_with(name)).and_then(|line| line.split(": ").nth(1))
-    };
-    let [name, family, model] =
-        ["model name", "cpu family", "model\t"].map(|name| field(name).unwrap_or("unknown"));
-    format!("{name} (family {family}, model {model})")
 }
 
 /// Everything that was measured so far, one entry a work.
@@ -235,11 +181,9 @@ fn write_row(text: &mut String, measured: &Measured) {
 
 fn write_details(text: &mut String, measured: &Measured) {
     let Measured { work, threads, alternations, date, processor, limit, .. } = measured;
-    let Limit { f32, bf16, int8, gigabytes, .. } = limit;
     let _ = write!(
         text,
-        "\n## {work}\n\n{date}, {processor}, {threads} threads, {alternations} turns. The machine's limit: f32 {f32:.0}, bf16 {bf16:.0}, int8 {int8:.0} \
-         billion operations a second; {gigabytes:.0} GB/s.\n\n| engine | setting | a second | of the limit | difference of the logits | peak memory, MB |\n|---|---|---|---|---|---|\n"
+        "\n## {work}\n\n{date}, {processor}, {threads} threads, {alternations} turns. The machine's limit: {limit}.\n\n| engine | setting | a second | of the limit | difference of the logits | peak memory, MB |\n|---|---|---|---|---|---|\n"
     );
     for row in &measured.rows {
         let Row { engine, version, setting, examples_per_second, difference, .. } = row;
