@@ -8,7 +8,7 @@ the 2048 features. Weights are torchvision's by name from the file, else random.
 last row; building, exporting and compiling the network do not count, and one batch of zeros goes before.
 
 Prints one JSON object:
-    images, seconds, images_per_second
+    version, images, seconds, images_per_second
     peak_rss_mb               largest resident set of this process, of which the engine's script is the whole
     peak_rss_mb_with_workers  largest sum of the proportional sets of this process and its workers, sampled 4 times a second
 
@@ -160,6 +160,7 @@ def main():
         np.save(options.out, features)
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps({
+        "version": __import__(options.engine).__version__.split("-")[0],
         "images": len(features),
         "seconds": seconds,
         "images_per_second": len(features) / seconds,

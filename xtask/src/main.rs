@@ -22,8 +22,8 @@ usage: cargo xtask <command>
                        everything that CI runs: format, tests, clippy, docs, cargo deny, tests on assets
   bench [--threads N] [--alternations N] [--only WORK,WORK] [--python PATH] [--write]
                        other engines and Regraft in turn (needs Python 3; 2 threads, 5 alternations, all works by
-                       default; a work is such as resnet50-8-f32; --python has the packages already;
-                       --write renews docs/performance.md)
+                       default; a work is such as resnet50-8-f32 or embed-resnet50-f32; --python has the packages
+                       already; --write renews docs/performance.md)
   oracle               write all golden files again from their oracles and show what changed (needs Python 3)
   assets [--out DIR]   fetch, verify and unpack the published packages that some tests need
                        (into $REGRAFT_ASSETS, or target/assets)

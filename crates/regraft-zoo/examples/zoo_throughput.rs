@@ -1,8 +1,9 @@
 //! Images a second of an architecture with random weights, at the size of its preprocessing:
 //! `zoo_throughput ARCHITECTURE|encoder [batch] [threads] [runs] [avx512|avx2+fma|portable] [f32|bf16|int8] [size]`.
 //!
-//! `encoder` has 6 layers, 384 wide, and reads sequences of 128 tokens. Prints the median over the runs. With `--steps`,
-//! runs on one thread and prints where the time goes instead. With `--serve=FOLDER`, takes the weights and the input that
+//! `encoder` has 6 layers, 384 wide, and reads sequences of 128 tokens. Prints the median over the runs; with `--json`,
+//! as JSON, with the peak memory. With `--steps`, runs on one thread and prints where the time goes instead. With
+//! `--serve=FOLDER`, takes the weights and the input that
 //! `oracles/bench_peers.py` wrote there and answers as that script does.
 #![allow(
     clippy::unwrap_used,
@@ -73,11 +74,17 @@ fn main() {
     }
     run();
     let seconds = median((0..runs).map(|_| seconds_of(&run)).collect());
-    println!(
-        "{:.2} images/s, {}, compiled in {compiled:.3} s",
-        batch as f64 / seconds,
-        program.instruction_set()
-    );
+    let (speed, set) = (batch as f64 / seconds, program.instruction_set());
+    if flags.iter().any(|flag| flag == "--json") {
+        let peak = peak_megabytes();
+        println!("{}", json!({"images_per_second": speed, "peak_rss_mb": peak, "macs": macs}));
+    } else {
+        println!("{speed:.2} images/s, {set}, compiled in {compiled:.3} s");
+    }
+}
+
+fn peak_megabytes() -> Option<f64> {
+    peak_resident_bytes().map(|bytes| bytes as f64 / f64::from(1 << 20))
 }
 
 fn seconds_of(run: &impl Fn() -> ArrayD<f32>) -> f64 {
@@ -100,7 +107,7 @@ fn serve(run: &impl Fn() -> ArrayD<f32>, folder: &Path, macs: u64) {
     let difference = norm(&mut run().iter().zip(&expected).map(|(ours, theirs)| ours - theirs));
     let difference = difference / norm(&mut expected.iter().copied());
     let (version, setting) = (env!("CARGO_PKG_VERSION"), "default");
-    let peak = peak_resident_bytes().map(|bytes| bytes as f64 / f64::from(1 << 20));
+    let peak = peak_megabytes();
     answer(
         &json!({"version": version, "setting": setting, "difference": difference, "peak_rss_mb": peak, "macs": macs}),
     );

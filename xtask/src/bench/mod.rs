@@ -3,8 +3,11 @@
 //! Every engine is a process that stays: it loads, tries its settings, and then measures whenever it is told to. The turns go
 //! round, so that whatever else the machine does falls on all of them.
 
+mod embed;
+mod embed_page;
 mod engine;
 mod machine;
+mod process;
 mod results;
 mod works;
 
@@ -16,6 +19,8 @@ use engine::Engine;
 use machine::Limit;
 use regraft_system::files;
 use results::{Measured, Table};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use works::{WORKS, Work};
 
 use crate::python::{run, virtual_environment};
@@ -38,6 +43,7 @@ const PACKAGES: [&str; 14] = [
 ];
 
 /// What to measure, and how.
+#[derive(Debug)]
 pub(crate) struct Options {
     /// Threads of every engine.
     pub(crate) threads: usize,
@@ -47,7 +53,7 @@ pub(crate) struct Options {
     pub(crate) only: Vec<String>,
     /// A Python that has the packages already.
     pub(crate) python: Option<PathBuf>,
-    /// Whether `docs/performance.md` is written again, from everything that was measured so far.
+    /// Whether the page is written again, from everything that was measured so far.
     pub(crate) write: bool,
 }
 
@@ -72,6 +78,11 @@ impl Options {
         }
         Ok(options)
     }
+
+    /// Whether something of that name is to be measured.
+    fn includes(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == name)
+    }
 }
 
 /// Measures the works that the options name, and prints the table.
@@ -79,20 +90,22 @@ impl Options {
 /// # Errors
 /// An unknown work, a program that cannot be run, or logits that differ from PyTorch's.
 pub(crate) fn bench(options: &Options) -> Result<()> {
-    let place = PathBuf::from("target/bench");
-    std::fs::create_dir_all(&place)?;
+    let place = place()?;
     let works = chosen(&options.only)?;
     let python = match &options.python {
         Some(python) => python.clone(),
         None => virtual_environment(&place.join("venv"), &PACKAGES)?,
     };
     build()?;
-    let mut table = Table::read(&place.join("performance.json"))?;
     for work in works {
+        let mut table: Table = read(&place.join(WORKS_FILE))?.unwrap_or_default();
         table.put(measure(work, &python, &place, options)?);
-        table.write(&place.join("performance.json"))?;
+        write(&place.join(WORKS_FILE), &table)?;
     }
-    let text = table.markdown();
+    if options.includes(embed::NAME) {
+        write(&place.join(EMBED_FILE), &embed::measure(&python, &place, options)?)?;
+    }
+    let text = page(&place)?;
     println!("\n{text}");
     if options.write {
         files::write_atomically(Path::new("docs/performance.md"), text.as_bytes())?;
@@ -100,37 +113,83 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// The folder of everything that is made or measured.
+fn place() -> Result<PathBuf> {
+    let place = PathBuf::from("target/bench");
+    std::fs::create_dir_all(&place)?;
+    Ok(place)
+}
+
+/// From everything that was measured so far.
+fn page(place: &Path) -> Result<String> {
+    let table: Table = read(&place.join(WORKS_FILE))?.unwrap_or_default();
+    let embedding: Option<embed::Embedding> = read(&place.join(EMBED_FILE))?;
+    let embedding = embedding.as_ref().map(embed_page::markdown);
+    Ok(table.markdown() + &embedding.unwrap_or_default() + &table.details())
+}
+
+const WORKS_FILE: &str = "performance.json";
+const EMBED_FILE: &str = "embed.json";
+
+/// What was measured before, if anything was.
+fn read<Measured: DeserializeOwned>(path: &Path) -> Result<Option<Measured>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    serde_json::from_slice(&files::read(path)?).with_context(|| path.display().to_string())
+}
+
+fn write(path: &Path, measured: &impl Serialize) -> Result<()> {
+    Ok(files::write_atomically(path, &serde_json::to_vec_pretty(measured)?)?)
+}
+
+/// The works of these names, `embed` left out; all for none.
 fn chosen(names: &[String]) -> Result<Vec<&'static Work>> {
-    let known = |name: &String| WORKS.iter().find(|work| work.name() == *name);
     if names.is_empty() {
         return Ok(WORKS.iter().collect());
     }
+    let known = |name: &String| WORKS.iter().find(|work| work.name() == *name);
     let all = || WORKS.iter().map(Work::name).collect::<Vec<_>>().join(", ");
-    names
-        .iter()
-        .map(|name| known(name).with_context(|| format!("no work '{name}'; there are {}", all())))
-        .collect()
+    let unknown = |name: &String| format!("no work '{name}'; there are {}, {}", all(), embed::NAME);
+    let names = names.iter().filter(|name| *name != embed::NAME);
+    names.map(|name| known(name).with_context(|| unknown(name))).collect()
+}
+
+/// The middle of the values in their order.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn build() -> Result<()> {
-    let examples = ["--example", "zoo_throughput", "--example", "machine_limit"];
-    run(Command::new("cargo")
-        .args(["build", "--release", "--package", "regraft-zoo", "--package", "regraft-engine"])
-        .args(examples))
+    let packages = ["regraft-cli", "regraft-zoo", "regraft-engine"].map(|package| ["--package", package]);
+    let targets = ["--bin", "regraft", "--example", "zoo_throughput", "--example", "machine_limit"];
+    run(Command::new("cargo").args(["build", "--release"]).args(packages.as_flattened()).args(targets))
+}
+
+/// A program that `build` has built.
+fn program(name: &str) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    target.join("release").join(name)
 }
 
 fn example(name: &str) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    target.join("release/examples").join(name)
+    program("examples").join(name)
+}
+
+/// The folder with a network's weights, an input and PyTorch's logits, written if it is not there.
+fn exported(network: &str, batch: usize, python: &Path, place: &Path) -> Result<PathBuf> {
+    let folder = place.join(format!("{network}-{batch}"));
+    if !folder.join("logits.npy").exists() {
+        println!("{network}-{batch}: exporting");
+        let words = ["oracles/bench_peers.py", "export", network, &batch.to_string()];
+        run(Command::new(python).args(words).arg(&folder))?;
+    }
+    Ok(folder)
 }
 
 fn measure(work: &Work, python: &Path, place: &Path, options: &Options) -> Result<Measured> {
-    let folder = place.join(format!("{}-{}", work.network, work.batch));
-    if !folder.join("logits.npy").exists() {
-        println!("{}: exporting", work.name());
-        let script = [Path::new("oracles/bench_peers.py"), Path::new("export")];
-        run(Command::new(python).args(script).arg(work.network).arg(work.batch.to_string()).arg(&folder))?;
-    }
+    let folder = exported(work.network, work.batch, python, place)?;
     let mut engines = vec![ours(work, &folder, options.threads)?];
     for peer in work.peers {
         engines.push(theirs(peer, work, python, &folder, options.threads)?);

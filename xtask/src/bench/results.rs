@@ -1,14 +1,13 @@
 //! What was measured, as JSON and as a table.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use regraft_system::files;
 use serde::{Deserialize, Serialize};
 
 use super::engine::Engine;
 use super::machine::{Limit, date, processor};
+use super::median;
 use super::works::Work;
 
 /// Logits in f32 that differ by more are wrong; MNN's Winograd differs by 2e-5 with ResNet-18.
@@ -107,31 +106,11 @@ fn check(work: &Work, ours: &Engine) -> Result<()> {
     Ok(())
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 /// Everything that was measured so far, one entry a work.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Table(Vec<Measured>);
 
 impl Table {
-    /// # Errors
-    /// The file exists and is not such a table.
-    pub(crate) fn read(path: &Path) -> Result<Self> {
-        if !path.exists() {
-            return Ok(Self::default());
-        }
-        Ok(serde_json::from_slice(&files::read(path)?)?)
-    }
-
-    /// # Errors
-    /// The file cannot be written.
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        Ok(files::write_atomically(path, &serde_json::to_vec_pretty(self)?)?)
-    }
-
     /// In the place of an earlier measurement of the same work.
     pub(crate) fn put(&mut self, measured: Measured) {
         match self.0.iter_mut().find(|other| other.work == measured.work) {
@@ -140,11 +119,18 @@ impl Table {
         }
     }
 
+    /// The head of the page, with one line a work.
     pub(crate) fn markdown(&self) -> String {
         let mut text = HEAD.to_owned();
         for measured in &self.0 {
             write_row(&mut text, measured);
         }
+        text
+    }
+
+    /// A section a work.
+    pub(crate) fn details(&self) -> String {
+        let mut text = String::new();
         for measured in &self.0 {
             write_details(&mut text, measured);
         }
