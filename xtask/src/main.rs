@@ -23,7 +23,11 @@ usage: cargo xtask <command>
   bench [--threads N] [--alternations N] [--only WORK,WORK] [--python PATH] [--write]
                        other engines and Regraft in turn (needs Python 3; 2 threads, 5 alternations, all works by
                        default; a work is such as resnet50-8-f32 or embed-resnet50-f32; --python has the packages
-                       already; --write renews docs/performance.md)
+                       already; --write renews docs/performance.md, with --alternations 0 from what was measured
+                       before)
+  bench growth [--threads N] [--alternations N] [--only CURVE,CURVE] [--long] [--write]
+                       what time and memory do as batch, size and images grow (the names of the curves; --long: a
+                       hundred thousand images too; --write renews docs/performance-growth.md)
   oracle               write all golden files again from their oracles and show what changed (needs Python 3)
   assets [--out DIR]   fetch, verify and unpack the published packages that some tests need
                        (into $REGRAFT_ASSETS, or target/assets)
@@ -36,6 +40,7 @@ fn main() -> anyhow::Result<()> {
     match arguments.as_slice() {
         ["check"] => check::check(true),
         ["check", "--without-tests"] => check::check(false),
+        ["bench", "growth", options @ ..] => bench::growth(&bench::Options::parse(options)?),
         ["bench", options @ ..] => bench::bench(&bench::Options::parse(options)?),
         ["oracle"] => oracle::oracle(),
         ["assets"] => assets::fetch(&assets::folder()),

@@ -59,3 +59,37 @@ fn speeds(shares: &[Share]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(engine: &str, images_per_second: f64, megabytes: f64) -> Row {
+        let [engine, setting] = [engine, "default"].map(str::to_owned);
+        let (peak_rss_mb, peak_rss_mb_with_workers) = (Some(megabytes), None);
+        Row { engine, setting, images_per_second, peak_rss_mb, peak_rss_mb_with_workers, difference: 4e-7 }
+    }
+
+    #[test]
+    fn the_section_has_ratios_memory_and_shares() {
+        let embedding = Embedding {
+            date: "2026-11-26".to_owned(),
+            processor: "a processor".to_owned(),
+            threads: 2,
+            alternations: 5,
+            files: 256,
+            ours: row("Regraft", 30.0, 400.0),
+            peers: vec![PeerRow { row: row("PyTorch 2", 15.0, 1000.0), ratio: 2.0, aim: 1.5 }],
+            shares: vec![Share { threads: 1, network: 16.0, embed: 15.2, share: 0.95 }],
+        };
+        let text = markdown(&embedding);
+        for part in [
+            "| Regraft | default | 30.0 |  |  | 4.0e-7 | 400 | 400 |",
+            "| PyTorch 2 | default | 15.0 | **2.00** | 1.50 |",
+            "Regraft needs **0.40** of the memory",
+            "| 1 | 16.0 | 15.2 | **95 %** |",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+    }
+}

@@ -3,9 +3,13 @@
 //! Every engine is a process that stays: it loads, tries its settings, and then measures whenever it is told to. The turns go
 //! round, so that whatever else the machine does falls on all of them.
 
+mod chart;
 mod embed;
 mod embed_page;
 mod engine;
+mod growth;
+mod growth_page;
+mod line;
 mod machine;
 mod process;
 mod results;
@@ -14,8 +18,9 @@ mod works;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use engine::Engine;
+pub(crate) use growth::growth;
 use machine::Limit;
 use regraft_system::files;
 use results::{Measured, Table};
@@ -47,14 +52,16 @@ const PACKAGES: [&str; 14] = [
 pub(crate) struct Options {
     /// Threads of every engine.
     pub(crate) threads: usize,
-    /// Turns of each engine; the table has the medians.
+    /// Turns of each engine; the table has the medians. Without any, the page is made of what was measured before.
     pub(crate) alternations: usize,
-    /// Names of works; all if empty.
+    /// Names of works or curves; all if empty.
     pub(crate) only: Vec<String>,
     /// A Python that has the packages already.
     pub(crate) python: Option<PathBuf>,
     /// Whether the page is written again, from everything that was measured so far.
     pub(crate) write: bool,
+    /// Whether a hundred thousand images go through `embed` too.
+    pub(crate) long: bool,
 }
 
 impl Options {
@@ -63,7 +70,8 @@ impl Options {
     /// # Errors
     /// An unknown word, or one whose value is missing.
     pub(crate) fn parse(words: &[&str]) -> Result<Self> {
-        let mut options = Self { threads: 2, alternations: 5, only: Vec::new(), python: None, write: false };
+        let mut options =
+            Self { threads: 2, alternations: 5, only: Vec::new(), python: None, write: false, long: false };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let mut value = || words.next().with_context(|| format!("{word} needs a value"));
@@ -73,6 +81,7 @@ impl Options {
                 "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
                 "--python" => options.python = Some(PathBuf::from(value()?)),
                 "--write" => options.write = true,
+                "--long" => options.long = true,
                 _ => bail!("bench does not know '{word}'"),
             }
         }
@@ -90,7 +99,20 @@ impl Options {
 /// # Errors
 /// An unknown work, a program that cannot be run, or logits that differ from PyTorch's.
 pub(crate) fn bench(options: &Options) -> Result<()> {
+    ensure!(!options.long, "--long is for bench growth");
     let place = place()?;
+    if options.alternations > 0 {
+        measure_all(&place, options)?;
+    }
+    let text = page(&place)?;
+    println!("\n{text}");
+    if options.write {
+        files::write_atomically(Path::new("docs/performance.md"), text.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn measure_all(place: &Path, options: &Options) -> Result<()> {
     let works = chosen(&options.only)?;
     let python = match &options.python {
         Some(python) => python.clone(),
@@ -99,16 +121,11 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
     build()?;
     for work in works {
         let mut table: Table = read(&place.join(WORKS_FILE))?.unwrap_or_default();
-        table.put(measure(work, &python, &place, options)?);
+        table.put(measure(work, &python, place, options)?);
         write(&place.join(WORKS_FILE), &table)?;
     }
     if options.includes(embed::NAME) {
-        write(&place.join(EMBED_FILE), &embed::measure(&python, &place, options)?)?;
-    }
-    let text = page(&place)?;
-    println!("\n{text}");
-    if options.write {
-        files::write_atomically(Path::new("docs/performance.md"), text.as_bytes())?;
+        write(&place.join(EMBED_FILE), &embed::measure(&python, place, options)?)?;
     }
     Ok(())
 }
@@ -125,7 +142,8 @@ fn page(place: &Path) -> Result<String> {
     let table: Table = read(&place.join(WORKS_FILE))?.unwrap_or_default();
     let embedding: Option<embed::Embedding> = read(&place.join(EMBED_FILE))?;
     let embedding = embedding.as_ref().map(embed_page::markdown);
-    Ok(table.markdown() + &embedding.unwrap_or_default() + &table.details())
+    let scaling = growth_page::summary(&growth::measured(place)?);
+    Ok(table.markdown() + &scaling + &embedding.unwrap_or_default() + &table.details())
 }
 
 const WORKS_FILE: &str = "performance.json";

@@ -24,6 +24,8 @@ pub(crate) struct Answer {
     pub(crate) peak_rss_mb: Option<f64>,
     /// The process and those that it started.
     pub(crate) peak_rss_mb_with_workers: Option<f64>,
+    /// Multiply–accumulate operations of one image.
+    pub(crate) macs: Option<u64>,
 }
 
 /// Runs a program from its start to its end.
@@ -59,8 +61,8 @@ fn watch(process: u32) -> Option<f64> {
 /// Libraries print on their own account, before the answer.
 fn last_object(output: &[u8]) -> &[u8] {
     let starts_line = |place: &usize| *place == 0 || output.get(place - 1) == Some(&b'\n');
-    let braces = output.iter().enumerate().filter(|(_, byte)| **byte == b'{').map(|(place, _)| place);
-    let start = braces.filter(starts_line).next_back().unwrap_or(0);
+    let mut braces = output.iter().enumerate().filter(|(_, byte)| **byte == b'{').map(|(place, _)| place);
+    let start = braces.rfind(starts_line).unwrap_or(0);
     output.get(start..).unwrap_or_default()
 }
 
