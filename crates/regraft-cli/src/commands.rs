@@ -12,6 +12,7 @@ use crate::{exit, output};
 
 /// Runs a command; the code is not 0 where some of the input could not be used.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    regraft::check_environment()?;
     watch_for_interrupts();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     with_threads(arguments.threads.map_or(cores, usize::from), || dispatch(arguments))

@@ -13,7 +13,7 @@ mod support;
 use std::fs;
 
 use serde_json::Value;
-use support::{DATA, DONE, OUTPUT, Place, USAGE, npy};
+use support::{DATA, DONE, OUTPUT, Place, USAGE, npy, patchwork};
 
 #[test]
 fn values_that_flags_cannot_have() {
@@ -240,4 +240,28 @@ fn help_fits_the_screen_and_names_defaults() {
         assert!(help.contains(&format!("\n  {code}")), "no exit code {code} in {help}");
     }
     assert!(place.run("--version").is(DONE).out.starts_with("regraft "));
+}
+
+#[test]
+fn the_environment_chooses_the_instruction_set() {
+    let place = Place::new();
+    place.write("image.png", &patchwork(1));
+    let embed = |set: &str| {
+        let mut command = place.command(["embed", "image.png", "--out", "f.npy", "--json"]);
+        support::Answer::of(&command.env("REGRAFT_INSTRUCTION_SET", set).output().unwrap())
+    };
+    for set in ["portable", "avx2", "avx2+fma", "avx512"] {
+        let answer = embed(set);
+        if answer.code == Some(DONE) {
+            let found = answer.json()["instruction_set"].as_str().unwrap().to_owned();
+            assert_eq!(found.trim_end_matches("+fma"), set.trim_end_matches("+fma"));
+        } else {
+            assert_ne!(set, "portable");
+            answer.fails(USAGE, &["REGRAFT_INSTRUCTION_SET", "this processor has no", set]);
+        }
+    }
+    embed("").is(DONE);
+    for set in ["sse9", "AVX512"] {
+        embed(set).fails(USAGE, &["REGRAFT_INSTRUCTION_SET", set, "avx512, avx2 and portable"]);
+    }
 }

@@ -75,6 +75,12 @@ pub enum EngineError {
         /// Name of the instruction set.
         name: &'static str,
     },
+    /// No instruction set has that name.
+    #[error("'{name}' is no instruction set; there are avx512, avx2 and portable")]
+    UnknownInstructionSet {
+        /// The name that was given.
+        name: String,
+    },
 }
 
 fn size(megabytes: usize) -> String {

@@ -35,7 +35,7 @@ pub mod zoo;
 pub use cache::{Cache, ContentHash, StoreInfo, StoreSummary};
 pub use check::{Checkup, check};
 pub use config::FitConfig;
-pub use context::{Context, with_threads};
+pub use context::{Context, check_environment, with_threads};
 pub use embed::{Embedded, embed};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate};
