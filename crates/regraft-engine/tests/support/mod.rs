@@ -1,6 +1,8 @@
 //! Cases from the golden files: a graph, its tensors from the generator that the oracle shares, and PyTorch's results.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod networks;
+
 use std::path::PathBuf;
 
 use ndarray::{Array4, ArrayD};
