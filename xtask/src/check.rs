@@ -16,11 +16,16 @@ pub(crate) fn check(tests: bool) -> Result<()> {
     cargo("clippy --release --workspace --all-targets -- -D warnings", &[])?;
     cargo("doc --release --workspace --no-deps", &[("RUSTDOCFLAGS", "-D warnings")])?;
     cargo("deny --log-level error check licenses bans sources", &[])?;
+    cargo("xtask instructions", &[])?;
     cargo("xtask assets", &[])?;
     cargo("test --release --workspace -- --ignored", &[])
 }
 
-fn cargo(arguments: &str, environment: &[(&str, &str)]) -> Result<()> {
+/// Runs cargo with the words of `arguments`.
+///
+/// # Errors
+/// It cannot be started, or fails.
+pub(crate) fn cargo(arguments: &str, environment: &[(&str, &str)]) -> Result<()> {
     println!("== cargo {arguments}");
     let mut command = Command::new("cargo");
     command.args(arguments.split(' ')).envs(environment.iter().copied());

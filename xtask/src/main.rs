@@ -8,6 +8,7 @@ mod bench;
 mod check;
 mod embed_default;
 mod example_data;
+mod instructions;
 mod oracle;
 mod python;
 mod unpack;
@@ -19,7 +20,10 @@ use anyhow::bail;
 const USAGE: &str = "\
 usage: cargo xtask <command>
   check [--without-tests]
-                       everything that CI runs: format, tests, clippy, docs, cargo deny, tests on assets
+                       everything that CI runs: format, tests, clippy, docs, cargo deny, instruction counts, tests on
+                       assets
+  instructions [--write]
+                       instructions of small networks under callgrind against stored counts; --write stores them
   bench [--threads N] [--alternations N] [--only WORK,WORK] [--python PATH] [--write]
                        other engines and Regraft in turn (needs Python 3; 2 threads, 5 alternations, all works by
                        default; a work is such as resnet50-8-f32 or embed-resnet50-f32; --python has the packages
@@ -41,6 +45,8 @@ fn main() -> anyhow::Result<()> {
         ["check"] => check::check(true),
         ["check", "--without-tests"] => check::check(false),
         ["bench", "growth", options @ ..] => bench::growth(&bench::Options::parse(options)?),
+        ["instructions"] => instructions::instructions(false),
+        ["instructions", "--write"] => instructions::instructions(true),
         ["bench", options @ ..] => bench::bench(&bench::Options::parse(options)?),
         ["oracle"] => oracle::oracle(),
         ["assets"] => assets::fetch(&assets::folder()),
@@ -54,4 +60,14 @@ fn main() -> anyhow::Result<()> {
 /// The workspace's root folder.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf()
+}
+
+/// Where cargo puts what it builds.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from)
+}
+
+/// A built example.
+fn example(name: &str) -> PathBuf {
+    target().join("release/examples").join(name)
 }

@@ -76,7 +76,7 @@ pub enum EngineError {
         name: &'static str,
     },
     /// No instruction set has that name.
-    #[error("'{name}' is no instruction set; there are avx512, avx2 and portable")]
+    #[error("'{name}' is no instruction set; there are amx, avx512, avx2 and portable")]
     UnknownInstructionSet {
         /// The name that was given.
         name: String,

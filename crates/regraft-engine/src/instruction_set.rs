@@ -21,7 +21,7 @@ impl InstructionSet {
     pub const ALL: [Self; 4] = [Self::Amx, Self::Avx512, Self::Avx2, Self::Portable];
 
     /// The environment variable that chooses another one than the fastest, for tests and for tools that emulate an
-    /// older processor: `avx512`, `avx2` or `portable`.
+    /// older processor: `amx`, `avx512`, `avx2` or `portable`.
     pub const VARIABLE: &str = "REGRAFT_INSTRUCTION_SET";
 
     /// The one that [`VARIABLE`](Self::VARIABLE) names, else the fastest one that this processor has. A value that cannot

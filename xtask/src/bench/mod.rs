@@ -28,7 +28,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use works::{WORKS, Work};
 
-use crate::python::{run, virtual_environment};
+use crate::{
+    example,
+    python::{run, virtual_environment},
+};
 
 const PACKAGES: [&str; 14] = [
     "torch==2.15.0",
@@ -189,10 +192,6 @@ fn build() -> Result<()> {
 fn program(name: &str) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     target.join("release").join(name)
-}
-
-fn example(name: &str) -> PathBuf {
-    program("examples").join(name)
 }
 
 /// The folder with a network's weights, an input and PyTorch's logits, written if it is not there.

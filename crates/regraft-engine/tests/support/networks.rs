@@ -24,7 +24,7 @@ pub(crate) fn compile(model: &Model, precision: Precision) -> Program {
         return Program::compile_with(model, SIZE, &["head"], settings).unwrap();
     }
     let mut calibrator = Calibrator::new(model, SIZE, &["head"], set).unwrap();
-    calibrator.observe(images(2).view()).unwrap();
+    calibrator.observe(images(1).view()).unwrap();
     Program::compile_int8(model, SIZE, &["head"], set, &calibrator.finish()).unwrap()
 }
 
