@@ -124,7 +124,7 @@ fn json_is_all_that_standard_output_holds() {
 fn predict_reads_standard_input() {
     let place = Place::new();
     place.two_classes("data", 2);
-    let image = support::patchwork(1);
+    let image = patchwork(1);
     let line = "predict efficientnet-lite0 -";
     let one = place.run_on(line, &image);
     assert!(one.is(DONE).out.starts_with("-\t"), "{one:?}");
@@ -173,7 +173,7 @@ fn rows_are_in_bytewise_order_of_the_relative_path() {
     let place = Place::new();
     let names = ["B/2.png", "a-x.png", "a/Z.PNG", "a/z.png", "b/1.png", "é.png"];
     for (seed, name) in names.iter().enumerate() {
-        place.write(format!("data/{name}"), &support::patchwork(seed as u32));
+        place.write(format!("data/{name}"), &patchwork(seed as u32));
     }
     place.run("embed data --out all.npy").is(DONE);
     let list = fs::read_to_string(place.at("all.paths.txt")).unwrap();

@@ -278,7 +278,9 @@ impl Head {
         for query in 0..QUERIES {
             for key in tokens..row {
                 // SAFETY: as above.
-                unsafe { *scratch.scores.as_mut_ptr().cast::<f32>().add(query * row + key) = f32::NEG_INFINITY };
+                unsafe {
+                    *scratch.scores.as_mut_ptr().cast::<f32>().add(query * row + key) = f32::NEG_INFINITY
+                };
             }
         }
     }

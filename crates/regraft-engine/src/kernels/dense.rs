@@ -18,14 +18,14 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+#[cfg(target_arch = "x86_64")]
+use super::tiled::{self, Gathering};
 use super::{
     Operands,
     activation::Function,
     check_bounds, for_tile_size,
     int8::{self, Rescaling},
 };
-#[cfg(target_arch = "x86_64")]
-use super::tiled::{self, Gathering};
 use crate::{
     EngineError, InstructionSet, Settings,
     buffer::Buffer,
@@ -148,7 +148,8 @@ impl Dense {
         let Recipe { input, output, window, .. } = *recipe;
         let [tile_pixels, tile_blocks] = settings.instruction_set.dense_tile();
         let tiled = is_tiled(recipe, settings);
-        let layout = Layout::new(recipe, tile_blocks, if tiled { BYTES_OF_A_CHUNK / input.element.size() } else { 1 });
+        let layout =
+            Layout::new(recipe, tile_blocks, if tiled { BYTES_OF_A_CHUNK / input.element.size() } else { 1 });
         let mut dense = Self {
             #[cfg(target_arch = "x86_64")]
             gathering: tiled.then(|| layout.gathering(input.element.size())),
@@ -250,7 +251,8 @@ impl Layout {
         let per_group = recipe.output.channels / recipe.groups;
         let blocks =
             if recipe.groups > 1 && !per_group.is_multiple_of(tile_blocks * LANES) { 1 } else { tile_blocks };
-        let mut layout = Self { runs: Vec::new(), sources: Vec::new(), panels: Vec::new(), weights: 0, chunk };
+        let mut layout =
+            Self { runs: Vec::new(), sources: Vec::new(), panels: Vec::new(), weights: 0, chunk };
         for block in (0..recipe.output.blocks()).step_by(blocks) {
             let blocks = blocks.min(recipe.output.blocks() - block);
             layout.push_panel(recipe, block, blocks);
@@ -621,7 +623,13 @@ impl Dense {
     /// # Safety
     /// The panel must have been computed at these outputs.
     #[inline(always)]
-    pub(super) unsafe fn activate<S: Simd>(&self, simd: S, function: Function, panel: &Panel, outputs: &[*mut u8]) {
+    pub(super) unsafe fn activate<S: Simd>(
+        &self,
+        simd: S,
+        function: Function,
+        panel: &Panel,
+        outputs: &[*mut u8],
+    ) {
         for block in panel.block..panel.block + panel.blocks {
             for output in outputs {
                 let plane = block * self.output.plane();
@@ -706,7 +714,8 @@ impl Dense {
                 let mut sum = simd.load(sums.add(pixel * 2 * LANES + block * LANES));
                 if let Some(residual) = &self.residual {
                     let plane = (panel.block + block) * residual.plane() * residual.element.size();
-                    sum = simd.add(sum, load_real(simd, residual.element, pixels.residuals[pixel].add(plane)));
+                    sum =
+                        simd.add(sum, load_real(simd, residual.element, pixels.residuals[pixel].add(plane)));
                 }
                 let value = function.evaluate(simd, simd.clamp(sum, low, high));
                 let plane = (panel.block + block) * self.output.plane() * self.output.element.size();

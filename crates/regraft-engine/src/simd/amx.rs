@@ -7,10 +7,10 @@ use std::{arch::asm, sync::OnceLock};
 
 use std::arch::x86_64::{
     __m512i, _mm_loadu_si128, _mm256_loadu_si256, _mm512_castsi128_si512, _mm512_castsi256_si512,
-    _mm512_cvtepu16_epi32, _mm512_or_si512, _mm512_slli_epi32,
-    _mm512_inserti32x4, _mm512_inserti64x4, _mm512_loadu_ps, _mm512_mask_i32gather_epi32,
-    _mm512_mask_storeu_epi8, _mm512_mask_storeu_epi32, _mm512_maskz_loadu_epi8, _mm512_reduce_add_ps,
-    _mm512_reduce_max_ps, _mm512_setr_epi32, _mm512_setzero_si512, _mm512_storeu_si512,
+    _mm512_cvtepu16_epi32, _mm512_inserti32x4, _mm512_inserti64x4, _mm512_loadu_ps,
+    _mm512_mask_i32gather_epi32, _mm512_mask_storeu_epi8, _mm512_mask_storeu_epi32, _mm512_maskz_loadu_epi8,
+    _mm512_or_si512, _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_setr_epi32, _mm512_setzero_si512,
+    _mm512_slli_epi32, _mm512_storeu_si512,
 };
 
 /// Most rows of a tile.
@@ -77,9 +77,12 @@ impl Shape {
         let mut rows = [none; 16];
         rows.iter_mut().zip([pixels; 6].into_iter().chain([weights; 2])).for_each(|(to, rows)| *to = rows);
         let bytes_of_a_row = rows.map(|rows| if rows == none { 0 } else { ROW as u16 });
-        let configuration = Configuration { palette: 1, first_row: 0, reserved: [0; 14], bytes_of_a_row, rows };
+        let configuration =
+            Configuration { palette: 1, first_row: 0, reserved: [0; 14], bytes_of_a_row, rows };
         // SAFETY: the processor has tiles, and this is a shape of its palette 1.
-        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const configuration, options(nostack, preserves_flags)) };
+        unsafe {
+            asm!("ldtilecfg [{}]", in(reg) &raw const configuration, options(nostack, preserves_flags))
+        };
         Some(Self(()))
     }
 }
