@@ -7,6 +7,7 @@
 //! `cargo xtask bench` takes the fastest of a precision.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an example")]
 
+use regraft_engine::InstructionSet;
 use regraft_system::clock::Stopwatch;
 
 const ROUNDS: usize = 8_000_000;
@@ -54,7 +55,8 @@ fn sum(numbers: &[f32]) -> f32 {
 type Chain = (&'static str, usize, fn() -> i32);
 
 #[cfg(target_arch = "x86_64")]
-fn instructions() -> [Chain; 3] {
+fn instructions() -> [Chain; 5] {
+    let tiles = InstructionSet::Amx.is_available();
     let wide = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
     let narrow = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
     let pairs = wide && is_x86_feature_detected!("avx512bf16");
@@ -73,12 +75,24 @@ fn instructions() -> [Chain; 3] {
         if pairs { ("bf16", CHAINS * 64, || unsafe { x86::bf16() }) } else { none("bf16") },
         // SAFETY: as above.
         if fours { ("int8", CHAINS * 128, || unsafe { x86::int8() }) } else { none("int8") },
+        // SAFETY: as above.
+        if tiles {
+            ("bf16 tiles", 16 * 16 * 64, || unsafe { x86::bf16_tiles() })
+        } else {
+            none("bf16 tiles")
+        },
+        // SAFETY: as above.
+        if tiles {
+            ("int8 tiles", 16 * 16 * 128, || unsafe { x86::int8_tiles() })
+        } else {
+            none("int8 tiles")
+        },
     ]
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn instructions() -> [Chain; 3] {
-    ["f32", "bf16", "int8"].map(none)
+fn instructions() -> [Chain; 5] {
+    ["f32", "bf16", "int8", "bf16 tiles", "int8 tiles"].map(none)
 }
 
 /// What the processor does not have.
@@ -140,4 +154,46 @@ mod x86 {
         |sum, one| _mm512_dpbusd_epi32(sum, one, one),
         |sum| { _mm_cvtsi128_si32(_mm512_castsi512_si128(sum)) }
     );
+
+    /// As the instruction reads it: eight tiles of 16 rows of 64 bytes.
+    #[repr(C, align(64))]
+    struct Shape {
+        palette: u8,
+        unused: [u8; 15],
+        bytes_of_a_row: [u16; 16],
+        rows: [u8; 16],
+    }
+
+    macro_rules! tiles {
+        ($name:ident, $product:literal) => {
+            /// # Safety
+            /// The processor must have tiles.
+            pub(super) unsafe fn $name() -> i32 {
+                let eight = |of: usize| std::array::from_fn(|tile| if tile < 8 { of as u8 } else { 0 });
+                let bytes_of_a_row = eight(64).map(u16::from);
+                let shape = Shape { palette: 1, unused: [0; 15], bytes_of_a_row, rows: eight(16) };
+                // SAFETY: the caller's promise; the tiles are not used elsewhere.
+                unsafe {
+                    std::arch::asm!(
+                        "ldtilecfg [{shape}]",
+                        "2:",
+                        concat!($product, " tmm0, tmm4, tmm6"),
+                        concat!($product, " tmm1, tmm4, tmm7"),
+                        concat!($product, " tmm2, tmm5, tmm6"),
+                        concat!($product, " tmm3, tmm5, tmm7"),
+                        "dec {rounds}",
+                        "jnz 2b",
+                        "tilerelease",
+                        shape = in(reg) &raw const shape,
+                        rounds = inout(reg) ROUNDS / 4 => _,
+                        options(nostack),
+                    );
+                }
+                0
+            }
+        };
+    }
+
+    tiles!(bf16_tiles, "tdpbf16ps");
+    tiles!(int8_tiles, "tdpbusd");
 }
