@@ -79,7 +79,7 @@ pub(crate) struct Fit {
     #[arg(long, value_name = "WIRE")]
     pub(crate) cut: Option<String>,
 
-    /// Numbers that the network is computed in: f32, bf16 (faster with AVX-512 BF16), int8 (fastest with AVX-512 VNNI,
+    /// Numbers that the network is computed in: f32, bf16 (faster with AMX or AVX-512 BF16), int8 (fastest with AMX or AVX-512 VNNI,
     /// calibrated on up to 256 training images), or auto: the fastest whose features keep the
     /// cross-validated accuracy within one standard error of f32 [default: f32]
     #[arg(long, value_name = "PRECISION", value_parser = precision)]
@@ -180,7 +180,7 @@ pub(crate) struct Embed {
     #[arg(long, value_name = "WIRE", default_value = "features")]
     pub(crate) cut: String,
 
-    /// Numbers that the network is computed in: f32, bf16 (faster with AVX-512 BF16), int8 (fastest with AVX-512 VNNI,
+    /// Numbers that the network is computed in: f32, bf16 (faster with AMX or AVX-512 BF16), int8 (fastest with AMX or AVX-512 VNNI,
     /// calibrated on up to 256 of the images), [default: f32]
     #[arg(long, value_name = "PRECISION", value_parser = precision)]
     pub(crate) precision: Option<PrecisionChoice>,

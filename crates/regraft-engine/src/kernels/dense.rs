@@ -29,7 +29,7 @@ use super::{
 use crate::{
     EngineError, InstructionSet, Settings,
     buffer::Buffer,
-    element::{BFloat16, Element, Number, UInt8, halves_mut, load_real, store_real},
+    element::{BFloat16, Element, Number, UInt8, halves_mut, load_real},
     geometry::Geometry,
     network::Clamp,
     simd::{self, Kernel, LANES, Simd},
@@ -697,7 +697,33 @@ impl Dense {
     /// Outputs and residuals must hold the panel's blocks at the distance of a plane; there must be sums for each pixel.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    pub(super) unsafe fn finish_with_function<S: Simd>(
+    pub(super) unsafe fn finish_with_function<S: Simd, const B: usize>(
+        &self,
+        simd: S,
+        panel: &Panel,
+        pixels: &Pixels,
+        count: usize,
+        sums: *const f32,
+    ) {
+        match self.output.element {
+            // SAFETY: the caller's promise.
+            Element::Float32 => unsafe {
+                self.finish_with_function_as::<S, f32, B>(simd, panel, pixels, count, sums);
+            },
+            // SAFETY: as above.
+            Element::BFloat16 => unsafe {
+                self.finish_with_function_as::<S, BFloat16, B>(simd, panel, pixels, count, sums);
+            },
+            // Only of inputs in bytes, see `quantization`.
+            Element::UInt8(_) => {}
+        }
+    }
+
+    /// # Safety
+    /// As for [`Self::finish_with_function`], for outputs of `O`.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn finish_with_function_as<S: Simd, O: Number, const B: usize>(
         &self,
         simd: S,
         panel: &Panel,
@@ -707,8 +733,9 @@ impl Dense {
     ) {
         let Some(function) = self.function else { return };
         let (low, high) = (simd.splat(self.clamp.low), simd.splat(self.clamp.high));
-        for index in 0..count * panel.blocks {
-            let (pixel, block) = (index / panel.blocks, index % panel.blocks);
+        let plane = self.output.plane();
+        for index in 0..count * B {
+            let (pixel, block) = (index / B, index % B);
             // SAFETY: the caller's promise.
             unsafe {
                 let mut sum = simd.load(sums.add(pixel * 2 * LANES + block * LANES));
@@ -718,8 +745,8 @@ impl Dense {
                         simd.add(sum, load_real(simd, residual.element, pixels.residuals[pixel].add(plane)));
                 }
                 let value = function.evaluate(simd, simd.clamp(sum, low, high));
-                let plane = (panel.block + block) * self.output.plane() * self.output.element.size();
-                store_real(simd, self.output.element, pixels.outputs[pixel].add(plane), value);
+                let to = pixels.outputs[pixel].cast::<O>().add((panel.block + block) * plane);
+                O::store(simd, to, value);
             }
         }
     }

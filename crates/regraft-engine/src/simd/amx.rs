@@ -6,11 +6,11 @@
 use std::{arch::asm, sync::OnceLock};
 
 use std::arch::x86_64::{
-    __m512i, _mm_loadu_si128, _mm256_loadu_si256, _mm512_castsi128_si512, _mm512_castsi256_si512,
-    _mm512_cvtepu16_epi32, _mm512_inserti32x4, _mm512_inserti64x4, _mm512_loadu_ps,
-    _mm512_mask_i32gather_epi32, _mm512_mask_storeu_epi8, _mm512_mask_storeu_epi32, _mm512_maskz_loadu_epi8,
-    _mm512_or_si512, _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_setr_epi32, _mm512_setzero_si512,
-    _mm512_slli_epi32, _mm512_storeu_si512,
+    __m512i, _MM_HINT_ET0, _mm_loadu_si128, _mm_prefetch, _mm_storeu_si128, _mm256_loadu_si256,
+    _mm512_castsi128_si512, _mm512_castsi256_si512, _mm512_cvtepu16_epi32, _mm512_inserti32x4,
+    _mm512_inserti64x4, _mm512_loadu_ps, _mm512_mask_i32gather_epi32, _mm512_mask_storeu_epi8,
+    _mm512_mask_storeu_epi32, _mm512_maskz_loadu_epi8, _mm512_or_si512, _mm512_reduce_add_ps,
+    _mm512_reduce_max_ps, _mm512_setr_epi32, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_storeu_si512,
 };
 
 /// Most rows of a tile.
@@ -279,18 +279,48 @@ unsafe fn gather_quarters(windows: &[*const u8], [a, b, c, d]: [usize; 4], rows:
 /// As for [`gather`].
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn gather_any(windows: &[*const u8], pieces: &[Piece], rows: *mut u8) {
+    let covered = pieces.iter().map(|piece| piece.len).sum::<usize>() == ROW;
     for (index, window) in windows.iter().enumerate() {
-        // SAFETY: the caller's promise; a mask has a bit for each byte that is read and written.
+        let row = rows.wrapping_add(index * ROW);
+        // SAFETY: the caller's promise.
         unsafe {
-            let row = rows.add(index * ROW);
-            _mm512_storeu_si512(row.cast(), _mm512_setzero_si512());
-            for Piece { from, to, len } in pieces {
-                let mask = u64::MAX >> (ROW - len);
-                let bytes: __m512i = _mm512_maskz_loadu_epi8(mask, window.add(*from).cast());
-                _mm512_mask_storeu_epi8(row.add(*to).cast(), mask, bytes);
+            if !covered {
+                _mm512_storeu_si512(row.cast(), _mm512_setzero_si512());
+            }
+            for piece in pieces {
+                copy(window.add(piece.from), row.add(piece.to), piece.len);
             }
         }
     }
+}
+
+/// Copies up to [`ROW`] bytes; the lengths that first layers have by plain moves, which are faster than masked ones.
+///
+/// # Safety
+/// There must be vectors of 512 bits with bytes as elements; `len` bytes must be readable and writable.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+    // SAFETY: the caller's promise; a mask has a bit for each byte that is read and written.
+    unsafe {
+        match len {
+            4 => to.cast::<u32>().write_unaligned(from.cast::<u32>().read_unaligned()),
+            8 => to.cast::<u64>().write_unaligned(from.cast::<u64>().read_unaligned()),
+            16 => _mm_storeu_si128(to.cast(), _mm_loadu_si128(from.cast())),
+            _ => {
+                let mask = u64::MAX >> (ROW - len);
+                let bytes: __m512i = _mm512_maskz_loadu_epi8(mask, from.cast());
+                _mm512_mask_storeu_epi8(to.cast(), mask, bytes);
+            }
+        }
+    }
+}
+
+/// Fetches the cache line of an address that will be written soon; any address will do.
+#[inline(always)]
+pub(crate) fn prefetch_for_writing(at: *const u8) {
+    // SAFETY: a prefetch reads and writes nothing.
+    unsafe { _mm_prefetch::<_MM_HINT_ET0>(at.cast()) };
 }
 
 /// Transposes pairs of bfloat16 numbers: from `count` rows of 8 pairs each, one behind the other, to 8 rows of `count`.
