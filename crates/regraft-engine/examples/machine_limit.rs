@@ -75,14 +75,14 @@ fn instructions() -> [Chain; 5] {
         if pairs { ("bf16", CHAINS * 64, || unsafe { x86::bf16() }) } else { none("bf16") },
         // SAFETY: as above.
         if fours { ("int8", CHAINS * 128, || unsafe { x86::int8() }) } else { none("int8") },
-        // SAFETY: as above.
         if tiles {
+            // SAFETY: as above.
             ("bf16 tiles", 16 * 16 * 64, || unsafe { x86::bf16_tiles() })
         } else {
             none("bf16 tiles")
         },
-        // SAFETY: as above.
         if tiles {
+            // SAFETY: as above.
             ("int8 tiles", 16 * 16 * 128, || unsafe { x86::int8_tiles() })
         } else {
             none("int8 tiles")

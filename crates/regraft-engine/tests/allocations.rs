@@ -27,6 +27,11 @@ const BYTES: [usize; 2] = [4_000, 400];
 /// memory not there yet, and rayon's queue allocates a block for some dozens of jobs.
 const RUNS: usize = 8;
 
+/// A network of so many layers.
+type Build = fn(usize) -> Model;
+
+const NETWORKS: [(&str, Build); 2] = [("convolutional", convolutional), ("transformer", transformer)];
+
 static COUNTED: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 
 /// The system's allocator, counted.
@@ -84,11 +89,9 @@ fn allocations(program: &Program, batch: usize) -> [usize; 2] {
 // One test, so that nobody else allocates meanwhile.
 #[test]
 fn a_run_allocates_nothing_a_layer() {
-    let networks: [(&str, fn(usize) -> Model); 2] =
-        [("convolutional", convolutional), ("transformer", transformer)];
     for threads in [1, 2] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        for (name, network) in networks {
+        for (name, network) in NETWORKS {
             for precision in Precision::ALL {
                 let [few, many] = [2, 5].map(|layers| compile(&network(layers), precision));
                 for batch in [1, 4, 9, 20] {

@@ -305,10 +305,10 @@ impl Head {
             let (factor, shift) = (simd.splat(scale), simd.splat(-most * scale));
             let mut totals = [simd.splat(0.0); 2];
             for panel in 0..self.sizes.key_panels {
-                for half in 0..2 {
+                for (half, total) in totals.iter_mut().enumerate() {
                     let score = simd.load(scores.add(panel * PANEL + half * LANES));
                     let power = functions::exp(simd, simd.multiply_add(score, factor, shift));
-                    totals[half] = simd.add(totals[half], power);
+                    *total = simd.add(*total, power);
                     let to = weights.add(panel * QUERIES * CHUNK + half * LANES);
                     simd.store_bfloat16(to, power);
                 }

@@ -5,6 +5,7 @@
 //! over them costs is shared by all output channels. Then each panel of 32 output channels is multiplied with pairs of
 //! tiles of pixels, and the sums take the same way to the output as those of the other instruction sets. The weights lie
 //! as the dot products of vectors read them: that is the tiles' layout too.
+#![allow(clippy::needless_range_loop, reason = "counted loops over constants unroll into registers")]
 #![allow(
     clippy::indexing_slicing,
     reason = "indices come from the step's own sizes, checked when it is built"
@@ -200,9 +201,13 @@ impl<const INTEGER: bool> Task<'_, INTEGER> {
     /// Finds the pixels of some pairs and gathers their windows.
     fn gather(&self, division: &Division, pairs: &Range<usize>, scratch: &mut Scratch) {
         let Scratch { gathered, windows, outputs, residuals } = scratch;
-        (windows.clear(), outputs.clear(), residuals.clear());
+        windows.clear();
+        outputs.clear();
+        residuals.clear();
         self.dense.for_each_pixel(self.operands, division.pixels(pairs), |input, output, residual| {
-            (windows.push(input), outputs.push(output), residuals.push(residual));
+            windows.push(input);
+            outputs.push(output);
+            residuals.push(residual);
         });
         // Places are read in stretches of one length.
         outputs.extend([std::ptr::null_mut(); TOGETHER]);
