@@ -19,9 +19,9 @@ use anyhow::bail;
 
 const USAGE: &str = "\
 usage: cargo xtask <command>
-  check [--without-tests]
+  check [--without-tests] [--full]
                        everything that CI runs: format, tests, clippy, docs, cargo deny, instruction counts, tests on
-                       assets
+                       assets; --full adds the engine's tests under AddressSanitizer
   instructions [--write]
                        instructions of small networks under callgrind against stored counts; --write stores them
   bench [--threads N] [--alternations N] [--only WORK,WORK] [--python PATH] [--write]
@@ -42,8 +42,7 @@ fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
-        ["check"] => check::check(true),
-        ["check", "--without-tests"] => check::check(false),
+        ["check", options @ ..] => check::check(&check::Options::parse(options)?),
         ["bench", "growth", options @ ..] => bench::growth(&bench::Options::parse(options)?),
         ["instructions"] => instructions::instructions(false),
         ["instructions", "--write"] => instructions::instructions(true),

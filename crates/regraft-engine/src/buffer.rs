@@ -23,6 +23,8 @@ impl Buffer {
         numbers.resize(padded, 0.0);
         let start = numbers.as_ptr().align_offset(64).min(LINE);
         numbers.truncate(start + len);
+        #[cfg(regraft_sanitized)]
+        crate::guard::forbid(numbers.spare_capacity_mut());
         Ok(Self { numbers, start })
     }
 }

@@ -36,6 +36,8 @@ mod compile;
 mod element;
 mod error;
 mod geometry;
+#[cfg(regraft_sanitized)]
+mod guard;
 mod images;
 mod instruction_set;
 mod kernels;

@@ -183,6 +183,8 @@ impl Phase {
     }
 
     pub(crate) fn run_step(&self, step: &Step, arena: &mut Arena, images: usize, shared: bool) {
+        #[cfg(regraft_sanitized)]
+        let _only_the_steps_values = self.guard(step, arena);
         let base = arena.numbers.as_mut_ptr().cast::<u8>();
         let span = |value: usize| {
             let (start, image) = self.place(value, arena);
@@ -208,6 +210,14 @@ impl Phase {
             // SAFETY: as above; no unit is in two parts.
             unsafe { step.operation.run(self.settings, &operands, units) };
         });
+    }
+
+    /// Forbids what the step neither reads nor writes; of a view, the whole of which it is a part is allowed.
+    #[cfg(regraft_sanitized)]
+    fn guard(&self, step: &Step, arena: &Arena) -> crate::guard::Guard {
+        let values = step.reads.iter().chain([&step.writes]).filter_map(|value| self.places.get(*value));
+        let parts = values.map(|place| (place.offset * arena.images, place.stride * arena.images));
+        crate::guard::Guard::new(arena.numbers.as_ptr().cast(), size_of_val(&arena.numbers[..]), parts)
     }
 
     /// Memory for some images, from an earlier run if there is some.

@@ -8,6 +8,9 @@ use std::collections::HashMap;
 
 use crate::geometry::Geometry;
 
+/// Bytes behind a value, for a read or write beyond it to be noticed; see `guard`.
+const GAP: usize = if cfg!(regraft_sanitized) { 64 } else { 0 };
+
 /// A value's geometry and the steps between which it is alive.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lifetime {
@@ -96,7 +99,7 @@ impl Placement {
             .map(|slot| (slot.start, slot.end))
             .collect();
         taken.sort_unstable();
-        let size = value.geometry.bytes();
+        let size = value.geometry.bytes() + GAP;
         let mut start = 0;
         for (from, to) in taken {
             if start + size <= from {
@@ -109,7 +112,7 @@ impl Placement {
     }
 
     fn push(&mut self, value: &Lifetime, start: usize, shared: bool) {
-        let end = start + value.geometry.bytes();
+        let end = start + value.geometry.bytes() + GAP;
         self.slots.push(Slot { start, end, uses: vec![[value.first, value.last]], shared });
         self.end = self.end.max(end);
     }
