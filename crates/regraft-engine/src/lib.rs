@@ -50,6 +50,7 @@ mod program;
 mod quantization;
 mod selection;
 mod simd;
+mod stages;
 mod step;
 mod views;
 mod window;

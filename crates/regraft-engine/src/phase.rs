@@ -95,12 +95,14 @@ impl Phase {
         steps: Vec<Step>,
         pooling: Vec<Step>,
     ) -> Self {
-        let plan = Plan::new(&lifetimes(values, ends, &steps, &pooling));
+        let lifetimes = lifetimes(values, ends, &steps, &pooling);
+        let plan = Plan::new(&lifetimes);
         let place = |value: usize| {
             let View { whole, channel } = values.views.of(value);
             let geometry = values.geometries.get(whole).copied().unwrap_or(Geometry::blocked([1, 1, 1]));
             let levels = geometry.element.levels();
-            let bordered = geometry.has_border() && !values.views.is_view(value);
+            let is_here = lifetimes.get(value).is_some_and(Option::is_some);
+            let bordered = is_here && geometry.has_border() && !values.views.is_view(value);
             Place {
                 offset: plan.offsets.get(whole).copied().unwrap_or(0),
                 channel: channel / geometry.lanes * geometry.plane() * geometry.element.size(),

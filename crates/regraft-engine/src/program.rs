@@ -2,7 +2,8 @@
 //!
 //! A batch is cut into groups of images. A group goes through all steps on one thread with memory of its own, which needs
 //! no synchronisation; the images that are left when the threads have equal shares go through together, every step
-//! divided among the threads. Both ways run the same units, so the result does not depend on which was taken.
+//! divided among the threads. Both ways run the same units, so the result does not depend on which was taken. The first
+//! steps take fewer images at a time than the last ones, see `stages`.
 //!
 //! The dense layers at the end, which have one vector an image, are a phase of their own: all images go through it
 //! together, so that the weights are read from memory once for all of them and not once a group (VGG-16: 500 MB).
@@ -21,16 +22,10 @@ use crate::{
     network::{Network, Observed, fold},
     phase::{Arena, Ends, Mode, Phase, Values},
     simd::LANES,
+    stages::{self, Division},
     step::{Operation, Step},
     views::Views,
 };
-
-/// Most images of a group.
-const LARGEST_GROUP: usize = 2;
-
-/// With fewer bytes of weights every image is a group of its own: reading them once for two images gains less than is lost
-/// because the activations of two fit in the second-level cache less often (MobileNetV2 in f32: 10 to 17 %).
-const FEW_WEIGHTS: usize = 32_000_000;
 
 /// A group's activations stay under this many bytes, down to one image.
 const GROUP_BYTES: usize = 256_000_000;
@@ -48,17 +43,19 @@ pub struct Program {
     settings: Settings,
     outputs: Vec<Output>,
     geometries: Vec<Geometry>,
-    body: Phase,
-    tail: Option<Tail>,
-    group: usize,
+    /// At least one.
+    body: Vec<Stage>,
+    /// The steps at the end that compute vectors from vectors.
+    tail: Option<Stage>,
 }
 
-/// The steps at the end that compute vectors from vectors.
+/// Steps that take so many images at a time.
 #[derive(Debug)]
-struct Tail {
+struct Stage {
     phase: Phase,
-    /// Values of the body that it reads, in the order of their places.
+    /// Values of earlier stages that it or a later one reads, in the order of their places; of the first the network's input.
     inputs: Vec<usize>,
+    images: usize,
 }
 
 /// An output wire.
@@ -69,21 +66,22 @@ struct Output {
     axes: usize,
     /// The value's mean over height and width.
     pooled: usize,
-    in_tail: bool,
+    /// Which stage computes it; the tail comes behind those of the body.
+    stage: usize,
 }
 
 /// Some images and the places of their results, one slice an output.
 struct Group<'i, 'r> {
     images: Images<'i>,
     results: Vec<&'r mut [f32]>,
-    /// Places of the tail's inputs.
-    for_tail: Vec<&'r mut [f32]>,
+    /// Places of the next stage's inputs.
+    for_next: Vec<&'r mut [f32]>,
 }
 
 /// Numbers of an image in each of a group's slices.
 struct Rows {
     results: Vec<usize>,
-    for_tail: Vec<usize>,
+    for_next: Vec<usize>,
 }
 
 impl Program {
@@ -174,36 +172,30 @@ impl Program {
     }
 
     fn assemble(compiled: Compiled, outputs: &[(usize, usize)], settings: Settings) -> Self {
-        let Compiled { steps: mut body, mut geometries, views } = compiled;
-        let mut tail = body.split_off(tail_start(&body, &geometries, &views));
-        let written: Vec<usize> = tail.iter().map(|step| step.writes).collect();
-        let (mut in_body, mut in_tail) = (Ended::default(), Ended::default());
-        let mut placed = Vec::with_capacity(outputs.len());
-        for (value, axes) in outputs {
-            let is_in_tail = written.contains(value);
-            let ended = if is_in_tail { &mut in_tail } else { &mut in_body };
-            let pooled = ended.push(*value, &mut geometries);
-            placed.push(Output { value: *value, axes: *axes, pooled, in_tail: is_in_tail });
-        }
-        let mut inputs: Vec<usize> = tail.iter().flat_map(|step| step.reads.iter().copied()).collect();
-        inputs.retain(|value| !written.contains(value));
-        inputs.sort_unstable();
-        inputs.dedup();
-        in_body.kept.extend(&inputs);
-        let values = Values { geometries: &geometries, views: &views };
-        let phase = |steps, given: &[usize], ended: Ended| {
-            Phase::new(settings, values, &Ends { given, kept: &ended.kept }, steps, ended.pooling)
+        let Compiled { mut steps, mut geometries, views } = compiled;
+        let tail = steps.split_off(tail_start(&steps, &geometries, &views));
+        let mut divisions = stages::divide(&steps, Values { geometries: &geometries, views: &views });
+        divisions.push(Division { steps: steps.len()..steps.len() + tail.len(), images: TAIL_IMAGES });
+        let parts = Parts::new(steps.into_iter().chain(tail), &divisions, &views);
+        let mut ended: Vec<Ended> = divisions.iter().map(|_| Ended::default()).collect();
+        let place = |(value, axes): &(usize, usize)| {
+            let (value, axes, stage) = (*value, *axes, parts.written_in(*value));
+            let pooled = ended.get_mut(stage).map_or(value, |ended| ended.push(value, &mut geometries));
+            Output { value, axes, pooled, stage }
         };
-        let body = phase(body, &[0], in_body);
-        let tail = (!tail.is_empty()).then(|| phase(std::mem::take(&mut tail), &inputs, in_tail));
-        let tail = tail.map(|phase| {
-            phase.sort(&mut inputs);
-            Tail { phase, inputs }
-        });
-        let weights: usize = body.steps().iter().map(|step| step.operation.weight_bytes()).sum();
-        let largest = if weights < FEW_WEIGHTS { 1 } else { LARGEST_GROUP };
-        let group = (GROUP_BYTES / body.bytes().max(1)).clamp(1, largest);
-        Self { settings, outputs: placed, geometries, body, tail, group }
+        let outputs = outputs.iter().map(place).collect();
+        let inputs: Vec<Vec<usize>> = (0..divisions.len()).map(|stage| parts.inputs(stage)).collect();
+        let Parts { steps, .. } = parts;
+        inputs.iter().skip(1).zip(&mut ended).for_each(|(inputs, ended)| ended.kept.extend(inputs));
+        let values = Values { geometries: &geometries, views: &views };
+        let stages = steps.into_iter().zip(divisions).zip(inputs.into_iter().zip(ended));
+        let mut body: Vec<Stage> = stages
+            .map(|((steps, division), (inputs, ended))| {
+                Stage::new(settings, values, steps, (inputs, ended), division.images)
+            })
+            .collect();
+        let tail = body.pop().filter(|tail| !tail.phase.steps().is_empty());
+        Self { settings, outputs, geometries, body, tail }
     }
 
     /// Runs a batch of any size. Returns one array an output, rows in the order of the batch: N×C×H×W for an image wire,
@@ -270,7 +262,7 @@ impl Program {
 
     /// A number of images from which on larger batches are hardly faster per image, for the current thread pool.
     pub fn preferred_batch(&self) -> usize {
-        self.group * rayon::current_num_threads()
+        self.group() * rayon::current_num_threads()
     }
 
     /// Runs at most one group of images on this thread and calls `after` with the name of every step that is done.
@@ -285,8 +277,8 @@ impl Program {
     ) -> Result<(), EngineError> {
         let input = self.images(input)?;
         self.check(Images::Numbers(input))?;
-        let images = Images::first(input, self.group);
-        let part = Group { images, results: Vec::new(), for_tail: Vec::new() };
+        let images = Images::first(input, self.group());
+        let part = Group { images, results: Vec::new(), for_next: Vec::new() };
         self.run_part(part, Mode { pooled: false, shared: false, after: Some(after) })
     }
 
@@ -314,18 +306,28 @@ impl Program {
         seen: &mut dyn FnMut(Observed<'_>),
     ) -> Result<(), EngineError> {
         self.check(image)?;
-        let mut arena = self.body.arena(1)?;
-        image.pack(&self.geometry(0), self.body.images_mut(&mut arena, 0));
-        self.show(0, self.body.image(&arena, 0, 0), seen);
-        self.observe_steps(&self.body, &mut arena, seen);
-        if let Some(Tail { phase, inputs }) = &self.tail {
-            let mut behind = phase.arena(1)?;
-            let places = phase.values_mut(&mut behind, inputs, 1);
-            inputs.iter().zip(places).for_each(|(value, to)| self.hand_on(*value, &arena, to));
-            self.observe_steps(phase, &mut behind, seen);
-            phase.give_back(behind);
+        let mut before: Option<(&Stage, Arena)> = None;
+        for stage in self.body.iter().chain(&self.tail) {
+            let mut arena = stage.phase.arena(1)?;
+            match before.take() {
+                None => {
+                    image.pack(&self.geometry(0), stage.phase.images_mut(&mut arena, 0));
+                    self.show(0, stage.phase.image(&arena, 0, 0), seen);
+                }
+                Some((earlier, from)) => {
+                    let places = stage.phase.values_mut(&mut arena, &stage.inputs, 1);
+                    stage
+                        .inputs
+                        .iter()
+                        .zip(places)
+                        .for_each(|(value, to)| earlier.hand_on(*value, &from, to));
+                    earlier.phase.give_back(from);
+                }
+            }
+            self.observe_steps(&stage.phase, &mut arena, seen);
+            before = Some((stage, arena));
         }
-        self.body.give_back(arena);
+        before.into_iter().for_each(|(stage, arena)| stage.phase.give_back(arena));
         Ok(())
     }
 
@@ -377,89 +379,114 @@ impl Program {
         let rows: Vec<usize> = self.outputs.iter().map(|output| self.row(output, pooled)).collect();
         let mut results = rows.iter().map(|row| zeros(batch, *row)).collect::<Result<Vec<_>, _>>()?;
         let results_of_all = results.iter_mut().map(Vec::as_mut_slice).collect();
-        let whole = Group { images: input, results: results_of_all, for_tail: Vec::new() };
-        let most = match self.tail {
-            Some(_) => TAIL_IMAGES.max(2 * self.preferred_batch()),
+        let whole = Group { images: input, results: results_of_all, for_next: Vec::new() };
+        let most = match &self.tail {
+            Some(tail) => tail.images.max(2 * self.preferred_batch()),
             None => batch.max(1),
         };
         let sizes: Vec<usize> = (0..batch).step_by(most).map(|first| most.min(batch - first)).collect();
         let mode = Mode { pooled, shared: false, after: None };
-        let parts = whole.split(&Rows { results: rows, for_tail: Vec::new() }, sizes.iter());
+        let parts = whole.split(&Rows { results: rows, for_next: Vec::new() }, sizes.iter());
         parts.into_iter().try_for_each(|part| self.run_part(part, mode))?;
         Ok(results)
     }
 
     /// Runs body and tail on some images.
     fn run_part(&self, part: Group<'_, '_>, mode: Mode<'_>) -> Result<(), EngineError> {
-        let Some(Tail { phase, inputs }) = &self.tail else { return self.run_body(part, mode) };
-        let images = part.images.len();
-        let mut arena = phase.arena(images)?;
-        let placed = self.outputs.iter().zip(part.results);
-        let (behind, before): (Vec<_>, Vec<_>) = placed.partition(|(output, _)| output.in_tail);
-        let results = before.into_iter().map(|(_, result)| result).collect();
-        let for_tail = phase.values_mut(&mut arena, inputs, images);
-        self.run_body(Group { images: part.images, results, for_tail }, mode)?;
+        let Some(tail) = &self.tail else { return self.run_body(part, mode) };
         let shared = mode.after.is_none() && rayon::current_num_threads() > 1;
-        phase.run(&mut arena, images, Mode { shared, ..mode });
-        behind
-            .into_iter()
-            .for_each(|(output, result)| self.store(output, phase, &arena, mode.pooled, result));
-        phase.give_back(arena);
-        Ok(())
+        self.run_stage(tail, self.body.len(), part, Mode { shared, ..mode }, |part| self.run_body(part, mode))
     }
 
     /// Runs the body on groups of images.
     fn run_body(&self, part: Group<'_, '_>, mode: Mode<'_>) -> Result<(), EngineError> {
         if mode.after.is_some() {
-            return self.run_group(part, mode);
+            return self.run_stages(&self.body, part, mode);
         }
-        let outputs = self.outputs.iter().filter(|output| !output.in_tail);
-        let inputs = self.tail.iter().flat_map(|tail| &tail.inputs);
-        let rows = Rows {
-            results: outputs.map(|output| self.row(output, mode.pooled)).collect(),
-            for_tail: inputs.map(|value| self.body.stride(*value)).collect(),
-        };
+        let rows = self.rows(self.body.len() - 1, mode);
         let (alone, together) = self.shares(part.images.len());
         let mut groups = part.split(&rows, alone.iter().chain(&together));
         let shared = groups.split_off(alone.len());
-        groups.into_par_iter().with_max_len(1).try_for_each(|group| self.run_group(group, mode))?;
-        shared.into_iter().try_for_each(|group| self.run_group(group, Mode { shared: true, ..mode }))
+        let run = |group, mode| self.run_stages(&self.body, group, mode);
+        groups.into_par_iter().with_max_len(1).try_for_each(|group| run(group, mode))?;
+        shared.into_iter().try_for_each(|group| run(group, Mode { shared: true, ..mode }))
+    }
+
+    /// Sizes of a group's slices when a stage of the body and those before it run.
+    fn rows(&self, stage: usize, mode: Mode<'_>) -> Rows {
+        let outputs = self.outputs.iter().filter(|output| output.stage <= stage);
+        let next = self.body.get(stage + 1).or(self.tail.as_ref());
+        let phase = self.body.get(stage).map(|stage| &stage.phase);
+        let stride = |value: &usize| phase.map_or(1, |phase| phase.stride(*value));
+        Rows {
+            results: outputs.map(|output| self.row(output, mode.pooled)).collect(),
+            for_next: next.iter().flat_map(|next| &next.inputs).map(stride).collect(),
+        }
+    }
+
+    /// Images of a group: as many as the last stage takes.
+    fn group(&self) -> usize {
+        self.body.last().map_or(1, |stage| stage.images)
     }
 
     /// Sizes of the groups that have a thread each, and of those that all threads work on.
     fn shares(&self, batch: usize) -> (Vec<usize>, Vec<usize>) {
-        let threads = rayon::current_num_threads().max(1);
+        let (threads, group) = (rayon::current_num_threads().max(1), self.group());
         let even = batch - batch % threads;
-        let count = threads * even.div_ceil(threads * self.group);
+        let count = threads * even.div_ceil(threads * group);
         let share = |index: usize| (index + 1) * even / count - index * even / count;
         let rest = batch - even;
-        let together = (0..rest).step_by(self.group).map(|first| self.group.min(rest - first));
+        let together = (0..rest).step_by(group).map(|first| group.min(rest - first));
         ((0..count).map(share).collect(), together.collect())
     }
 
-    fn run_group(&self, group: Group<'_, '_>, mode: Mode<'_>) -> Result<(), EngineError> {
-        let images = group.images.len();
-        let mut arena = self.body.arena(images)?;
-        group.images.pack(&self.geometry(0), self.body.images_mut(&mut arena, 0));
-        mode.done("load");
-        self.body.run(&mut arena, images, mode);
-        let outputs = self.outputs.iter().filter(|output| !output.in_tail);
-        for (output, result) in outputs.zip(group.results) {
-            self.store(output, &self.body, &arena, mode.pooled, result);
-        }
-        let inputs = self.tail.iter().flat_map(|tail| &tail.inputs);
-        inputs.zip(group.for_tail).for_each(|(value, to)| self.hand_on(*value, &arena, to));
-        mode.done("store");
-        self.body.give_back(arena);
-        Ok(())
+    /// Runs stages of the body on a group: the last one on all of its images, those before on as many at a time as they
+    /// take.
+    fn run_stages(&self, stages: &[Stage], group: Group<'_, '_>, mode: Mode<'_>) -> Result<(), EngineError> {
+        let Some((stage, earlier)) = stages.split_last() else { return Ok(()) };
+        self.run_stage(stage, earlier.len(), group, mode, |group| {
+            let count = group.images.len();
+            let most = earlier.last().map_or(1, |stage| stage.images);
+            let sizes: Vec<usize> = (0..count).step_by(most).map(|first| most.min(count - first)).collect();
+            let rows = self.rows(earlier.len() - 1, mode);
+            group
+                .split(&rows, sizes.iter())
+                .into_iter()
+                .try_for_each(|part| self.run_stages(earlier, part, mode))
+        })
     }
 
-    /// Copies a value of the body to its place in the tail.
-    fn hand_on(&self, value: usize, arena: &Arena, to: &mut [f32]) {
-        for (index, to) in to.chunks_exact_mut(self.body.stride(value)).enumerate() {
-            let image = self.body.image(arena, value, index);
-            to.iter_mut().zip(image).for_each(|(to, number)| *to = *number);
+    /// Runs a stage behind those before it.
+    fn run_stage(
+        &self,
+        stage: &Stage,
+        index: usize,
+        group: Group<'_, '_>,
+        mode: Mode<'_>,
+        before: impl FnOnce(Group<'_, '_>) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let Group { images, results, for_next } = group;
+        let mut arena = stage.phase.arena(images.len())?;
+        let placed = self.outputs.iter().filter(|output| output.stage <= index).zip(results);
+        let (here, earlier): (Vec<_>, Vec<_>) = placed.partition(|(output, _)| output.stage == index);
+        if index == 0 {
+            images.pack(&self.geometry(0), stage.phase.images_mut(&mut arena, 0));
+            mode.done("load");
+        } else {
+            let results = earlier.into_iter().map(|(_, result)| result).collect();
+            let for_next = stage.phase.values_mut(&mut arena, &stage.inputs, images.len());
+            before(Group { images, results, for_next })?;
         }
+        stage.phase.run(&mut arena, images.len(), mode);
+        for (output, result) in here {
+            self.store(output, &stage.phase, &arena, mode.pooled, result);
+        }
+        let next = self.body.get(index + 1).or(self.tail.as_ref());
+        let inputs = next.iter().flat_map(|next| &next.inputs);
+        inputs.zip(for_next).for_each(|(value, to)| stage.hand_on(*value, &arena, to));
+        mode.done("store");
+        stage.phase.give_back(arena);
+        Ok(())
     }
 
     fn store(&self, output: &Output, phase: &Phase, arena: &Arena, pooled: bool, result: &mut [f32]) {
@@ -487,6 +514,63 @@ fn tail_start(steps: &[Step], geometries: &[Geometry], views: &Views) -> usize {
     let tail = steps.iter().rev().take_while(in_tail);
     let (count, cost) = tail.fold((0, 0), |(count, cost), step| (count + 1, cost + step.operation.cost(1)));
     if cost < SMALLEST_TAIL { steps.len() } else { steps.len() - count }
+}
+
+impl Stage {
+    fn new(
+        settings: Settings,
+        values: Values<'_>,
+        steps: Vec<Step>,
+        (mut inputs, ended): (Vec<usize>, Ended),
+        images: usize,
+    ) -> Self {
+        let ends = Ends { given: &inputs, kept: &ended.kept };
+        let phase = Phase::new(settings, values, &ends, steps, ended.pooling);
+        phase.sort(&mut inputs);
+        let images = (GROUP_BYTES / phase.bytes().max(1)).clamp(1, images);
+        Self { phase, inputs, images }
+    }
+
+    /// Copies a value to its place in the next stage.
+    fn hand_on(&self, value: usize, arena: &Arena, to: &mut [f32]) {
+        for (index, to) in to.chunks_exact_mut(self.phase.stride(value)).enumerate() {
+            let image = self.phase.image(arena, value, index);
+            to.iter_mut().zip(image).for_each(|(to, number)| *to = *number);
+        }
+    }
+}
+
+/// The steps of each stage.
+struct Parts<'a> {
+    steps: Vec<Vec<Step>>,
+    views: &'a Views,
+}
+
+impl<'a> Parts<'a> {
+    fn new(mut steps: impl Iterator<Item = Step>, divisions: &[Division], views: &'a Views) -> Self {
+        let of = |division: &Division| steps.by_ref().take(division.steps.len()).collect();
+        Self { steps: divisions.iter().map(of).collect(), views }
+    }
+
+    /// The stage that computes a value, or the first of its parts; the network's input is the first one's.
+    fn written_in(&self, value: usize) -> usize {
+        let whole = |value| self.views.of(value).whole;
+        let writes = |steps: &Vec<Step>| steps.iter().any(|step| whole(step.writes) == whole(value));
+        self.steps.iter().position(writes).unwrap_or(0)
+    }
+
+    /// What a stage and those behind it read of those before it.
+    fn inputs(&self, stage: usize) -> Vec<usize> {
+        if stage == 0 {
+            return vec![0];
+        }
+        let behind = self.steps.iter().skip(stage).flatten();
+        let mut inputs: Vec<usize> = behind.flat_map(|step| step.reads.iter().copied()).collect();
+        inputs.sort_unstable();
+        inputs.dedup();
+        inputs.retain(|value| self.written_in(*value) < stage);
+        inputs
+    }
 }
 
 /// Outputs of a phase.
@@ -517,9 +601,9 @@ impl Group<'_, '_> {
         for size in sizes {
             let (images, behind) = rest.images.split_at(*size);
             let (results, results_behind) = split_all(rest.results, &rows.results, *size);
-            let (for_tail, for_tail_behind) = split_all(rest.for_tail, &rows.for_tail, *size);
-            groups.push(Group { images, results, for_tail });
-            rest = Group { images: behind, results: results_behind, for_tail: for_tail_behind };
+            let (for_next, for_next_behind) = split_all(rest.for_next, &rows.for_next, *size);
+            groups.push(Group { images, results, for_next });
+            rest = Group { images: behind, results: results_behind, for_next: for_next_behind };
         }
         groups
     }

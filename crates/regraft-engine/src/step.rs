@@ -39,6 +39,17 @@ pub(crate) enum Operation {
     Winograd(Winograd),
 }
 
+/// How often a step goes through what it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Passes {
+    pub(crate) over_weights: usize,
+    pub(crate) over_inputs: usize,
+}
+
+impl Passes {
+    pub(crate) const SINGLE: Self = Self { over_weights: 1, over_inputs: 1 };
+}
+
 impl Operation {
     /// Number of parts that the work on a group of images divides into, when so many threads share it.
     pub(crate) fn units(&self, images: usize, threads: usize) -> usize {
@@ -63,6 +74,15 @@ impl Operation {
             Self::Dense(step) => step.weight_bytes(),
             Self::Winograd(step) => step.weight_bytes(),
             _ => 0,
+        }
+    }
+
+    /// How often one thread reads the weights and the inputs of a group of images.
+    pub(crate) fn passes(&self, images: usize) -> Passes {
+        match self {
+            Self::Dense(step) => step.passes(images),
+            Self::Winograd(step) => step.passes(images),
+            _ => Passes::SINGLE,
         }
     }
 

@@ -22,7 +22,7 @@ use support::networks::{compile, convolutional, images, transformer};
 /// Vectors that are cut and shared out: of a run, and of a group of images.
 const CALLS: [usize; 2] = [30, 3];
 /// Bytes of those vectors.
-const BYTES: [usize; 2] = [4_000, 400];
+const BYTES: [usize; 2] = [4_000, 500];
 /// So many runs are counted and the one with the fewest calls taken: a thread that never got a group before finds its
 /// memory not there yet, and rayon's queue allocates a block for some dozens of jobs.
 const RUNS: usize = 8;

@@ -1,4 +1,5 @@
-//! What 16 bits cost whole networks: features in bfloat16 beside those in single precision.
+//! Whole networks in several precisions: what 16 bits cost, and that a batch changes no bit. The small networks of the
+//! engine's own tests have too few weights to be divided into stages; these are.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,7 +13,7 @@ mod common;
 
 use common::unit_numbers;
 use ndarray::{Array4, ArrayD};
-use regraft_engine::{Precision, Program, Settings};
+use regraft_engine::{Calibrator, InstructionSet, Precision, Program, Settings};
 use regraft_graph::{Card, Model};
 use regraft_zoo::{Network, architecture, random_weights};
 
@@ -31,10 +32,14 @@ fn untrained(name: &str) -> Model {
     Model::new(graph, weights, card).unwrap()
 }
 
-fn features(model: &Model, precision: Precision) -> ArrayD<f32> {
-    let shape = [2, 3, SIZE[0], SIZE[1]];
+fn images(count: usize, size: [usize; 2]) -> Array4<f32> {
+    let shape = [count, 3, size[0], size[1]];
     let numbers = unit_numbers("images", shape.iter().product()).map(|unit| (unit * 4.0) as f32);
-    let images = Array4::from_shape_vec(shape, numbers.collect()).unwrap();
+    Array4::from_shape_vec(shape, numbers.collect()).unwrap()
+}
+
+fn features(model: &Model, precision: Precision) -> ArrayD<f32> {
+    let images = images(2, SIZE);
     let settings = Settings { precision, ..Settings::default() };
     let outputs = [model.card().roles.features.as_str()];
     let program = Program::compile_with(model, SIZE, &outputs, settings).unwrap();
@@ -58,5 +63,40 @@ fn features_in_bfloat16_are_within_a_hundredth() {
         println!("{name}: relative error of bf16 {error:.2e}");
         // Not zero either: then nothing would have been rounded.
         assert!(error > 1e-5 && error <= TOLERANCE, "{name}: {error:.2e}");
+    }
+}
+
+#[test]
+fn a_batch_gives_the_bits_of_its_images_alone() {
+    let (size, count) = ([48, 80], 21);
+    let images = images(count, size);
+    let set = InstructionSet::detect();
+    for name in ["resnet50", "densenet121"] {
+        let model = untrained(name);
+        // A wire in the middle too, and one that later layers add to.
+        let outputs: &[&str] = match name {
+            "resnet50" => &["fc", "layer2.3.relu", "layer3.0.bn1", "layer4.1.conv2"],
+            _ => &["classifier", "features.transition2.pool", "features.denseblock4.denselayer3.conv2"],
+        };
+        let mut calibrator = Calibrator::new(&model, size, outputs, set).unwrap();
+        calibrator.observe(images.slice(ndarray::s![..2, .., .., ..])).unwrap();
+        let calibration = calibrator.finish();
+        for precision in Precision::ALL {
+            let settings = Settings { precision, instruction_set: set };
+            let program = match precision {
+                Precision::Int8 => Program::compile_int8(&model, size, outputs, set, &calibration),
+                _ => Program::compile_with(&model, size, outputs, settings),
+            };
+            let program = program.unwrap();
+            let whole = program.run(images.view()).unwrap();
+            for (index, image) in images.outer_iter().enumerate().step_by(5) {
+                let alone = program.run(image.insert_axis(ndarray::Axis(0))).unwrap();
+                for (output, (whole, alone)) in outputs.iter().zip(whole.iter().zip(&alone)) {
+                    let of_batch = whole.index_axis(ndarray::Axis(0), index);
+                    let case = format!("{name}, {}, {output}, image {index}", precision.name());
+                    assert!(of_batch.iter().eq(alone.iter()), "{case}");
+                }
+            }
+        }
     }
 }

@@ -67,6 +67,8 @@ struct Scratch {
     scores: Vec<Line>,
     /// Chunks of keys × 32 queries × 32 keys.
     weights: Vec<Line>,
+    /// Bytes to each chunk of queries or weights.
+    offsets: Vec<usize>,
 }
 
 /// Sizes of a head.
@@ -110,6 +112,8 @@ impl Scratch {
         clear(&mut self.queries, feature_chunks * QUERIES);
         clear(&mut self.scores, QUERIES * sizes.row() * size_of::<f32>() / ROW);
         clear(&mut self.weights, key_panels * QUERIES);
+        self.offsets.clear();
+        self.offsets.extend((0..feature_chunks.max(key_panels)).map(|chunk| chunk * QUERIES * ROW));
     }
 }
 
@@ -263,8 +267,9 @@ impl Head {
         for panel in 0..key_panels {
             let product = Product {
                 pixels: scratch.queries.as_ptr().cast(),
+                offsets: scratch.offsets.as_ptr(),
+                pixels_row: ROW,
                 second: ROWS * ROW,
-                step: QUERIES * ROW,
                 weights: scratch.keys[panel * feature_chunks * PANEL_LINES..].as_ptr().cast(),
                 initial: initial.as_ptr(),
                 sums: scratch.scores.as_mut_ptr().cast::<f32>().wrapping_add(panel * PANEL),
@@ -336,8 +341,9 @@ impl Head {
             let beside = (self.blocks() - block).min(2);
             let product = Product {
                 pixels: scratch.weights.as_ptr().cast(),
+                offsets: scratch.offsets.as_ptr(),
+                pixels_row: ROW,
                 second: ROWS * ROW,
-                step: QUERIES * ROW,
                 weights: scratch.values[block / 2 * self.sizes.key_panels * PANEL_LINES..].as_ptr().cast(),
                 initial: initial.as_ptr(),
                 sums: sums.as_mut_ptr().cast(),

@@ -33,6 +33,7 @@ use crate::{
     geometry::Geometry,
     network::Clamp,
     simd::{self, Kernel, LANES, Simd},
+    step::Passes,
     window::Window,
 };
 
@@ -148,11 +149,11 @@ impl Dense {
         let Recipe { input, output, window, .. } = *recipe;
         let [tile_pixels, tile_blocks] = settings.instruction_set.dense_tile();
         let tiled = is_tiled(recipe, settings);
-        let layout =
-            Layout::new(recipe, tile_blocks, if tiled { BYTES_OF_A_CHUNK / input.element.size() } else { 1 });
+        let chunk = if tiled { BYTES_OF_A_CHUNK / input.element.size() } else { 1 };
+        let layout = Layout::new(recipe, tile_blocks, chunk);
         let mut dense = Self {
             #[cfg(target_arch = "x86_64")]
-            gathering: tiled.then(|| layout.gathering(input.element.size())),
+            gathering: tiled.then(|| layout.gathering(recipe)),
             input,
             output,
             residual: recipe.residual,
@@ -204,6 +205,22 @@ impl Dense {
         }
         let _ = threads;
         self.tiles(images) * self.panels.len()
+    }
+
+    /// How often one thread reads weights and inputs of a group of images.
+    pub(crate) fn passes(&self, images: usize) -> Passes {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(gathering) = &self.gathering {
+            return Passes { over_weights: tiled::units(self, gathering, images, 1), over_inputs: 1 };
+        }
+        let over_inputs = if self.are_pixels_outside() { 1 } else { self.panels.len() };
+        let _ = images;
+        Passes { over_weights: 1, over_inputs }
+    }
+
+    /// Whether all panels are computed for a tile of pixels before the next one.
+    fn are_pixels_outside(&self) -> bool {
+        self.weights.len() <= CACHED_WEIGHTS
     }
 
     /// Bytes of packed weights.
@@ -277,8 +294,25 @@ impl Layout {
     }
 
     #[cfg(target_arch = "x86_64")]
-    fn gathering(&self, size: usize) -> Gathering {
-        Gathering::new(self.runs.iter().map(|run| (run.offset * size, run.len * size)))
+    fn gathering(&self, recipe: &Recipe<'_>) -> Gathering {
+        let Recipe { input, output, window, .. } = *recipe;
+        let size = input.element.size();
+        let bytes = |run: &Run| (run.offset * size, run.len * size);
+        if !self.whole_chunks_a_tap(recipe) || !Gathering::fits(output.width) {
+            return Gathering::of_windows(self.runs.iter().map(bytes));
+        }
+        // All taps of a chunk of channels follow each other; the first has no distance from the window's start.
+        let taps = window.kernel[0] * window.kernel[1];
+        let runs_of_a_tap = self.chunk / input.lanes;
+        let first = self.runs.chunks(runs_of_a_tap * taps).flat_map(|runs| runs.iter().take(runs_of_a_tap));
+        Gathering::of_pixels(first.map(bytes), window)
+    }
+
+    /// Whether the channels at each place of a window are whole chunks.
+    fn whole_chunks_a_tap(&self, recipe: &Recipe<'_>) -> bool {
+        let Recipe { input, window, .. } = *recipe;
+        let windows = self.chunk > 1 && input.lanes == LANES && window.kernel != [1; 2];
+        windows && input.channels.is_multiple_of(self.chunk)
     }
 
     fn push_runs(&mut self, recipe: &Recipe<'_>, channels: Range<usize>) -> Range<usize> {
@@ -287,18 +321,26 @@ impl Layout {
         let [down, right] = recipe.window.dilation;
         // Neighbouring columns of a planar image follow each other, as neighbouring channels of a blocked one do.
         let along_row = input.lanes == 1 && right == 1;
+        // The channels that go through all taps before the next ones.
+        let together_in_taps = if self.whole_chunks_a_tap(recipe) { self.chunk } else { input.lanes };
         let mut channel = channels.start;
         while channel < channels.end {
-            let len = (input.lanes - channel % input.lanes).min(channels.end - channel);
-            let lane = channel / input.lanes * input.plane() + channel % input.lanes;
+            let end = (channel / together_in_taps + 1) * together_in_taps;
+            let end = end.min(channels.end);
             for tap in (0..height * width).step_by(if along_row { width } else { 1 }) {
                 let (y, x) = (tap / width, tap % width);
-                let offset = lane + y * down * input.row() + x * right * input.lanes;
-                let len = if along_row { width } else { len };
-                let run = Run { offset, len: len.next_multiple_of(together(input)) };
-                self.push_run(run, Source { channel, tap, along_row }, first, height * width == 1);
+                let tap_offset = y * down * input.row() + x * right * input.lanes;
+                let mut channel = channel;
+                while channel < end {
+                    let len = (input.lanes - channel % input.lanes).min(end - channel);
+                    let lane = channel / input.lanes * input.plane() + channel % input.lanes;
+                    let read = if along_row { width } else { len };
+                    let run = Run { offset: lane + tap_offset, len: read.next_multiple_of(together(input)) };
+                    self.push_run(run, Source { channel, tap, along_row }, first, height * width == 1);
+                    channel += len;
+                }
             }
-            channel += len;
+            channel = end;
         }
         first..self.runs.len()
     }
@@ -591,7 +633,7 @@ impl Task<'_> {
     #[inline(always)]
     fn tiles<S: Simd, I: Factor>(&self, simd: S) {
         let (dense, panels) = (self.dense, self.dense.panels.len());
-        let pixels_outside = dense.weights.len() <= CACHED_WEIGHTS;
+        let pixels_outside = dense.are_pixels_outside();
         let total = self.operands.images * dense.output.pixels();
         let tiles = dense.tiles(self.operands.images);
         let (mut located, mut pixels) = (usize::MAX, Pixels::NONE);
@@ -656,6 +698,15 @@ impl Dense {
             index += 1;
         });
         pixels
+    }
+
+    /// Where a stored pixel of an image lies, in rows and columns from the first window's start.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn stored(&self, operands: &Operands, image: usize, [row, column]: [usize; 2]) -> *const u8 {
+        let numbers = self.start + row * self.input.row() + column * self.input.lanes;
+        // Wrapping, as below.
+        let bytes = image * operands.input.image + numbers * self.input.element.size();
+        operands.input.pointer.wrapping_add(bytes).cast_const()
     }
 
     /// Calls a function with the places of the window, the output and the residual of each pixel, which are numbered

@@ -1,10 +1,12 @@
 //! Dense sums in bfloat16 and 8-bit integers on the tiles of Intel AMX, which multiply 16 pixels by 64 bytes of each by
 //! 16 output channels in one instruction.
 //!
-//! The windows of some pixels are gathered into rows of 64 bytes, chunk by chunk of the inputs of a window; what a pass
-//! over them costs is shared by all output channels. Then each panel of 32 output channels is multiplied with pairs of
-//! tiles of pixels, and the sums take the same way to the output as those of the other instruction sets. The weights lie
-//! as the dot products of vectors read them: that is the tiles' layout too.
+//! The inputs of some pixels are gathered into lines of 64 bytes, which are the rows of tiles; what a pass over them costs
+//! is shared by all output channels. For a window of one place, a line is a chunk of a pixel's window. For larger ones it
+//! is a chunk of a stored pixel, and a tile of neighbouring pixels of a row is read once for each place of the window, so
+//! that the same lines serve them all. Then each panel of 32 output channels is multiplied with pairs of tiles of pixels,
+//! and the sums take the same way to the output as those of the other instruction sets. The weights lie as the dot
+//! products of vectors read them: that is the tiles' layout too.
 #![allow(clippy::needless_range_loop, reason = "counted loops over constants unroll into registers")]
 #![allow(
     clippy::indexing_slicing,
@@ -20,10 +22,12 @@ use super::{
 };
 use crate::{
     element::{BFloat16, UInt8},
+    geometry::Geometry,
     simd::{
         self, Kernel, LANES, Simd,
         amx::{self, Piece, Product, ROW, ROWS, Shape},
     },
+    window::Window,
 };
 
 /// Pixels of a pair of tiles.
@@ -33,30 +37,61 @@ const GATHERED: usize = 512 * 1024;
 /// Pixels whose sums become outputs together.
 const TOGETHER: usize = 8;
 
-/// The parts of a window, a chunk of [`ROW`] bytes each.
+/// How the inputs of a step come to lie in lines.
 #[derive(Debug)]
 pub(super) struct Gathering {
-    chunks: Vec<Vec<Piece>>,
+    /// What a line of each plane is made of.
+    planes: Vec<Vec<Piece>>,
+    /// Where lines are stored pixels; else they are windows.
+    places: Option<Places>,
+}
+
+/// A window over lines.
+#[derive(Debug)]
+struct Places {
+    /// Rows and columns of each place, from the window's start.
+    taps: Vec<[usize; 2]>,
+    /// Rows and columns of a window.
+    reach: [usize; 2],
+    stride: [usize; 2],
 }
 
 impl Gathering {
-    /// Of runs of bytes: distances from the start of the window and lengths.
-    pub(super) fn new(runs: impl Iterator<Item = (usize, usize)>) -> Self {
-        let (mut chunks, mut to) = (Vec::<Vec<Piece>>::new(), 0);
+    /// Of the runs of bytes of a window: distances from its start and lengths.
+    pub(super) fn of_windows(runs: impl Iterator<Item = (usize, usize)>) -> Self {
+        let (mut planes, mut to) = (Vec::<Vec<Piece>>::new(), 0);
         for (mut from, mut len) in runs {
             while len > 0 {
                 if to % ROW == 0 {
-                    chunks.push(Vec::new());
+                    planes.push(Vec::new());
                 }
                 let part = len.min(ROW - to % ROW);
-                if let Some(chunk) = chunks.last_mut() {
-                    chunk.push(Piece { from, to: to % ROW, len: part });
+                if let Some(plane) = planes.last_mut() {
+                    plane.push(Piece { from, to: to % ROW, len: part });
                 }
                 (from, to, len) = (from + part, to + part, len - part);
             }
         }
-        Self { chunks }
+        Self { planes, places: None }
     }
+
+    /// Of the runs of bytes of a pixel, which are whole lines.
+    pub(super) fn of_pixels(runs: impl Iterator<Item = (usize, usize)>, window: Window) -> Self {
+        let Window { kernel: [height, width], stride, dilation: [down, right], .. } = window;
+        let taps = (0..height * width).map(|tap| [tap / width * down, tap % width * right]).collect();
+        let reach = [(height - 1) * down + 1, (width - 1) * right + 1];
+        Self { places: Some(Places { taps, reach, stride }), ..Self::of_windows(runs) }
+    }
+
+    /// Whether rows of so many pixels fill tiles well enough to be read from lines of pixels.
+    pub(super) fn fits(width: usize) -> bool {
+        rows_of_a_tile(width) >= 3 * ROWS / 4
+    }
+}
+
+/// Pixels of each of the tiles that a row of so many is divided into.
+fn rows_of_a_tile(width: usize) -> usize {
+    width.div_ceil(width.div_ceil(ROWS).max(1)).max(1)
 }
 
 /// How the pixels and panels of a step are divided into units.
@@ -64,36 +99,47 @@ struct Division {
     pixels: usize,
     /// Rows of a tile.
     rows: usize,
-    pairs: usize,
-    /// Stretches of pairs, and of panels.
+    /// Pixels of a segment: a row of the output, or a pair of tiles.
+    segment: usize,
+    /// Stretches of segments, and of panels.
     stretches: [usize; 2],
 }
 
 impl Division {
     fn new(dense: &Dense, gathering: &Gathering, images: usize, threads: usize) -> Self {
+        let width = dense.output.width;
         let pixels = images * dense.output.pixels();
         let pairs = pixels.div_ceil(PAIR).max(1);
-        let rows = pixels.div_ceil(2 * pairs).max(1);
-        let most = (GATHERED / (gathering.chunks.len() * ROW * PAIR)).max(1);
-        let (mut over_pixels, mut over_panels) = (pairs.div_ceil(most), 1);
+        let (rows, segment, lines) = match &gathering.places {
+            Some(places) => (rows_of_a_tile(width), width, places.stride[0] * places.columns(width)),
+            None => (pixels.div_ceil(2 * pairs).max(1), 2 * pixels.div_ceil(2 * pairs).max(1), PAIR),
+        };
+        let segments = pixels.div_ceil(segment).max(1);
+        let most = (GATHERED / (gathering.planes.len() * ROW * lines)).max(1);
+        let (mut over_pixels, mut over_panels) = (segments.div_ceil(most), 1);
         if threads > 1 {
-            if pairs >= 8 * threads {
+            if segments >= 8 * threads {
                 over_pixels = over_pixels.next_multiple_of(2 * threads);
             } else {
                 over_panels = dense.panels().len().min(2 * threads);
             }
         }
-        Self { pixels, rows, pairs, stretches: [over_pixels.min(pairs), over_panels] }
+        Self { pixels, rows, segment, stretches: [over_pixels.min(segments), over_panels] }
     }
 
-    fn pairs(&self, stretch: usize) -> Range<usize> {
+    /// The pixels of a stretch, whole segments but for the last one.
+    fn pixels(&self, stretch: usize) -> Range<usize> {
         let [count, _] = self.stretches;
-        stretch * self.pairs / count..(stretch + 1) * self.pairs / count
+        let segments = self.pixels.div_ceil(self.segment);
+        let place = |stretch: usize| (stretch * segments / count * self.segment).min(self.pixels);
+        place(stretch)..place(stretch + 1)
     }
+}
 
-    fn pixels(&self, pairs: &Range<usize>) -> Range<usize> {
-        let place = |pair: usize| (pair * 2 * self.rows).min(self.pixels);
-        place(pairs.start)..place(pairs.end)
+impl Places {
+    /// Columns that a row of so many outputs sees.
+    fn columns(&self, width: usize) -> usize {
+        (width - 1) * self.stride[1] + self.reach[1]
     }
 }
 
@@ -139,11 +185,28 @@ impl Kernel for Task<'_, true> {
 /// Memory of a thread that lives as long as it.
 #[derive(Default)]
 struct Scratch {
-    /// Chunks × pixels × [`ROW`] bytes.
+    /// Planes of lines.
     gathered: Vec<Line>,
-    windows: Vec<*const u8>,
+    /// What the lines of a plane are gathered from.
+    sources: Vec<*const u8>,
+    /// Bytes to each chunk's lines.
+    offsets: Vec<usize>,
+    /// Bytes to each tile's first line of the first chunk.
+    tiles: Vec<usize>,
+    /// Of each pixel, tile by tile.
     outputs: Vec<*mut u8>,
     residuals: Vec<*const u8>,
+    pixels: usize,
+}
+
+impl Scratch {
+    fn clear(&mut self) {
+        self.sources.clear();
+        self.offsets.clear();
+        self.tiles.clear();
+        self.outputs.clear();
+        self.residuals.clear();
+    }
 }
 
 /// A cache line.
@@ -170,20 +233,14 @@ impl<const INTEGER: bool> Task<'_, INTEGER> {
         let (mut gathered, mut sums) = (usize::MAX, [Sums([0.0; PAIR * 2 * LANES]); 2]);
         for unit in self.units.clone() {
             let (stretch, part) = (unit / over_panels, unit % over_panels);
-            let pairs = division.pairs(stretch);
             let panels = dense.panels();
             let panels = &panels[part * panels.len() / over_panels..(part + 1) * panels.len() / over_panels];
             if gathered != stretch {
-                self.gather(&division, &pairs, &mut scratch);
+                self.gather(&division, division.pixels(stretch), &mut scratch);
                 gathered = stretch;
             }
-            let stretch = Stretch {
-                scratch: &scratch,
-                rows: division.rows,
-                pairs: pairs.len(),
-                chunks: gathering.chunks.len(),
-                shape: &shape,
-            };
+            let across = gathering.places.as_ref().map_or(1, |places| places.stride[1]);
+            let stretch = Stretch { scratch: &scratch, rows: division.rows, across, shape: &shape };
             for panel in panels {
                 // SAFETY: the windows were gathered; `Dense::run`'s caller vouches for the operands.
                 unsafe {
@@ -198,44 +255,100 @@ impl<const INTEGER: bool> Task<'_, INTEGER> {
         SCRATCH.set(scratch);
     }
 
-    /// Finds the pixels of some pairs and gathers their windows.
-    fn gather(&self, division: &Division, pairs: &Range<usize>, scratch: &mut Scratch) {
-        let Scratch { gathered, windows, outputs, residuals } = scratch;
-        windows.clear();
-        outputs.clear();
-        residuals.clear();
-        self.dense.for_each_pixel(self.operands, division.pixels(pairs), |input, output, residual| {
-            windows.push(input);
+    /// Finds where some pixels lie, and gathers their inputs.
+    fn gather(&self, division: &Division, pixels: Range<usize>, scratch: &mut Scratch) {
+        scratch.clear();
+        let columns = match &self.gathering.places {
+            Some(places) => self.find_places(places, division.rows, pixels, scratch),
+            None => self.find_windows(division.rows, pixels, scratch),
+        };
+        // Places are read in stretches of one length.
+        scratch.pixels = scratch.outputs.len();
+        scratch.outputs.extend([std::ptr::null_mut(); TOGETHER]);
+        scratch.residuals.extend([std::ptr::null(); TOGETHER]);
+        let Scratch { gathered, sources, offsets, .. } = scratch;
+        let (lines, planes) = (sources.len(), &self.gathering.planes);
+        let taps = self.gathering.places.as_ref().map_or(&[[0; 2]][..], |places| &places.taps);
+        for plane in 0..planes.len() {
+            let line = |[row, column]: &[usize; 2]| plane * lines + row * columns + column;
+            offsets.extend(taps.iter().map(|tap| line(tap) * ROW));
+        }
+        if gathered.len() < lines * planes.len() {
+            gathered.resize(lines * planes.len(), Line([0; ROW]));
+        }
+        for (pieces, lines) in planes.iter().zip(gathered.chunks_exact_mut(lines)) {
+            // SAFETY: the step's check covers every run of every window, and there is a line for each source.
+            unsafe { amx::gather(sources, pieces, lines.as_mut_ptr().cast()) };
+        }
+    }
+
+    /// A line for each window, tile by tile; the last tile is filled up with copies. Returns the lines of a row: there are
+    /// none.
+    fn find_windows(&self, rows: usize, pixels: Range<usize>, scratch: &mut Scratch) -> usize {
+        let Scratch { sources, tiles, outputs, residuals, .. } = scratch;
+        let count = pixels.len().div_ceil(rows);
+        self.dense.for_each_pixel(self.operands, pixels, |input, output, residual| {
+            sources.push(input);
             outputs.push(output);
             residuals.push(residual);
         });
-        // Places are read in stretches of one length.
-        outputs.extend([std::ptr::null_mut(); TOGETHER]);
-        residuals.extend([std::ptr::null(); TOGETHER]);
-        let (rows, chunks) = (2 * division.rows * pairs.len(), &self.gathering.chunks);
-        if gathered.len() < rows * chunks.len() {
-            gathered.resize(rows * chunks.len(), Line([0; ROW]));
+        if let Some(last) = sources.last().copied() {
+            sources.resize(count * rows, last);
         }
-        for (pieces, lines) in chunks.iter().zip(gathered.chunks_exact_mut(rows)) {
-            // SAFETY: the step's check covers every run of every window, and there is a line for each window.
-            unsafe { amx::gather(windows, pieces, lines.as_mut_ptr().cast()) };
+        tiles.extend((0..count).map(|tile| tile * rows * ROW));
+        0
+    }
+
+    /// A line for each stored pixel that the windows of some rows of outputs see. The last tile of a row may begin in the
+    /// one before it. Returns the lines of a row.
+    fn find_places(
+        &self,
+        places: &Places,
+        rows: usize,
+        pixels: Range<usize>,
+        scratch: &mut Scratch,
+    ) -> usize {
+        let Scratch { sources, tiles, outputs, residuals, .. } = scratch;
+        let Geometry { height, width, .. } = self.dense.output;
+        let ([down, across], columns) = (places.stride, places.columns(width));
+        let (mut row, end) = (pixels.start / width, pixels.end / width);
+        while row < end {
+            let (image, y) = (row / height, row % height);
+            let count = (height - y).min(end - row);
+            for below in 0..count {
+                for x in (0..width).step_by(rows).map(|x| x.min(width - rows)) {
+                    tiles.push((sources.len() + below * down * columns + x * across) * ROW);
+                    let first = (row + below) * width + x;
+                    let of_tile = first..first + rows;
+                    self.dense.for_each_pixel(self.operands, of_tile, |_, output, residual| {
+                        outputs.push(output);
+                        residuals.push(residual);
+                    });
+                }
+            }
+            for stored in y * down..(y + count - 1) * down + places.reach[0] {
+                let at = |column| self.dense.stored(self.operands, image, [stored, column]);
+                sources.extend((0..columns).map(at));
+            }
+            row += count;
         }
+        columns
     }
 }
 
-/// Pairs of tiles of pixels whose windows are gathered.
+/// Tiles of pixels whose inputs are gathered.
 struct Stretch<'a> {
     scratch: &'a Scratch,
     rows: usize,
-    pairs: usize,
-    chunks: usize,
+    /// Lines from a pixel to the next.
+    across: usize,
     shape: &'a Shape,
 }
 
 impl Stretch<'_> {
     /// # Safety
-    /// The windows of the pairs must be gathered, and their outputs and residuals hold the panel's `B` blocks at the
-    /// distance of a plane.
+    /// The tiles' inputs must be gathered, and their outputs and residuals hold the panel's `B` blocks at the distance of a
+    /// plane.
     #[inline(always)]
     unsafe fn panel<S: Simd, I: Factor, const INTEGER: bool, const B: usize>(
         &self,
@@ -244,31 +357,35 @@ impl Stretch<'_> {
         panel: &Panel,
         sums: &mut [Sums; 2],
     ) {
-        let Self { scratch, rows, pairs, chunks, shape } = *self;
+        let Self { scratch, rows, across, shape } = *self;
         let [initial, weights] = dense.panel_data::<I>(panel);
-        let lines = 2 * rows * pairs;
+        let pairs = scratch.tiles.len().div_ceil(2);
         // A pair's sums become outputs while the next pair is multiplied.
         for pair in 0..=pairs {
             let (now, before) = (pair % 2, (pair + 1) % 2);
-            let product = Product {
-                pixels: scratch.gathered.as_ptr().wrapping_add(pair * 2 * rows).cast(),
-                second: rows * ROW,
-                step: lines * ROW,
-                weights,
-                initial: initial.cast(),
-                sums: sums[now].0.as_mut_ptr(),
-                sums_row: 2 * LANES * size_of::<f32>(),
-                second_sums: rows * 2 * LANES * size_of::<f32>(),
-                chunks,
-            };
-            // SAFETY: the lines hold the chunks of all pairs, the panel's weights were packed for as many chunks, and the
-            // sums have room for two tiles; the rest is the caller's promise.
+            // SAFETY: the lines hold what all tiles read, the panel's weights were packed for as many chunks, and the sums
+            // have room for two tiles; the rest is the caller's promise.
             unsafe {
                 if pair < pairs {
                     // Bytes of four pixels are written as a whole line, which needs no reading.
                     if !INTEGER {
                         self.prefetch::<B>(dense, panel, self.pixels(pair));
                     }
+                    let first = scratch.tiles[2 * pair];
+                    // Without a second tile the first one is computed twice.
+                    let second = scratch.tiles.get(2 * pair + 1).map_or(0, |second| second - first);
+                    let product = Product {
+                        pixels: scratch.gathered.as_ptr().cast::<u8>().wrapping_add(first),
+                        offsets: scratch.offsets.as_ptr(),
+                        pixels_row: across * ROW,
+                        second,
+                        weights,
+                        initial: initial.cast(),
+                        sums: sums[now].0.as_mut_ptr(),
+                        sums_row: 2 * LANES * size_of::<f32>(),
+                        second_sums: rows * 2 * LANES * size_of::<f32>(),
+                        chunks: scratch.offsets.len(),
+                    };
                     product.compute::<INTEGER, B>(shape);
                 }
                 if pair > 0 {
@@ -281,7 +398,7 @@ impl Stretch<'_> {
 
     /// The pixels of a pair; fewer in the last one.
     fn pixels(&self, pair: usize) -> Range<usize> {
-        let place = |pair: usize| (pair * 2 * self.rows).min(self.scratch.windows.len());
+        let place = |pair: usize| (pair * 2 * self.rows).min(self.scratch.pixels);
         place(pair)..place(pair + 1)
     }
 

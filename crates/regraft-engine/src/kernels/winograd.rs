@@ -34,6 +34,7 @@ use crate::{
     geometry::Geometry,
     network::Clamp,
     simd::{self, Kernel, LANES, Simd},
+    step::Passes,
     window::Window,
 };
 
@@ -140,6 +141,13 @@ impl Winograd {
         let total = self.total(images);
         let shares = if threads > 1 { 2 * threads } else { 1 };
         total.div_ceil(most).max(shares.min(total.div_ceil(4)))
+    }
+
+    /// How often one thread reads weights and inputs of a group of images. The transformed inputs are some two times as
+    /// many as the inputs.
+    pub(crate) fn passes(&self, images: usize) -> Passes {
+        let over_inputs = 1 + 2 * self.output.blocks().div_ceil(SLAB);
+        Passes { over_weights: self.units(images, 1), over_inputs }
     }
 
     /// Bytes of packed weights.

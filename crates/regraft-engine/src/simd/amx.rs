@@ -97,11 +97,14 @@ impl Drop for Shape {
 /// The operands of a product of two tiles of pixels with one or two tiles of weights.
 #[derive(Clone, Copy)]
 pub(crate) struct Product {
-    /// Rows of the first tile of pixels, [`ROW`] bytes each, one chunk after the other at a distance of `step` bytes.
+    /// What the distances of the first tile of pixels count from.
     pub(crate) pixels: *const u8,
+    /// For each chunk the distance to the tile's first row, in bytes.
+    pub(crate) offsets: *const usize,
+    /// From a row of a tile of pixels to the next, in bytes; each has [`ROW`] of them.
+    pub(crate) pixels_row: usize,
     /// From the first tile's rows to the second one's.
     pub(crate) second: usize,
-    pub(crate) step: usize,
     /// For each chunk 16 rows of one or two tiles' weights beside each other.
     pub(crate) weights: *const u8,
     /// A row of what the sums start from for each tile of weights, beside each other.
@@ -116,6 +119,7 @@ pub(crate) struct Product {
     pub(crate) chunks: usize,
 }
 
+// Behind the first loads the register `initial` holds the address of the pixels' rows.
 macro_rules! two_tiles_of_weights {
     ($product:literal, $operands:ident) => {
         asm!(
@@ -124,16 +128,18 @@ macro_rules! two_tiles_of_weights {
             "tileloadd tmm1, [{initial} + {zero} + 64]",
             "tileloadd tmm3, [{initial} + {zero} + 64]",
             "2:",
-            "tileloadd tmm4, [{pixels} + {row}]",
+            "mov {initial}, [{offsets}]",
+            "add {initial}, {pixels}",
+            "tileloadd tmm4, [{initial} + {pixels_row}]",
             "tileloadd tmm6, [{weights} + {rows}]",
-            concat!($product, " tmm0, tmm4, tmm6"),
             "tileloadd tmm7, [{weights} + {rows} + 64]",
+            "add {initial}, {second}",
+            "tileloadd tmm5, [{initial} + {pixels_row}]",
+            concat!($product, " tmm0, tmm4, tmm6"),
             concat!($product, " tmm1, tmm4, tmm7"),
-            "tileloadd tmm5, [{second} + {row}]",
             concat!($product, " tmm2, tmm5, tmm6"),
             concat!($product, " tmm3, tmm5, tmm7"),
-            "add {pixels}, {step}",
-            "add {second}, {step}",
+            "add {offsets}, 8",
             "add {weights}, 2048",
             "dec {chunks}",
             "jnz 2b",
@@ -142,14 +148,14 @@ macro_rules! two_tiles_of_weights {
             "add {sums}, {second_sums}",
             "tilestored [{sums} + {sums_row}], tmm2",
             "tilestored [{sums} + {sums_row} + 64], tmm3",
-            initial = in(reg) $operands.initial,
+            initial = inout(reg) $operands.initial => _,
             zero = in(reg) 0usize,
-            pixels = inout(reg) $operands.pixels => _,
-            second = inout(reg) $operands.pixels.wrapping_add($operands.second) => _,
-            row = in(reg) ROW,
+            pixels = in(reg) $operands.pixels,
+            offsets = inout(reg) $operands.offsets => _,
+            pixels_row = in(reg) $operands.pixels_row,
+            second = in(reg) $operands.second,
             rows = in(reg) 2 * ROW,
             weights = inout(reg) $operands.weights => _,
-            step = in(reg) $operands.step,
             chunks = inout(reg) $operands.chunks => _,
             sums = inout(reg) $operands.sums => _,
             sums_row = in(reg) $operands.sums_row,
@@ -167,26 +173,29 @@ macro_rules! one_tile_of_weights {
             "tileloadd tmm0, [{initial} + {zero}]",
             "tileloadd tmm2, [{initial} + {zero}]",
             "2:",
-            "tileloadd tmm4, [{pixels} + {row}]",
-            "tileloadd tmm6, [{weights} + {row}]",
+            "mov {initial}, [{offsets}]",
+            "add {initial}, {pixels}",
+            "tileloadd tmm4, [{initial} + {pixels_row}]",
+            "tileloadd tmm6, [{weights} + {rows}]",
+            "add {initial}, {second}",
+            "tileloadd tmm5, [{initial} + {pixels_row}]",
             concat!($product, " tmm0, tmm4, tmm6"),
-            "tileloadd tmm5, [{second} + {row}]",
             concat!($product, " tmm2, tmm5, tmm6"),
-            "add {pixels}, {step}",
-            "add {second}, {step}",
+            "add {offsets}, 8",
             "add {weights}, 1024",
             "dec {chunks}",
             "jnz 2b",
             "tilestored [{sums} + {sums_row}], tmm0",
             "add {sums}, {second_sums}",
             "tilestored [{sums} + {sums_row}], tmm2",
-            initial = in(reg) $operands.initial,
+            initial = inout(reg) $operands.initial => _,
             zero = in(reg) 0usize,
-            pixels = inout(reg) $operands.pixels => _,
-            second = inout(reg) $operands.pixels.wrapping_add($operands.second) => _,
-            row = in(reg) ROW,
+            pixels = in(reg) $operands.pixels,
+            offsets = inout(reg) $operands.offsets => _,
+            pixels_row = in(reg) $operands.pixels_row,
+            second = in(reg) $operands.second,
+            rows = in(reg) ROW,
             weights = inout(reg) $operands.weights => _,
-            step = in(reg) $operands.step,
             chunks = inout(reg) $operands.chunks => _,
             sums = inout(reg) $operands.sums => _,
             sums_row = in(reg) $operands.sums_row,
