@@ -60,7 +60,7 @@ pub use error::EngineError;
 pub use images::Normalization;
 pub use instruction_set::InstructionSet;
 /// Counts the changes of the kernels that change bits of a result, so that a cache does not mix rows of two kinds.
-pub const KERNELS: u32 = 4;
+pub const KERNELS: u32 = 5;
 
 pub use precision::{Precision, Settings};
 pub use program::Program;

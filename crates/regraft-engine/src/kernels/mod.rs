@@ -62,14 +62,14 @@ pub(crate) struct Operands {
 }
 
 /// Calls a function with the number of pixels of a tile as a constant. Sizes above the instruction set's are never asked
-/// for; the condition is constant and removes them.
+/// for; the condition is a constant of its own, so that no code is made for them.
 macro_rules! for_tile_size {
     ($simd:ident, $blocks:ident, $count:expr, $pixels:ident => $call:expr) => {
         for_tile_size!(@ $simd, $blocks, $count, $pixels, $call, 1 2 3 4 5 6 7 8 9 10 11 12 13 14)
     };
     (@ $simd:ident, $blocks:ident, $count:expr, $pixels:ident, $call:expr, $($size:literal)*) => {
         match $count {
-            $($size if $size <= $simd::PIXELS && $blocks <= $simd::BLOCKS => {
+            $($size if const { $size <= $simd::PIXELS && $blocks <= $simd::BLOCKS } => {
                 const $pixels: usize = $size;
                 $call
             })*
