@@ -181,7 +181,7 @@ pub(crate) struct Embed {
     pub(crate) cut: String,
 
     /// Numbers that the network is computed in: f32, bf16 (faster with AMX or AVX-512 BF16), int8 (fastest with AMX or AVX-512 VNNI,
-    /// calibrated on up to 256 of the images), [default: f32]
+    /// calibrated on up to 256 of the images) [default: f32]
     #[arg(long, value_name = "PRECISION", value_parser = precision)]
     pub(crate) precision: Option<PrecisionChoice>,
 

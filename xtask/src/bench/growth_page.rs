@@ -26,12 +26,12 @@ fn explanation(axis: Axis) -> &'static str {
 }
 
 const BATCH_EXPLANATION: &str = "\
-The network takes a batch in groups of one or two images, so that an image more adds its input and no maps: 0.57 MB at
-224×224 in f32; the rest, and all of a small batch, is the peak of loading, when the weights are there as read and as
-packed.";
+The network takes a batch in groups of up to eight images, and only its last stages take all of a group at a time, so that
+an image more adds its input and few maps: 0.57 MB at 224×224 in f32; the rest, and all of a small batch, is the peak of
+loading, when the weights are there as read and as packed.";
 const SIZE_EXPLANATION: &str = "\
 A step between small sizes is the weights that are transformed once the maps are large enough for Winograd's algorithm; then
-the maps of a group grow with the pixels, and where a group of two gives way to one image the memory falls.";
+the maps of a group grow with the pixels, and where a stage takes fewer images the memory falls.";
 const IMAGES_EXPLANATION: &str = "\
 Files go through in batches and their rows to the disk, so that nothing grows but the list of paths; the fixed part of the
 time is compiling the network.";

@@ -23,13 +23,16 @@ use super::tiled::{self, Gathering};
 use super::{
     Operands,
     activation::Function,
-    check_bounds, for_tile_size,
+    check_bounds,
+    factor::Factor,
+    for_tile_size,
     int8::{self, Rescaling},
+    packing::{BYTES_OF_A_CHUNK, Layout, Panel, Run, Source, is_tiled, pack_panel, rounded},
 };
 use crate::{
-    EngineError, InstructionSet, Settings,
+    EngineError, Settings,
     buffer::Buffer,
-    element::{BFloat16, Element, Number, UInt8, halves_mut, load_real},
+    element::{BFloat16, Element, Number, UInt8, load_real},
     geometry::Geometry,
     network::Clamp,
     simd::{self, Kernel, LANES, Simd},
@@ -64,39 +67,6 @@ pub(crate) struct Dense {
     /// How windows become rows of tiles, where the sums are computed in tiles.
     #[cfg(target_arch = "x86_64")]
     gathering: Option<Gathering>,
-}
-
-/// Consecutive numbers of the input, at a distance from the start of a pixel's window.
-#[derive(Debug, Clone, Copy)]
-struct Run {
-    offset: usize,
-    len: usize,
-}
-
-/// Some blocks of output channels.
-#[derive(Debug, Clone)]
-pub(super) struct Panel {
-    pub(super) block: usize,
-    pub(super) blocks: usize,
-    runs: Range<usize>,
-    /// Numbers of a pixel that are multiplied, with those that only fill a chunk.
-    rows: usize,
-    weights: usize,
-}
-
-/// Where a run's numbers stand in the weight tensor.
-#[derive(Debug, Clone, Copy)]
-struct Source {
-    channel: usize,
-    tap: usize,
-    /// The run goes on to the right in the kernel rather than to the next channel.
-    along_row: bool,
-}
-
-impl Source {
-    fn advanced(self, by: usize) -> (usize, usize) {
-        if self.along_row { (self.channel, self.tap + by) } else { (self.channel + by, self.tap) }
-    }
 }
 
 /// What a dense step is built from.
@@ -253,174 +223,6 @@ impl Dense {
     }
 }
 
-/// Runs and panels of a layer.
-struct Layout {
-    runs: Vec<Run>,
-    sources: Vec<Source>,
-    panels: Vec<Panel>,
-    weights: usize,
-    /// The numbers of a pixel are filled up to a multiple of this.
-    chunk: usize,
-}
-
-impl Layout {
-    fn new(recipe: &Recipe<'_>, tile_blocks: usize, chunk: usize) -> Self {
-        let per_group = recipe.output.channels / recipe.groups;
-        let blocks =
-            if recipe.groups > 1 && !per_group.is_multiple_of(tile_blocks * LANES) { 1 } else { tile_blocks };
-        let mut layout =
-            Self { runs: Vec::new(), sources: Vec::new(), panels: Vec::new(), weights: 0, chunk };
-        for block in (0..recipe.output.blocks()).step_by(blocks) {
-            let blocks = blocks.min(recipe.output.blocks() - block);
-            layout.push_panel(recipe, block, blocks);
-        }
-        layout
-    }
-
-    fn push_panel(&mut self, recipe: &Recipe<'_>, block: usize, blocks: usize) {
-        let [out_group, in_group] =
-            [recipe.output.channels, recipe.input.channels].map(|channels| channels / recipe.groups);
-        let last = ((block + blocks) * LANES).min(recipe.output.channels) - 1;
-        let channels =
-            whole_groups(recipe, block * LANES / out_group * in_group..(last / out_group + 1) * in_group);
-        let runs = match self.panels.first() {
-            Some(first) if recipe.groups == 1 => first.runs.clone(),
-            _ => self.push_runs(recipe, channels),
-        };
-        let rows: usize = self.runs[runs.clone()].iter().map(|run| run.len).sum();
-        let rows = rows.next_multiple_of(self.chunk);
-        self.panels.push(Panel { block, blocks, runs, rows, weights: self.weights });
-        self.weights += rows * blocks * LANES;
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    fn gathering(&self, recipe: &Recipe<'_>) -> Gathering {
-        let Recipe { input, output, window, .. } = *recipe;
-        let size = input.element.size();
-        let bytes = |run: &Run| (run.offset * size, run.len * size);
-        if !self.whole_chunks_a_tap(recipe) || !Gathering::fits(output.width) {
-            return Gathering::of_windows(self.runs.iter().map(bytes));
-        }
-        // All taps of a chunk of channels follow each other; the first has no distance from the window's start.
-        let taps = window.kernel[0] * window.kernel[1];
-        let runs_of_a_tap = self.chunk / input.lanes;
-        let first = self.runs.chunks(runs_of_a_tap * taps).flat_map(|runs| runs.iter().take(runs_of_a_tap));
-        Gathering::of_pixels(first.map(bytes), window)
-    }
-
-    /// Whether the channels at each place of a window are whole chunks.
-    fn whole_chunks_a_tap(&self, recipe: &Recipe<'_>) -> bool {
-        let Recipe { input, window, .. } = *recipe;
-        let windows = self.chunk > 1 && input.lanes == LANES && window.kernel != [1; 2];
-        windows && input.channels.is_multiple_of(self.chunk)
-    }
-
-    fn push_runs(&mut self, recipe: &Recipe<'_>, channels: Range<usize>) -> Range<usize> {
-        let (input, first) = (&recipe.input, self.runs.len());
-        let [height, width] = recipe.window.kernel;
-        let [down, right] = recipe.window.dilation;
-        // Neighbouring columns of a planar image follow each other, as neighbouring channels of a blocked one do.
-        let along_row = input.lanes == 1 && right == 1;
-        // The channels that go through all taps before the next ones.
-        let together_in_taps = if self.whole_chunks_a_tap(recipe) { self.chunk } else { input.lanes };
-        let mut channel = channels.start;
-        while channel < channels.end {
-            let end = (channel / together_in_taps + 1) * together_in_taps;
-            let end = end.min(channels.end);
-            for tap in (0..height * width).step_by(if along_row { width } else { 1 }) {
-                let (y, x) = (tap / width, tap % width);
-                let tap_offset = y * down * input.row() + x * right * input.lanes;
-                let mut channel = channel;
-                while channel < end {
-                    let len = (input.lanes - channel % input.lanes).min(end - channel);
-                    let lane = channel / input.lanes * input.plane() + channel % input.lanes;
-                    let read = if along_row { width } else { len };
-                    let run = Run { offset: lane + tap_offset, len: read.next_multiple_of(together(input)) };
-                    self.push_run(run, Source { channel, tap, along_row }, first, height * width == 1);
-                    channel += len;
-                }
-            }
-            channel = end;
-        }
-        first..self.runs.len()
-    }
-
-    /// Appends a run; blocks of a single pixel that follow each other in memory become one run.
-    fn push_run(&mut self, run: Run, source: Source, first: usize, single: bool) {
-        let fresh = self.runs.len() == first;
-        match self.runs.last_mut() {
-            Some(last) if single && !fresh && last.offset + last.len == run.offset => last.len += run.len,
-            _ => {
-                self.runs.push(run);
-                self.sources.push(source);
-            }
-        }
-    }
-}
-
-/// Bytes of a pixel that an instruction on tiles multiplies.
-const BYTES_OF_A_CHUNK: usize = 64;
-
-/// Whether the sums are computed in tiles: where there are some for the numbers, and all panels read the same inputs.
-fn is_tiled(recipe: &Recipe<'_>, settings: Settings) -> bool {
-    let tiles = settings.instruction_set == InstructionSet::Amx;
-    tiles && recipe.input.element != Element::Float32 && recipe.groups == 1
-}
-
-/// Numbers of a pixel that one instruction multiplies.
-pub(crate) fn together(input: &Geometry) -> usize {
-    match input.element {
-        Element::Float32 => f32::TOGETHER,
-        Element::BFloat16 => BFloat16::TOGETHER,
-        Element::UInt8(_) => UInt8::TOGETHER,
-    }
-}
-
-/// Widens a range of channels to what an instruction multiplies at once; a block is a multiple of that. In a planar image
-/// it multiplies neighbouring columns.
-fn whole_groups(recipe: &Recipe<'_>, channels: Range<usize>) -> Range<usize> {
-    let together = if recipe.input.lanes == 1 { 1 } else { together(&recipe.input) };
-    channels.start / together * together..channels.end.next_multiple_of(together)
-}
-
-fn rounded(weights: &Buffer) -> Result<Buffer, EngineError> {
-    let mut rounded = Buffer::zeroed(weights.len().div_ceil(2))?;
-    let places = halves_mut(&mut rounded).iter_mut().zip(weights.iter());
-    places.for_each(|(place, weight)| *place = BFloat16::new(*weight));
-    Ok(rounded)
-}
-
-fn pack_panel<'a>(
-    recipe: &Recipe<'_>,
-    panel: &Panel,
-    runs: impl Iterator<Item = (&'a Run, &'a Source)>,
-    packed: &mut [f32],
-) {
-    let [out_group, in_group] =
-        [recipe.output.channels, recipe.input.channels].map(|channels| channels / recipe.groups);
-    let taps = recipe.window.kernel[0] * recipe.window.kernel[1];
-    let outputs = panel.block * LANES..((panel.block + panel.blocks) * LANES).min(recipe.output.channels);
-    let together = together(&recipe.input);
-    // Columns of a planar image that are read together; a run may be longer.
-    let row_len = if recipe.window.dilation[1] == 1 { recipe.window.kernel[1] } else { 1 };
-    let mut rows = packed.chunks_exact_mut(panel.blocks * LANES * together);
-    for (run, source) in runs {
-        for (index, row) in (0..run.len).step_by(together).zip(&mut rows) {
-            for (output, packed) in
-                outputs.clone().flat_map(|output| (0..together).map(move |part| (output, part))).zip(row)
-            {
-                let (output, part) = output;
-                let (channel, tap) = source.advanced(index + part);
-                let group = output / out_group * in_group;
-                let behind_row = recipe.input.lanes == 1 && index + part >= row_len;
-                if (group..group + in_group).contains(&channel) && !behind_row {
-                    *packed = recipe.weight[(output * in_group + channel - group) * taps + tap];
-                }
-            }
-        }
-    }
-}
-
 struct Task<'a> {
     dense: &'a Dense,
     operands: &'a Operands,
@@ -440,171 +242,6 @@ impl Pixels {
         outputs: [std::ptr::null_mut(); MOST_PIXELS],
         residuals: [std::ptr::null(); MOST_PIXELS],
     };
-}
-
-/// Inputs and weights that are multiplied: one number, or several neighbouring channels, at a time.
-pub(super) trait Factor: Number {
-    /// Numbers of a pixel that are multiplied at once.
-    const TOGETHER: usize;
-    type Vector<S: Simd>: Copy;
-    /// Sums of products.
-    type Sums<S: Simd>: Copy;
-
-    /// Reads what the sums start from.
-    ///
-    /// # Safety
-    /// [`LANES`] sums must be readable.
-    unsafe fn start<S: Simd>(simd: S, from: *const f32) -> Self::Sums<S>;
-    /// The numbers of one pixel in all lanes.
-    ///
-    /// # Safety
-    /// [`Self::TOGETHER`] numbers must be readable.
-    unsafe fn splat<S: Simd>(simd: S, from: *const Self) -> Self::Vector<S>;
-    /// The weights of a block.
-    ///
-    /// # Safety
-    /// [`LANES`] times [`Self::TOGETHER`] numbers must be readable.
-    unsafe fn weights<S: Simd>(simd: S, from: *const Self) -> Self::Vector<S>;
-    fn multiply_add<S: Simd>(
-        simd: S,
-        a: Self::Vector<S>,
-        b: Self::Vector<S>,
-        c: Self::Sums<S>,
-    ) -> Self::Sums<S>;
-    /// Makes outputs of the sums and stores them.
-    ///
-    /// # Safety
-    /// As for [`tile`].
-    unsafe fn finish<S: Simd, const P: usize, const B: usize>(
-        simd: S,
-        dense: &Dense,
-        panel: &Panel,
-        pixels: &Pixels,
-        sums: [[Self::Sums<S>; B]; P],
-    );
-}
-
-impl Factor for f32 {
-    const TOGETHER: usize = 1;
-    type Vector<S: Simd> = S::Vector;
-    type Sums<S: Simd> = S::Vector;
-
-    #[inline(always)]
-    unsafe fn start<S: Simd>(simd: S, from: *const f32) -> S::Vector {
-        // SAFETY: the caller's promise.
-        unsafe { simd.load(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn splat<S: Simd>(simd: S, from: *const f32) -> S::Vector {
-        // SAFETY: the caller's promise.
-        simd.splat(unsafe { *from })
-    }
-
-    #[inline(always)]
-    unsafe fn weights<S: Simd>(simd: S, from: *const f32) -> S::Vector {
-        // SAFETY: the caller's promise.
-        unsafe { simd.load(from) }
-    }
-
-    #[inline(always)]
-    fn multiply_add<S: Simd>(simd: S, a: S::Vector, b: S::Vector, c: S::Vector) -> S::Vector {
-        simd.multiply_add(a, b, c)
-    }
-
-    #[inline(always)]
-    unsafe fn finish<S: Simd, const P: usize, const B: usize>(
-        simd: S,
-        dense: &Dense,
-        panel: &Panel,
-        pixels: &Pixels,
-        sums: [[S::Vector; B]; P],
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe { finish_any(simd, dense, panel, pixels, sums) };
-    }
-}
-
-impl Factor for BFloat16 {
-    const TOGETHER: usize = 2;
-    type Vector<S: Simd> = S::Pairs;
-    type Sums<S: Simd> = S::Vector;
-
-    #[inline(always)]
-    unsafe fn start<S: Simd>(simd: S, from: *const f32) -> S::Vector {
-        // SAFETY: the caller's promise.
-        unsafe { simd.load(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn splat<S: Simd>(simd: S, from: *const BFloat16) -> S::Pairs {
-        // SAFETY: the caller's promise.
-        unsafe { simd.splat_pair(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn weights<S: Simd>(simd: S, from: *const BFloat16) -> S::Pairs {
-        // SAFETY: the caller's promise.
-        unsafe { simd.load_pairs(from) }
-    }
-
-    #[inline(always)]
-    fn multiply_add<S: Simd>(simd: S, a: S::Pairs, b: S::Pairs, c: S::Vector) -> S::Vector {
-        simd.multiply_add_pairs(a, b, c)
-    }
-
-    #[inline(always)]
-    unsafe fn finish<S: Simd, const P: usize, const B: usize>(
-        simd: S,
-        dense: &Dense,
-        panel: &Panel,
-        pixels: &Pixels,
-        sums: [[S::Vector; B]; P],
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe { finish_any(simd, dense, panel, pixels, sums) };
-    }
-}
-
-impl Factor for UInt8 {
-    const TOGETHER: usize = 4;
-    type Vector<S: Simd> = S::Quads;
-    type Sums<S: Simd> = S::Integers;
-
-    #[inline(always)]
-    unsafe fn start<S: Simd>(simd: S, from: *const f32) -> S::Integers {
-        // SAFETY: the caller's promise.
-        unsafe { simd.load_integers(from.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn splat<S: Simd>(simd: S, from: *const UInt8) -> S::Quads {
-        // SAFETY: the caller's promise.
-        unsafe { simd.splat_quad(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn weights<S: Simd>(simd: S, from: *const UInt8) -> S::Quads {
-        // SAFETY: the caller's promise.
-        unsafe { simd.load_quads(from) }
-    }
-
-    #[inline(always)]
-    fn multiply_add<S: Simd>(simd: S, a: S::Quads, b: S::Quads, c: S::Integers) -> S::Integers {
-        simd.multiply_add_quads(a, b, c)
-    }
-
-    #[inline(always)]
-    unsafe fn finish<S: Simd, const P: usize, const B: usize>(
-        simd: S,
-        dense: &Dense,
-        panel: &Panel,
-        pixels: &Pixels,
-        sums: [[S::Integers; B]; P],
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe { int8::finish(simd, dense, panel, pixels, sums) };
-    }
 }
 
 impl Kernel for Task<'_> {
@@ -877,7 +514,7 @@ unsafe fn tile<S: Simd, I: Factor, const P: usize, const B: usize>(
 /// # Safety
 /// As for [`tile`].
 #[inline(always)]
-unsafe fn finish_any<S: Simd, const P: usize, const B: usize>(
+pub(super) unsafe fn finish_any<S: Simd, const P: usize, const B: usize>(
     simd: S,
     dense: &Dense,
     panel: &Panel,

@@ -10,7 +10,8 @@
 
 use super::{
     activation::Function,
-    dense::{Dense, Panel, Pixels, Recipe},
+    dense::{Dense, Pixels, Recipe},
+    packing::Panel,
 };
 use crate::{
     EngineError,

@@ -14,8 +14,10 @@ pub(crate) mod concat;
 pub(crate) mod dense;
 pub(crate) mod depthwise;
 pub(crate) mod elementwise;
+mod factor;
 pub(crate) mod int8;
 pub(crate) mod normalization;
+pub(crate) mod packing;
 pub(crate) mod pool;
 pub(crate) mod rows;
 #[cfg(target_arch = "x86_64")]

@@ -1,7 +1,7 @@
 //! Small computations on the rows of a batch, in plain code: they cost nothing beside the network before them.
 #![allow(clippy::indexing_slicing, reason = "indices come from the step's own sizes")]
 
-use std::ops::Range;
+use std::{cell::RefCell, ops::Range};
 
 use regraft_graph::NearestNeighbors;
 
@@ -90,11 +90,9 @@ impl Rows {
                             geometry.element(index, row / geometry.width, row % geometry.width)
                         }
                     };
-                    let logits: Vec<f32> =
-                        (0..axes[2]).map(|index| input[place(from, index)].value()).collect();
-                    for (index, probability) in softmax(&logits).enumerate() {
-                        output[place(to, index)] = O::new(probability);
-                    }
+                    let logit = |index| input[place(from, index)].value();
+                    let mut write = |index, value| output[place(to, index)] = O::new(value);
+                    softmax(axes[2], logit, &mut write);
                 }
             }
             Self::Flatten { input: from, .. } => {
@@ -107,18 +105,22 @@ impl Rows {
             Self::Votes { vote, labels, .. } => {
                 let length = norm(&second()[..vote.features]);
                 let similarities = input[..vote.examples].iter().map(|dot| f64::from(dot.value()) / length);
-                votes(vote, labels, &similarities.collect::<Vec<_>>(), &mut output[..vote.classes]);
+                let mut election = ELECTION.take();
+                election.similarities.clear();
+                election.similarities.extend(similarities);
+                election.vote(vote, labels, &mut output[..vote.classes]);
+                ELECTION.set(election);
             }
         }
     }
 }
 
-fn softmax(logits: &[f32]) -> impl Iterator<Item = f32> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
-    let powers: Vec<f64> =
-        logits.iter().map(|logit| (f64::from(*logit) - f64::from(largest)).exp()).collect();
-    let sum: f64 = powers.iter().sum();
-    powers.into_iter().map(move |power| (power / sum) as f32)
+fn softmax(count: usize, logit: impl Fn(usize) -> f32, write: &mut impl FnMut(usize, f32)) {
+    let logits = || (0..count).map(&logit);
+    let largest = f64::from(logits().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a }));
+    let powers = || logits().map(|logit| (f64::from(logit) - largest).exp());
+    let sum: f64 = powers().sum();
+    powers().enumerate().for_each(|(index, power)| write(index, (power / sum) as f32));
 }
 
 /// Euclidean length; 1 for a vector of zeros, whose similarity to everything is then 0.
@@ -127,23 +129,42 @@ fn norm(vector: &[f32]) -> f64 {
     if square == 0.0 { 1.0 } else { square.sqrt() }
 }
 
-/// Equal similarities go by the order of the examples, so that the vote does not depend on how they are sorted.
-fn votes<O: Number>(vote: &NearestNeighbors, labels: &[usize], similarities: &[f64], output: &mut [O]) {
-    let mut order: Vec<usize> = (0..similarities.len()).collect();
-    let closer = |a: &usize, b: &usize| similarities[*b].total_cmp(&similarities[*a]).then(a.cmp(b));
-    let count = vote.neighbors.min(order.len());
-    if count > 0 && count < order.len() {
-        order.select_nth_unstable_by(count - 1, closer);
-    }
-    order.truncate(count);
-    order.sort_unstable_by(closer);
-    let nearest = order.first().map_or(0.0, |example| similarities[*example]);
-    let mut weights = vec![f64::from(vote.smoothing); vote.classes];
-    for example in order {
-        let distance = (similarities[example] - nearest) / f64::from(vote.similarity_temperature);
-        weights[labels[example]] += distance.exp();
-    }
-    for (output, weight) in output.iter_mut().zip(weights) {
-        *output = O::new((weight.ln() * f64::from(vote.sharpness)) as f32);
+thread_local! {
+    static ELECTION: RefCell<Election> = RefCell::default();
+}
+
+/// Memory of a thread that lives as long as it.
+#[derive(Default)]
+struct Election {
+    /// Of each example.
+    similarities: Vec<f64>,
+    order: Vec<usize>,
+    /// Of each class.
+    weights: Vec<f64>,
+}
+
+impl Election {
+    /// Equal similarities go by the order of the examples, so that the vote does not depend on how they are sorted.
+    fn vote<O: Number>(&mut self, vote: &NearestNeighbors, labels: &[usize], output: &mut [O]) {
+        let Self { similarities, order, weights } = self;
+        order.clear();
+        order.extend(0..similarities.len());
+        let closer = |a: &usize, b: &usize| similarities[*b].total_cmp(&similarities[*a]).then(a.cmp(b));
+        let count = vote.neighbors.min(order.len());
+        if count > 0 && count < order.len() {
+            order.select_nth_unstable_by(count - 1, closer);
+        }
+        order.truncate(count);
+        order.sort_unstable_by(closer);
+        let nearest = order.first().map_or(0.0, |example| similarities[*example]);
+        weights.clear();
+        weights.resize(vote.classes, f64::from(vote.smoothing));
+        for example in order.iter() {
+            let distance = (similarities[*example] - nearest) / f64::from(vote.similarity_temperature);
+            weights[labels[*example]] += distance.exp();
+        }
+        for (output, weight) in output.iter_mut().zip(weights) {
+            *output = O::new((weight.ln() * f64::from(vote.sharpness)) as f32);
+        }
     }
 }

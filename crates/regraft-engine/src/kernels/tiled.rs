@@ -17,8 +17,10 @@ use std::{cell::RefCell, ops::Range};
 
 use super::{
     Operands,
-    dense::{Dense, Factor, MOST_PIXELS, Panel, Pixels},
+    dense::{Dense, MOST_PIXELS, Pixels},
+    factor::Factor,
     for_tile_size,
+    packing::Panel,
 };
 use crate::{
     element::{BFloat16, UInt8},

@@ -126,7 +126,7 @@ pub(crate) fn convolutional(blocks: usize) -> Model {
     chain.finish()
 }
 
-/// A vision transformer with so many layers.
+/// A vision transformer with so many layers and probabilities at its end.
 pub(crate) fn transformer(layers: usize) -> Model {
     let mut chain = Chain::new();
     let conv = Conv {
@@ -160,6 +160,7 @@ pub(crate) fn transformer(layers: usize) -> Model {
     }
     chain.normalise("norm");
     chain.push("token", Op::SelectToken { index: 0 }, &[]);
-    chain.dense("head", WIDTH, 10);
+    chain.dense("logits", WIDTH, 10);
+    chain.push("head", Op::Softmax, &[]);
     chain.finish()
 }
