@@ -22,7 +22,7 @@ use crate::{
     network::{Network, Observed, fold},
     phase::{Arena, Ends, Mode, Phase, Values},
     simd::LANES,
-    stages::{self, Division},
+    stages::{self, Division, Parts},
     step::{Operation, Step},
     views::Views,
 };
@@ -537,39 +537,6 @@ impl Stage {
             let image = self.phase.image(arena, value, index);
             to.iter_mut().zip(image).for_each(|(to, number)| *to = *number);
         }
-    }
-}
-
-/// The steps of each stage.
-struct Parts<'a> {
-    steps: Vec<Vec<Step>>,
-    views: &'a Views,
-}
-
-impl<'a> Parts<'a> {
-    fn new(mut steps: impl Iterator<Item = Step>, divisions: &[Division], views: &'a Views) -> Self {
-        let of = |division: &Division| steps.by_ref().take(division.steps.len()).collect();
-        Self { steps: divisions.iter().map(of).collect(), views }
-    }
-
-    /// The stage that computes a value, or the first of its parts; the network's input is the first one's.
-    fn written_in(&self, value: usize) -> usize {
-        let whole = |value| self.views.of(value).whole;
-        let writes = |steps: &Vec<Step>| steps.iter().any(|step| whole(step.writes) == whole(value));
-        self.steps.iter().position(writes).unwrap_or(0)
-    }
-
-    /// What a stage and those behind it read of those before it.
-    fn inputs(&self, stage: usize) -> Vec<usize> {
-        if stage == 0 {
-            return vec![0];
-        }
-        let behind = self.steps.iter().skip(stage).flatten();
-        let mut inputs: Vec<usize> = behind.flat_map(|step| step.reads.iter().copied()).collect();
-        inputs.sort_unstable();
-        inputs.dedup();
-        inputs.retain(|value| self.written_in(*value) < stage);
-        inputs
     }
 }
 

@@ -12,10 +12,11 @@ use std::ops::Range;
 use crate::{
     phase::Values,
     step::{Passes, Step},
+    views::Views,
 };
 
 /// Bytes that stay in a core's cache from one step to the next; the second level has one to two megabytes.
-pub(crate) const CACHE: usize = 1_000_000;
+const CACHE: usize = 1_000_000;
 
 /// Weights of all steps up to this many bytes stay in the last level of the cache, from where they come without delay.
 const NEAR_WEIGHTS: usize = 16 * CACHE;
@@ -116,6 +117,43 @@ fn cheapest(candidates: &[Candidate]) -> Vec<Division> {
         }
     }
     ways.into_iter().min_by_key(|way| way.cost).map(|way| way.divisions).unwrap_or_default()
+}
+
+/// The steps of each stage.
+pub(crate) struct Parts<'a> {
+    pub(crate) steps: Vec<Vec<Step>>,
+    views: &'a Views,
+}
+
+impl<'a> Parts<'a> {
+    pub(crate) fn new(
+        mut steps: impl Iterator<Item = Step>,
+        divisions: &[Division],
+        views: &'a Views,
+    ) -> Self {
+        let of = |division: &Division| steps.by_ref().take(division.steps.len()).collect();
+        Self { steps: divisions.iter().map(of).collect(), views }
+    }
+
+    /// The stage that computes a value, or the first of its parts; the network's input is the first one's.
+    pub(crate) fn written_in(&self, value: usize) -> usize {
+        let whole = |value| self.views.of(value).whole;
+        let writes = |steps: &Vec<Step>| steps.iter().any(|step| whole(step.writes) == whole(value));
+        self.steps.iter().position(writes).unwrap_or(0)
+    }
+
+    /// What a stage and those behind it read of those before it.
+    pub(crate) fn inputs(&self, stage: usize) -> Vec<usize> {
+        if stage == 0 {
+            return vec![0];
+        }
+        let behind = self.steps.iter().skip(stage).flatten();
+        let mut inputs: Vec<usize> = behind.flat_map(|step| step.reads.iter().copied()).collect();
+        inputs.sort_unstable();
+        inputs.dedup();
+        inputs.retain(|value| self.written_in(*value) < stage);
+        inputs
+    }
 }
 
 #[cfg(test)]

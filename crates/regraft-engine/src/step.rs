@@ -40,7 +40,7 @@ pub(crate) enum Operation {
 }
 
 /// How often a step goes through what it reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) struct Passes {
     pub(crate) over_weights: usize,
     pub(crate) over_inputs: usize,
