@@ -27,10 +27,6 @@ const IMAGES: [usize; 4] = [1, 2, 4, 8];
 /// Inputs and outputs of a step on more than one image stay under this many bytes.
 const LARGEST: usize = 16 * CACHE;
 
-/// What a byte of weights from behind the cache costs, in bytes of activations. ResNet-50 on a Xeon (family 6, model 207):
-/// 75 ns a kilobyte in Winograd's algorithm and 200 in tiles, against 25 for activations that are read in order.
-const WEIGHT: usize = 4;
-
 /// Steps that take so many images at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Division {
@@ -65,8 +61,9 @@ fn cost(step: &Step, values: Values<'_>, images: usize, far_weights: bool) -> us
     if images > 1 && moved > LARGEST {
         return usize::MAX;
     }
-    let Passes { over_weights, over_inputs } = step.operation.passes(images);
-    let weights = if far_weights { WEIGHT * over_weights * step.operation.weight_bytes() } else { 0 };
+    let Passes { over_weights, over_inputs, cost_of_weights } = step.operation.passes(images);
+    let weights =
+        if far_weights { cost_of_weights * over_weights * step.operation.weight_bytes() } else { 0 };
     let again = if input > CACHE { (over_inputs - 1) * input } else { 0 };
     let moved = if moved > CACHE { moved } else { 0 };
     (weights + again + moved) / images

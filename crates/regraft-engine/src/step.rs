@@ -44,10 +44,16 @@ pub(crate) enum Operation {
 pub(crate) struct Passes {
     pub(crate) over_weights: usize,
     pub(crate) over_inputs: usize,
+    /// What a byte of weights from behind the cache costs, in bytes of activations.
+    pub(crate) cost_of_weights: usize,
 }
 
+/// For kernels that wait for their weights; others compute while the next ones come. ResNet-50 on a Xeon (family 6, model 207): 75 ns a kilobyte in Winograd's
+/// algorithm and 200 in tiles, against 25 for activations that are read in order.
+pub(crate) const FAR_WEIGHTS: usize = 4;
+
 impl Passes {
-    pub(crate) const SINGLE: Self = Self { over_weights: 1, over_inputs: 1 };
+    pub(crate) const SINGLE: Self = Self { over_weights: 1, over_inputs: 1, cost_of_weights: 1 };
 }
 
 impl Operation {

@@ -51,6 +51,16 @@ fn wide_conv(stream: &mut Stream) -> (Conv, [usize; 2]) {
     (Conv { in_channels, out_channels, kernel, stride, dilation, padding, groups, bias: true }, size)
 }
 
+/// Sums so long that they are computed in parts, 1×1 or 3×3 with stride 2.
+fn deep_conv(stream: &mut Stream) -> (Conv, [usize; 2]) {
+    let (kernel, padding) = if one_of(stream, [0, 1]) == 0 { ([1; 2], 0) } else { ([3; 2], 1) };
+    let in_channels = one_of(stream, [1200, 1537, 2300]) / kernel[0];
+    let out_channels = one_of(stream, [5, 32, 70]);
+    let size = [(); 2].map(|()| one_of(stream, [1, 7, 12]));
+    let (stride, dilation, padding, groups) = ([kernel[0].min(2); 2], [1; 2], Padding::all(padding), 1);
+    (Conv { in_channels, out_channels, kernel, stride, dilation, padding, groups, bias: true }, size)
+}
+
 fn weights(conv: &Conv) -> (Weights, Vec<f32>, Vec<f32>) {
     let [height, width] = conv.kernel;
     let shape = vec![conv.out_channels, conv.in_channels / conv.groups, height, width];
@@ -123,6 +133,14 @@ fn check(conv: Conv, size: [usize; 2]) {
 fn any_convolution_equals_its_definition() {
     for case in 0..300 {
         let (conv, size) = any_conv(&mut random::stream(1, "convolutions", case));
+        check(conv, size);
+    }
+}
+
+#[test]
+fn deep_convolutions_equal_their_definition() {
+    for case in 0..12 {
+        let (conv, size) = deep_conv(&mut random::stream(1, "deep convolutions", case));
         check(conv, size);
     }
 }

@@ -23,6 +23,7 @@ use super::tiled::{self, Gathering};
 use super::{
     Operands,
     activation::Function,
+    blocking::{self, Order, Work},
     check_bounds,
     factor::Factor,
     for_tile_size,
@@ -36,15 +37,12 @@ use crate::{
     geometry::Geometry,
     network::Clamp,
     simd::{self, Kernel, LANES, Simd},
-    step::Passes,
+    step::{FAR_WEIGHTS, Passes},
     window::Window,
 };
 
 /// Largest number of pixels of a tile, over all instruction sets.
 pub(super) const MOST_PIXELS: usize = 14;
-
-/// Weights of a layer up to this many numbers stay in the second-level cache while the pixels stream by.
-const CACHED_WEIGHTS: usize = 75_000;
 
 /// A packed convolution or dense layer.
 #[derive(Debug)]
@@ -56,6 +54,8 @@ pub(crate) struct Dense {
     steps: [usize; 2],
     runs: Vec<Run>,
     panels: Vec<Panel>,
+    /// Parts of the runs that all pixels of a chunk see before the next part.
+    slabs: usize,
     weights: Buffer,
     /// What the sums start from: the bias; integers for an input in bytes.
     initial: Buffer,
@@ -121,6 +121,8 @@ impl Dense {
         let tiled = is_tiled(recipe, settings);
         let chunk = if tiled { BYTES_OF_A_CHUNK / input.element.size() } else { 1 };
         let layout = Layout::new(recipe, tile_blocks, chunk);
+        let in_output = [input, output].iter().all(|geometry| geometry.element == Element::Float32);
+        let slabs = if in_output && recipe.groups == 1 { blocking::slabs(layout.rows()) } else { 1 };
         let mut dense = Self {
             #[cfg(target_arch = "x86_64")]
             gathering: tiled.then(|| layout.gathering(recipe)),
@@ -130,6 +132,7 @@ impl Dense {
             start: window.start(&input),
             steps: window.steps(&input),
             weights: Buffer::zeroed(layout.weights)?,
+            slabs: slabs.clamp(1, layout.runs.len().max(1)),
             runs: layout.runs,
             panels: layout.panels,
             initial,
@@ -181,16 +184,28 @@ impl Dense {
     pub(crate) fn passes(&self, images: usize) -> Passes {
         #[cfg(target_arch = "x86_64")]
         if let Some(gathering) = &self.gathering {
-            return Passes { over_weights: tiled::units(self, gathering, images, 1), over_inputs: 1 };
+            let over_weights = tiled::units(self, gathering, images, 1);
+            return Passes { over_weights, over_inputs: 1, cost_of_weights: FAR_WEIGHTS };
         }
-        let over_inputs = if self.are_pixels_outside() { 1 } else { self.panels.len() };
-        let _ = images;
-        Passes { over_weights: 1, over_inputs }
+        Passes {
+            over_weights: self.order(images).passes_over_weights(),
+            over_inputs: 1,
+            cost_of_weights: FAR_WEIGHTS / 2,
+        }
     }
 
-    /// Whether all panels are computed for a tile of pixels before the next one.
-    fn are_pixels_outside(&self) -> bool {
-        self.weights.len() <= CACHED_WEIGHTS
+    fn order(&self, images: usize) -> Order {
+        let window = self.runs.iter().map(|run| run.len).sum::<usize>() * self.input.element.size();
+        let pixel = window.min(self.input.bytes() / self.output.pixels()) / self.slabs;
+        let (tiles, panels, weights) = (self.tiles(images), self.panels.len(), self.weights.len());
+        Order::new(Work { tiles, panels, weights, inputs: self.tile_pixels * pixel })
+    }
+
+    /// A panel's runs in a slab.
+    fn portion<'a>(&self, panel: &'a Panel, slab: usize) -> Portion<'a> {
+        let start = |slab| panel.runs.start + panel.runs.len() * slab / self.slabs;
+        let (runs, last) = (start(slab)..start(slab + 1), slab + 1 == self.slabs);
+        Portion { panel, runs, is_first: slab == 0, is_last: last }
     }
 
     /// Bytes of packed weights.
@@ -227,6 +242,14 @@ struct Task<'a> {
     dense: &'a Dense,
     operands: &'a Operands,
     units: Range<usize>,
+}
+
+/// Some of a panel's runs: all of them, or those of a slab.
+struct Portion<'a> {
+    panel: &'a Panel,
+    runs: Range<usize>,
+    is_first: bool,
+    is_last: bool,
 }
 
 /// Where the pixels of a tile lie.
@@ -269,29 +292,38 @@ impl Kernel for Int8Task<'_> {
 impl Task<'_> {
     #[inline(always)]
     fn tiles<S: Simd, I: Factor>(&self, simd: S) {
-        let (dense, panels) = (self.dense, self.dense.panels.len());
-        let pixels_outside = dense.are_pixels_outside();
+        let order = self.dense.order(self.operands.images);
+        for chunk in order.chunks(self.units.clone()) {
+            for slab in 0..self.dense.slabs {
+                self.chunk::<S, I>(simd, &order, chunk.clone(), slab);
+            }
+        }
+    }
+
+    /// One slab of units that all belong to a chunk.
+    #[inline(always)]
+    fn chunk<S: Simd, I: Factor>(&self, simd: S, order: &Order, units: Range<usize>, slab: usize) {
+        let dense = self.dense;
         let total = self.operands.images * dense.output.pixels();
         let tiles = dense.tiles(self.operands.images);
         let (mut located, mut pixels) = (usize::MAX, Pixels::NONE);
-        for unit in self.units.clone() {
-            let (tile, panel) =
-                if pixels_outside { (unit / panels, unit % panels) } else { (unit % tiles, unit / tiles) };
+        for unit in units {
+            let [tile, panel] = order.place(unit);
             // Even shares: 49 pixels are 13 + 12 + 12 + 12 rather than three tiles of 14 and one of 7.
             let (first, end) = (tile * total / tiles, (tile + 1) * total / tiles);
             if located != tile {
                 (located, pixels) = (tile, dense.pixels(self.operands, first, end - first));
             }
-            let panel = &dense.panels[panel];
+            let portion = dense.portion(&dense.panels[panel], slab);
             // SAFETY: `Dense::run`'s caller vouches for the operands, and `Dense::check` for the offsets in them.
             unsafe {
-                if panel.blocks == 2 {
-                    tile_of_any_size::<S, I, 2>(simd, dense, panel, &pixels, end - first);
+                if portion.panel.blocks == 2 {
+                    tile_of_any_size::<S, I, 2>(simd, dense, &portion, &pixels, end - first);
                 } else {
-                    tile_of_any_size::<S, I, 1>(simd, dense, panel, &pixels, end - first);
+                    tile_of_any_size::<S, I, 1>(simd, dense, &portion, &pixels, end - first);
                 }
-                if let Some(function) = dense.function {
-                    dense.activate(simd, function, panel, &pixels.outputs[..end - first]);
+                if let (Some(function), true) = (dense.function, portion.is_last) {
+                    dense.activate(simd, function, portion.panel, &pixels.outputs[..end - first]);
                 }
             }
         }
@@ -458,42 +490,47 @@ impl Dense {
 unsafe fn tile_of_any_size<S: Simd, I: Factor, const B: usize>(
     simd: S,
     dense: &Dense,
-    panel: &Panel,
+    portion: &Portion<'_>,
     pixels: &Pixels,
     count: usize,
 ) {
     // SAFETY: as the caller's.
-    for_tile_size!(S, B, count, P => unsafe { tile::<S, I, P, B>(simd, dense, panel, pixels) });
+    for_tile_size!(S, B, count, P => unsafe { tile::<S, I, P, B>(simd, dense, portion, pixels) });
 }
 
 /// Computes `P` pixels of `B` blocks of output channels.
 ///
 /// # Safety
 /// From each of the first `P` inputs all runs of the panel must be readable, at each output and residual the panel's
-/// blocks at the distance of a plane.
+/// blocks at the distance of a plane. A portion that is not the only one writes to outputs of `f32`.
 #[inline(always)]
 unsafe fn tile<S: Simd, I: Factor, const P: usize, const B: usize>(
     simd: S,
     dense: &Dense,
-    panel: &Panel,
+    portion: &Portion<'_>,
     pixels: &Pixels,
 ) {
+    let Portion { panel, ref runs, is_first, is_last } = *portion;
     // SAFETY: bias and weights were packed for the panel's blocks and runs; the rest is the caller's promise.
     unsafe {
         let initial = dense.initial.as_ptr().add(panel.block * LANES);
         let mut sums = [[I::start(simd, initial); B]; P];
-        for block in 1..B {
-            let initial = I::start(simd, initial.add(block * LANES));
-            for sum in &mut sums {
-                sum[block] = initial;
+        for pixel in 0..P {
+            let so_far = pixels.outputs[pixel].cast::<f32>().wrapping_add(panel.block * dense.output.plane());
+            let (from, distance) =
+                if is_first { (initial, LANES) } else { (so_far.cast_const(), dense.output.plane()) };
+            for block in 0..B {
+                sums[pixel][block] = I::start(simd, from.add(block * distance));
             }
         }
         let mut inputs = [std::ptr::null::<I>(); P];
         for pixel in 0..P {
             inputs[pixel] = pixels.inputs[pixel].cast();
         }
-        let mut weights = dense.weights.as_ptr().cast::<I>().add(panel.weights);
-        for run in &dense.runs[panel.runs.clone()] {
+        let runs = &dense.runs[runs.clone()];
+        let row = runs.first().map_or(0, |run| run.row);
+        let mut weights = dense.weights.as_ptr().cast::<I>().add(panel.weights + row * B * LANES);
+        for run in runs {
             let (mut at, end) = (run.offset, run.offset + run.len);
             while at + 4 * I::TOGETHER <= end {
                 for step in 0..4 {
@@ -507,7 +544,37 @@ unsafe fn tile<S: Simd, I: Factor, const P: usize, const B: usize>(
                 (at, weights) = (at + I::TOGETHER, weights.add(I::TOGETHER * B * LANES));
             }
         }
-        I::finish(simd, dense, panel, pixels, sums);
+        if is_last {
+            I::finish(simd, dense, panel, pixels, sums);
+        } else {
+            I::keep(simd, dense, panel, pixels, sums);
+        }
+    }
+}
+
+/// Stores sums until the next slab.
+///
+/// # Safety
+/// As for [`tile`]; the outputs must be `f32`.
+#[inline(always)]
+pub(super) unsafe fn keep<S: Simd, const P: usize, const B: usize>(
+    simd: S,
+    dense: &Dense,
+    panel: &Panel,
+    pixels: &Pixels,
+    sums: [[S::Vector; B]; P],
+) {
+    let plane = dense.output.plane();
+    for pixel in 0..P {
+        for block in 0..B {
+            // SAFETY: the caller's promise.
+            unsafe {
+                simd.store(
+                    pixels.outputs[pixel].cast::<f32>().add((panel.block + block) * plane),
+                    sums[pixel][block],
+                );
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What dense steps multiply: single numbers, pairs in bfloat16, or quads of bytes.
 
 use super::{
-    dense::{Dense, Pixels, finish_any},
+    dense::{Dense, Pixels, finish_any, keep},
     int8,
     packing::Panel,
 };
@@ -50,6 +50,20 @@ pub(super) trait Factor: Number {
         pixels: &Pixels,
         sums: [[Self::Sums<S>; B]; P],
     );
+    /// Stores the sums until the next slab; only numbers in single precision have several.
+    ///
+    /// # Safety
+    /// As for [`keep`].
+    #[inline(always)]
+    unsafe fn keep<S: Simd, const P: usize, const B: usize>(
+        simd: S,
+        dense: &Dense,
+        panel: &Panel,
+        pixels: &Pixels,
+        sums: [[Self::Sums<S>; B]; P],
+    ) {
+        let _ = (simd, dense, panel, pixels, sums);
+    }
 }
 
 impl Factor for f32 {
@@ -90,6 +104,18 @@ impl Factor for f32 {
     ) {
         // SAFETY: the caller's promise.
         unsafe { finish_any(simd, dense, panel, pixels, sums) };
+    }
+
+    #[inline(always)]
+    unsafe fn keep<S: Simd, const P: usize, const B: usize>(
+        simd: S,
+        dense: &Dense,
+        panel: &Panel,
+        pixels: &Pixels,
+        sums: [[S::Vector; B]; P],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { keep(simd, dense, panel, pixels, sums) };
     }
 }
 

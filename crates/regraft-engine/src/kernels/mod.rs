@@ -10,6 +10,7 @@ pub(crate) mod attention;
 #[cfg(target_arch = "x86_64")]
 mod attention_tiled;
 pub(crate) mod average;
+mod blocking;
 pub(crate) mod concat;
 pub(crate) mod dense;
 pub(crate) mod depthwise;

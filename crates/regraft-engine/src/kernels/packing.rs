@@ -22,6 +22,8 @@ use crate::{
 pub(super) struct Run {
     pub(super) offset: usize,
     pub(super) len: usize,
+    /// Numbers of the pixel before it.
+    pub(super) row: usize,
 }
 
 /// Some blocks of output channels.
@@ -90,6 +92,11 @@ impl Layout {
         self.weights += rows * blocks * LANES;
     }
 
+    /// Numbers of a pixel that are multiplied, where all panels read the same.
+    pub(super) fn rows(&self) -> usize {
+        self.runs.last().map_or(0, |run| run.row + run.len)
+    }
+
     #[cfg(target_arch = "x86_64")]
     pub(super) fn gathering(&self, recipe: &Recipe<'_>) -> Gathering {
         let Recipe { input, output, window, .. } = *recipe;
@@ -132,7 +139,8 @@ impl Layout {
                     let len = (input.lanes - channel % input.lanes).min(end - channel);
                     let lane = channel / input.lanes * input.plane() + channel % input.lanes;
                     let read = if along_row { width } else { len };
-                    let run = Run { offset: lane + tap_offset, len: read.next_multiple_of(together(input)) };
+                    let len_read = read.next_multiple_of(together(input));
+                    let run = Run { offset: lane + tap_offset, len: len_read, row: 0 };
                     self.push_run(run, Source { channel, tap, along_row }, first, height * width == 1);
                     channel += len;
                 }
@@ -147,8 +155,9 @@ impl Layout {
         let fresh = self.runs.len() == first;
         match self.runs.last_mut() {
             Some(last) if single && !fresh && last.offset + last.len == run.offset => last.len += run.len,
-            _ => {
-                self.runs.push(run);
+            last => {
+                let row = last.filter(|_| !fresh).map_or(0, |last| last.row + last.len);
+                self.runs.push(Run { row, ..run });
                 self.sources.push(source);
             }
         }

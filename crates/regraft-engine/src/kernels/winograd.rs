@@ -8,9 +8,10 @@
 //! Milliseconds for two images on one thread of an AMD Zen 4, direct and so: 64 channels @56 4.1 and 1.6, 128 @28 4.0 and
 //! 1.4, 256 @14 4.0 and 1.8, 512 @7 4.0 and 1.7 (of ResNet-50; the direct kernel runs at 113 of 118 GFLOP/s).
 //!
-//! A unit is a chunk of tiles, 4×4 outputs each, of all images of the group. Its inputs are transformed once; then, for
-//! some output channels at a time so that the products stay in the second-level cache, 36 matrix products and the
-//! transformation back. Every output is computed from its own tile in one order, so that chunks change no bit.
+//! A unit is a chunk of tiles, 4×4 outputs each, of all images of the group, and all output channels or a share of them.
+//! Its inputs are transformed; then, for some output channels at a time so that the products stay in the second-level
+//! cache, 36 matrix products and the transformation back. Every output is computed from its own tile in one order, so that
+//! chunks and shares change no bit.
 #![allow(clippy::needless_range_loop, reason = "counted loops over constants unroll into registers")]
 #![allow(
     clippy::indexing_slicing,
@@ -34,7 +35,7 @@ use crate::{
     geometry::Geometry,
     network::Clamp,
     simd::{self, Kernel, LANES, Simd},
-    step::Passes,
+    step::{FAR_WEIGHTS, Passes},
     window::Window,
 };
 
@@ -130,24 +131,38 @@ impl Winograd {
         images * self.tiles[0] * self.tiles[1]
     }
 
-    /// Number of units, chunks of tiles, when so many threads share them. The more weights there are, the more tiles share
-    /// a pass over them.
+    /// Number of units when so many threads share them.
     pub(crate) fn units(&self, images: usize, threads: usize) -> usize {
+        self.division(images, threads).iter().product()
+    }
+
+    /// Number of chunks of tiles, and of shares of the output channels. The more weights there are, the more tiles share a
+    /// pass over them; threads that share the channels each read weights of their own, which is better than that all read
+    /// all of them. ResNet-50's last blocks on a single image, two threads: 3.4 ms when each took half of the tiles.
+    fn division(&self, images: usize, threads: usize) -> [usize; 2] {
         let most = match self.weights.len() {
             0..=150_000 => 28,
             150_001..=600_000 => 56,
             _ => 112,
         };
         let total = self.total(images);
-        let shares = if threads > 1 { 2 * threads } else { 1 };
-        total.div_ceil(most).max(shares.min(total.div_ceil(4)))
+        let units = if threads > 1 { 2 * threads } else { 1 };
+        let chunks = total.div_ceil(most);
+        match (units / chunks).min(self.slabs() / 2) {
+            shares @ 2.. => [chunks, shares],
+            _ => [chunks.max(units.min(total.div_ceil(4))), 1],
+        }
+    }
+
+    fn slabs(&self) -> usize {
+        self.output.blocks().div_ceil(SLAB)
     }
 
     /// How often one thread reads weights and inputs of a group of images. The transformed inputs are some two times as
     /// many as the inputs.
     pub(crate) fn passes(&self, images: usize) -> Passes {
-        let over_inputs = 1 + 2 * self.output.blocks().div_ceil(SLAB);
-        Passes { over_weights: self.units(images, 1), over_inputs }
+        let over_inputs = 1 + 2 * self.slabs();
+        Passes { over_weights: self.units(images, 1), over_inputs, cost_of_weights: FAR_WEIGHTS }
     }
 
     /// Bytes of packed weights.
@@ -169,8 +184,8 @@ impl Winograd {
         thread_local! {
             static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
         }
-        let count = self.units(operands.images, operands.threads);
-        let most = self.total(operands.images).div_ceil(count);
+        let [chunks, shares] = self.division(operands.images, operands.threads);
+        let most = self.total(operands.images).div_ceil(chunks);
         let inputs = PRODUCTS * most * self.input.blocks() * LANES;
         let needed = inputs + PRODUCTS * most * SLAB * LANES + LANES;
         SCRATCH.with_borrow_mut(|scratch| {
@@ -181,9 +196,12 @@ impl Winograd {
             let (inputs, products) = scratch[aligned..].split_at_mut(inputs);
             for unit in units {
                 let total = self.total(operands.images);
-                let tiles = unit * total / count..(unit + 1) * total / count;
+                let (chunk, share, slabs) = (unit % chunks, unit / chunks, self.slabs());
+                let tiles = chunk * total / chunks..(chunk + 1) * total / chunks;
+                let blocks = [share, share + 1].map(|share| share * slabs / shares * SLAB);
+                let blocks = blocks[0]..blocks[1].min(self.output.blocks());
                 let (inputs, products) = (inputs.as_mut_ptr(), products.as_mut_ptr());
-                simd::launch_with(settings, &Task { step: self, operands, tiles, inputs, products });
+                simd::launch_with(settings, &Task { step: self, operands, tiles, blocks, inputs, products });
             }
         });
     }
@@ -242,12 +260,13 @@ fn pack(recipe: &Recipe<'_>, tile_blocks: usize, weights: &mut Buffer) {
     });
 }
 
-/// A chunk of tiles. `inputs` holds products × input blocks × tiles × 16 numbers, `products` products × blocks of a slab ×
+/// A chunk of tiles and some blocks of output channels. `inputs` holds products × input blocks × tiles × 16 numbers, `products` products × blocks of a slab ×
 /// tiles × 16.
 struct Task<'a> {
     step: &'a Winograd,
     operands: &'a Operands,
     tiles: Range<usize>,
+    blocks: Range<usize>,
     inputs: *mut f32,
     products: *mut f32,
 }
@@ -263,7 +282,6 @@ impl Kernel for Task<'_> {
 impl Task<'_> {
     #[inline(always)]
     fn chunk<S: Simd, I: Number, O: Number>(&self, simd: S) {
-        let blocks = self.step.output.blocks();
         // SAFETY: `Winograd::run` sized the scratch memory for the chunk, and its caller vouches for the operands.
         unsafe {
             for index in 0..self.tiles.len() {
@@ -271,8 +289,8 @@ impl Task<'_> {
                     self.transform_input::<S, I>(simd, index, block);
                 }
             }
-            for first in (0..blocks).step_by(SLAB) {
-                let slab = first..(first + SLAB).min(blocks);
+            for first in self.blocks.clone().step_by(SLAB) {
+                let slab = first..(first + SLAB).min(self.blocks.end);
                 for product in 0..PRODUCTS {
                     self.multiply(simd, product, slab.clone());
                 }
