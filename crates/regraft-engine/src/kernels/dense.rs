@@ -26,9 +26,9 @@ use super::{
     blocking::{self, Order, Work},
     check_bounds,
     factor::Factor,
-    for_tile_size,
     int8::{self, Rescaling},
     packing::{BYTES_OF_A_CHUNK, Layout, Panel, Run, Source, is_tiled, pack_panel, rounded},
+    register_tile::{MOST_PIXELS, Pixels, Portion, tile_of_any_size},
 };
 use crate::{
     EngineError, Settings,
@@ -41,9 +41,6 @@ use crate::{
     window::Window,
 };
 
-/// Largest number of pixels of a tile, over all instruction sets.
-pub(super) const MOST_PIXELS: usize = 14;
-
 /// A packed convolution or dense layer.
 #[derive(Debug)]
 pub(crate) struct Dense {
@@ -52,14 +49,14 @@ pub(crate) struct Dense {
     pub(super) residual: Option<Geometry>,
     start: usize,
     steps: [usize; 2],
-    runs: Vec<Run>,
+    pub(super) runs: Vec<Run>,
     panels: Vec<Panel>,
     /// Parts of the runs that all pixels of a chunk see before the next part.
     slabs: usize,
-    weights: Buffer,
+    pub(super) weights: Buffer,
     /// What the sums start from: the bias; integers for an input in bytes.
-    initial: Buffer,
-    clamp: Clamp,
+    pub(super) initial: Buffer,
+    pub(super) clamp: Clamp,
     pub(super) function: Option<Function>,
     /// From the sums of an input in bytes to the output.
     pub(super) rescaling: Option<Rescaling>,
@@ -242,29 +239,6 @@ struct Task<'a> {
     dense: &'a Dense,
     operands: &'a Operands,
     units: Range<usize>,
-}
-
-/// Some of a panel's runs: all of them, or those of a slab.
-struct Portion<'a> {
-    panel: &'a Panel,
-    runs: Range<usize>,
-    is_first: bool,
-    is_last: bool,
-}
-
-/// Where the pixels of a tile lie.
-pub(super) struct Pixels {
-    pub(super) inputs: [*const u8; MOST_PIXELS],
-    pub(super) outputs: [*mut u8; MOST_PIXELS],
-    pub(super) residuals: [*const u8; MOST_PIXELS],
-}
-
-impl Pixels {
-    pub(super) const NONE: Self = Self {
-        inputs: [std::ptr::null(); MOST_PIXELS],
-        outputs: [std::ptr::null_mut(); MOST_PIXELS],
-        residuals: [std::ptr::null(); MOST_PIXELS],
-    };
 }
 
 impl Kernel for Task<'_> {
@@ -481,184 +455,5 @@ impl Dense {
     pub(super) fn panel_data<I: Factor>(&self, panel: &Panel) -> [*const u8; 2] {
         let initial = self.initial.as_ptr().wrapping_add(panel.block * LANES);
         [initial.cast(), self.weights.as_ptr().cast::<I>().wrapping_add(panel.weights).cast()]
-    }
-}
-
-/// # Safety
-/// As for [`tile`], for the first `count` pixels.
-#[inline(always)]
-unsafe fn tile_of_any_size<S: Simd, I: Factor, const B: usize>(
-    simd: S,
-    dense: &Dense,
-    portion: &Portion<'_>,
-    pixels: &Pixels,
-    count: usize,
-) {
-    // SAFETY: as the caller's.
-    for_tile_size!(S, B, count, P => unsafe { tile::<S, I, P, B>(simd, dense, portion, pixels) });
-}
-
-/// Computes `P` pixels of `B` blocks of output channels.
-///
-/// # Safety
-/// From each of the first `P` inputs all runs of the panel must be readable, at each output and residual the panel's
-/// blocks at the distance of a plane. A portion that is not the only one writes to outputs of `f32`.
-#[inline(always)]
-unsafe fn tile<S: Simd, I: Factor, const P: usize, const B: usize>(
-    simd: S,
-    dense: &Dense,
-    portion: &Portion<'_>,
-    pixels: &Pixels,
-) {
-    let Portion { panel, ref runs, is_first, is_last } = *portion;
-    // SAFETY: bias and weights were packed for the panel's blocks and runs; the rest is the caller's promise.
-    unsafe {
-        let initial = dense.initial.as_ptr().add(panel.block * LANES);
-        let mut sums = [[I::start(simd, initial); B]; P];
-        for pixel in 0..P {
-            let so_far = pixels.outputs[pixel].cast::<f32>().wrapping_add(panel.block * dense.output.plane());
-            let (from, distance) =
-                if is_first { (initial, LANES) } else { (so_far.cast_const(), dense.output.plane()) };
-            for block in 0..B {
-                sums[pixel][block] = I::start(simd, from.add(block * distance));
-            }
-        }
-        let mut inputs = [std::ptr::null::<I>(); P];
-        for pixel in 0..P {
-            inputs[pixel] = pixels.inputs[pixel].cast();
-        }
-        let runs = &dense.runs[runs.clone()];
-        let row = runs.first().map_or(0, |run| run.row);
-        let mut weights = dense.weights.as_ptr().cast::<I>().add(panel.weights + row * B * LANES);
-        for run in runs {
-            let (mut at, end) = (run.offset, run.offset + run.len);
-            while at + 4 * I::TOGETHER <= end {
-                for step in 0..4 {
-                    let weights = weights.add(step * I::TOGETHER * B * LANES);
-                    accumulate::<S, I, P, B>(simd, &mut sums, &inputs, at + step * I::TOGETHER, weights);
-                }
-                (at, weights) = (at + 4 * I::TOGETHER, weights.add(4 * I::TOGETHER * B * LANES));
-            }
-            while at < end {
-                accumulate::<S, I, P, B>(simd, &mut sums, &inputs, at, weights);
-                (at, weights) = (at + I::TOGETHER, weights.add(I::TOGETHER * B * LANES));
-            }
-        }
-        if is_last {
-            I::finish(simd, dense, panel, pixels, sums);
-        } else {
-            I::keep(simd, dense, panel, pixels, sums);
-        }
-    }
-}
-
-/// Stores sums until the next slab.
-///
-/// # Safety
-/// As for [`tile`]; the outputs must be `f32`.
-#[inline(always)]
-pub(super) unsafe fn keep<S: Simd, const P: usize, const B: usize>(
-    simd: S,
-    dense: &Dense,
-    panel: &Panel,
-    pixels: &Pixels,
-    sums: [[S::Vector; B]; P],
-) {
-    let plane = dense.output.plane();
-    for pixel in 0..P {
-        for block in 0..B {
-            // SAFETY: the caller's promise.
-            unsafe {
-                simd.store(
-                    pixels.outputs[pixel].cast::<f32>().add((panel.block + block) * plane),
-                    sums[pixel][block],
-                );
-            }
-        }
-    }
-}
-
-/// # Safety
-/// As for [`tile`].
-#[inline(always)]
-pub(super) unsafe fn finish_any<S: Simd, const P: usize, const B: usize>(
-    simd: S,
-    dense: &Dense,
-    panel: &Panel,
-    pixels: &Pixels,
-    sums: [[S::Vector; B]; P],
-) {
-    // A condition inside would keep the loop over the sums from unrolling, and the sums from staying in registers.
-    // SAFETY: the caller's promise.
-    unsafe {
-        match (dense.output.element, dense.residual.is_some()) {
-            (Element::Float32, true) => finish::<S, f32, P, B, true>(simd, dense, panel, pixels, sums),
-            (Element::Float32, false) => finish::<S, f32, P, B, false>(simd, dense, panel, pixels, sums),
-            (Element::BFloat16, true) => finish::<S, BFloat16, P, B, true>(simd, dense, panel, pixels, sums),
-            (Element::BFloat16, false) => {
-                finish::<S, BFloat16, P, B, false>(simd, dense, panel, pixels, sums)
-            }
-            // Only of inputs in bytes, see `quantization`.
-            (Element::UInt8(_), _) => {}
-        }
-    }
-}
-
-/// Adds the product of the numbers of each pixel that are multiplied at once and their weights.
-///
-/// # Safety
-/// The numbers must be readable at each input, and the weights of `B` blocks at `weights`.
-#[inline(always)]
-pub(super) unsafe fn accumulate<S: Simd, I: Factor, const P: usize, const B: usize>(
-    simd: S,
-    sums: &mut [[I::Sums<S>; B]; P],
-    inputs: &[*const I; P],
-    at: usize,
-    weights: *const I,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut weight = [I::weights(simd, weights); B];
-        for block in 1..B {
-            weight[block] = I::weights(simd, weights.add(block * LANES * I::TOGETHER));
-        }
-        for pixel in 0..P {
-            let input = I::splat(simd, inputs[pixel].add(at));
-            for block in 0..B {
-                sums[pixel][block] = I::multiply_add(simd, input, weight[block], sums[pixel][block]);
-            }
-        }
-    }
-}
-
-/// Adds the residual, clamps and stores.
-///
-/// # Safety
-/// As for [`tile`].
-#[inline(always)]
-unsafe fn finish<S: Simd, O: Number, const P: usize, const B: usize, const RESIDUAL: bool>(
-    simd: S,
-    dense: &Dense,
-    panel: &Panel,
-    pixels: &Pixels,
-    sums: [[S::Vector; B]; P],
-) {
-    let (low, high) = (simd.splat(dense.clamp.low), simd.splat(dense.clamp.high));
-    let plane = dense.output.plane();
-    let residual_plane = dense.residual.map_or(0, |residual| residual.plane());
-    let (output, residual) = (panel.block * plane, panel.block * residual_plane);
-    for pixel in 0..P {
-        for block in 0..B {
-            let mut sum = sums[pixel][block];
-            // SAFETY: the caller's promise.
-            unsafe {
-                if RESIDUAL {
-                    let from = pixels.residuals[pixel].cast::<O>().add(residual + block * residual_plane);
-                    sum = simd.add(sum, O::load(simd, from));
-                }
-                let to = pixels.outputs[pixel].cast::<O>().add(output + block * plane);
-                O::store(simd, to, simd.clamp(sum, low, high));
-            }
-        }
     }
 }

@@ -1,9 +1,10 @@
 //! What dense steps multiply: single numbers, pairs in bfloat16, or quads of bytes.
 
 use super::{
-    dense::{Dense, Pixels, finish_any, keep},
+    dense::Dense,
     int8,
     packing::Panel,
+    register_tile::{Pixels, finish_any, keep},
 };
 use crate::{
     element::{BFloat16, Number, UInt8},

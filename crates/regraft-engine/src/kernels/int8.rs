@@ -10,8 +10,9 @@
 
 use super::{
     activation::Function,
-    dense::{Dense, Pixels, Recipe},
+    dense::{Dense, Recipe},
     packing::Panel,
+    register_tile::Pixels,
 };
 use crate::{
     EngineError,

@@ -20,6 +20,7 @@ pub(crate) mod int8;
 pub(crate) mod normalization;
 pub(crate) mod packing;
 pub(crate) mod pool;
+mod register_tile;
 pub(crate) mod rows;
 #[cfg(target_arch = "x86_64")]
 mod tiled;

@@ -17,10 +17,11 @@ use std::{cell::RefCell, ops::Range};
 
 use super::{
     Operands,
-    dense::{Dense, MOST_PIXELS, Pixels},
+    dense::Dense,
     factor::Factor,
     for_tile_size,
     packing::Panel,
+    register_tile::{MOST_PIXELS, Pixels},
 };
 use crate::{
     element::{BFloat16, UInt8},

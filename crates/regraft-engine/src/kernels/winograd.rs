@@ -25,8 +25,9 @@ use rayon::prelude::*;
 use super::{
     Operands,
     activation::Function,
-    dense::{MOST_PIXELS, Recipe, accumulate},
+    dense::Recipe,
     for_tile_size,
+    register_tile::{MOST_PIXELS, accumulate},
 };
 use crate::{
     EngineError, InstructionSet, Settings,
