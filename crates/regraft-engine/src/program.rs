@@ -1,8 +1,9 @@
 //! A compiled network and how a batch goes through it.
 //!
-//! A batch is cut into groups of images. A group goes through all steps on one thread with memory of its own, which needs
-//! no synchronisation; the images that are left when the threads have equal shares go through together, every step
-//! divided among the threads. Both ways run the same units, so the result does not depend on which was taken. The first
+//! A batch is cut into groups of images. A group goes through all steps on one thread with memory of its own; a thread
+//! that is done before the others takes over parts of their last groups' steps, because no two cores are equally fast for
+//! long on a shared machine. The images that are left when the threads have equal shares go through together, every step
+//! divided among the threads. All ways run the same units, so the result does not depend on which was taken. The first
 //! steps take fewer images at a time than the last ones, see `stages`.
 //!
 //! The dense layers at the end, which have one vector an image, are a phase of their own: all images go through it
@@ -408,7 +409,10 @@ impl Program {
         let mut groups = part.split(&rows, alone.iter().chain(&together));
         let shared = groups.split_off(alone.len());
         let run = |group, mode| self.run_stages(&self.body, group, mode);
-        groups.into_par_iter().with_max_len(1).try_for_each(|group| run(group, mode))?;
+        let (threads, count) = (rayon::current_num_threads(), groups.len());
+        let is_last = |index| threads > 1 && index + threads >= count;
+        let groups = groups.into_par_iter().with_max_len(1).enumerate();
+        groups.try_for_each(|(index, group)| run(group, Mode { shared: is_last(index), ..mode }))?;
         shared.into_iter().try_for_each(|group| run(group, Mode { shared: true, ..mode }))
     }
 
@@ -449,10 +453,13 @@ impl Program {
             let most = earlier.last().map_or(1, |stage| stage.images);
             let sizes: Vec<usize> = (0..count).step_by(most).map(|first| most.min(count - first)).collect();
             let rows = self.rows(earlier.len() - 1, mode);
-            group
-                .split(&rows, sizes.iter())
-                .into_iter()
-                .try_for_each(|part| self.run_stages(earlier, part, mode))
+            let parts = group.split(&rows, sizes.iter());
+            if mode.shared && parts.len() >= 2 * rayon::current_num_threads() {
+                let alone = Mode { shared: false, ..mode };
+                let parts = parts.into_par_iter().with_max_len(1);
+                return parts.try_for_each(|part| self.run_stages(earlier, part, alone));
+            }
+            parts.into_iter().try_for_each(|part| self.run_stages(earlier, part, mode))
         })
     }
 
