@@ -60,8 +60,8 @@ pub(crate) struct Arena {
 pub(crate) struct Mode<'a> {
     /// Whether the means of outputs are computed.
     pub(crate) pooled: bool,
-    /// Whether the threads of the pool divide every step among them.
-    pub(crate) shared: bool,
+    /// Threads that divide every step among them.
+    pub(crate) threads: usize,
     /// Called with the name of every step that is done.
     pub(crate) after: Option<&'a (dyn Fn(&str) + Sync)>,
 }
@@ -179,12 +179,12 @@ impl Phase {
     pub(crate) fn run(&self, arena: &mut Arena, images: usize, mode: Mode<'_>) {
         let pooling = self.pooling.iter().filter(|_| mode.pooled);
         for step in self.steps.iter().chain(pooling) {
-            self.run_step(step, arena, images, mode.shared);
+            self.run_step(step, arena, images, mode.threads);
             mode.done(&step.name);
         }
     }
 
-    pub(crate) fn run_step(&self, step: &Step, arena: &mut Arena, images: usize, shared: bool) {
+    pub(crate) fn run_step(&self, step: &Step, arena: &mut Arena, images: usize, threads: usize) {
         #[cfg(regraft_sanitized)]
         let _only_the_steps_values = self.guard(step, arena);
         let base = arena.numbers.as_mut_ptr().cast::<u8>();
@@ -195,18 +195,17 @@ impl Phase {
         };
         let first = step.reads.first().copied().unwrap_or(0);
         let second = step.reads.get(1).copied().unwrap_or(first);
-        let shared = shared && step.operation.cost(images) >= SMALLEST_SHARED_STEP;
-        let threads = if shared { rayon::current_num_threads() } else { 1 };
+        let threads = if step.operation.cost(images) >= SMALLEST_SHARED_STEP { threads } else { 1 };
         let (input, second, output) = (span(first), span(second), span(step.writes));
         let operands = Operands { input, second, output, images, threads };
         let units = step.operation.units(images, threads);
-        if !shared {
+        if threads == 1 {
             // SAFETY: the arena holds at least `images` images of every value at the plan's offsets, values that are
             // alive together lie apart, and the arena is this call's alone.
             unsafe { step.operation.run(self.settings, &operands, 0..units) };
             return;
         }
-        let parts = units.min(4 * rayon::current_num_threads());
+        let parts = units.min(4 * threads);
         (0..parts).into_par_iter().for_each(|part| {
             let units = part * units / parts..(part + 1) * units / parts;
             // SAFETY: as above; no unit is in two parts.

@@ -2,12 +2,14 @@
 //!
 //! A batch is cut into groups of images. A group goes through all steps on one thread with memory of its own; a thread
 //! that is done before the others takes over parts of their last groups' steps, because no two cores are equally fast for
-//! long on a shared machine. The images that are left when the threads have equal shares go through together, every step
-//! divided among the threads. All ways run the same units, so the result does not depend on which was taken. The first
-//! steps take fewer images at a time than the last ones, see `stages`.
+//! long on a shared machine. The images that are left when the threads have equal shares go through together, divided
+//! among the threads. Every sum has one order however a step is divided, so the result does not depend on which way was
+//! taken. The first steps take fewer images at a time than the last ones, see `stages`.
 //!
 //! The dense layers at the end, which have one vector an image, are a phase of their own: all images go through it
 //! together, so that the weights are read from memory once for all of them and not once a group (VGG-16: 500 MB).
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ndarray::{Array2, ArrayD, ArrayView, ArrayView4, Axis, Dimension, Ix3, Ix4, IxDyn};
 use rayon::prelude::*;
@@ -27,6 +29,10 @@ use crate::{
     step::{Operation, Step},
     views::Views,
 };
+
+/// Threads for which the steps of the last groups are divided: their own and one that helps. Finer parts would cost those
+/// whom nobody helps more.
+const HELPED: usize = 2;
 
 /// A group's activations stay under this many bytes, down to one image.
 const GROUP_BYTES: usize = 256_000_000;
@@ -280,7 +286,7 @@ impl Program {
         self.check(Images::Numbers(input))?;
         let images = Images::first(input, self.group());
         let part = Group { images, results: Vec::new(), for_next: Vec::new() };
-        self.run_part(part, Mode { pooled: false, shared: false, after: Some(after) })
+        self.run_part(part, Mode { pooled: false, threads: 1, after: Some(after) })
     }
 
     /// N×C×H×W as it is; N×S×D as images of D channels, one row and S columns.
@@ -334,7 +340,7 @@ impl Program {
 
     fn observe_steps(&self, phase: &Phase, arena: &mut Arena, seen: &mut dyn FnMut(Observed<'_>)) {
         for step in phase.steps() {
-            phase.run_step(step, arena, 1, false);
+            phase.run_step(step, arena, 1, 1);
             if !matches!(step.operation, Operation::Concat(_)) {
                 self.show(step.writes, phase.image(arena, step.writes, 0), seen);
             }
@@ -386,7 +392,7 @@ impl Program {
             None => batch.max(1),
         };
         let sizes: Vec<usize> = (0..batch).step_by(most).map(|first| most.min(batch - first)).collect();
-        let mode = Mode { pooled, shared: false, after: None };
+        let mode = Mode { pooled, threads: 1, after: None };
         let parts = whole.split(&Rows { results: rows, for_next: Vec::new() }, sizes.iter());
         parts.into_iter().try_for_each(|part| self.run_part(part, mode))?;
         Ok(results)
@@ -395,8 +401,10 @@ impl Program {
     /// Runs body and tail on some images.
     fn run_part(&self, part: Group<'_, '_>, mode: Mode<'_>) -> Result<(), EngineError> {
         let Some(tail) = &self.tail else { return self.run_body(part, mode) };
-        let shared = mode.after.is_none() && rayon::current_num_threads() > 1;
-        self.run_stage(tail, self.body.len(), part, Mode { shared, ..mode }, |part| self.run_body(part, mode))
+        let threads = if mode.after.is_some() { 1 } else { rayon::current_num_threads() };
+        self.run_stage(tail, self.body.len(), part, Mode { threads, ..mode }, |part| {
+            self.run_body(part, mode)
+        })
     }
 
     /// Runs the body on groups of images.
@@ -409,11 +417,12 @@ impl Program {
         let mut groups = part.split(&rows, alone.iter().chain(&together));
         let shared = groups.split_off(alone.len());
         let run = |group, mode| self.run_stages(&self.body, group, mode);
-        let (threads, count) = (rayon::current_num_threads(), groups.len());
-        let is_last = |index| threads > 1 && index + threads >= count;
-        let groups = groups.into_par_iter().with_max_len(1).enumerate();
-        groups.try_for_each(|(index, group)| run(group, Mode { shared: is_last(index), ..mode }))?;
-        shared.into_iter().try_for_each(|group| run(group, Mode { shared: true, ..mode }))
+        let (threads, count, begun) = (rayon::current_num_threads(), groups.len(), AtomicUsize::new(0));
+        groups.into_par_iter().with_max_len(1).try_for_each(|group| {
+            let is_last = begun.fetch_add(1, Ordering::Relaxed) + threads >= count;
+            run(group, Mode { threads: if is_last { threads.min(HELPED) } else { 1 }, ..mode })
+        })?;
+        shared.into_iter().try_for_each(|group| run(group, Mode { threads, ..mode }))
     }
 
     /// Sizes of a group's slices when a stage of the body and those before it run.
@@ -454,8 +463,8 @@ impl Program {
             let sizes: Vec<usize> = (0..count).step_by(most).map(|first| most.min(count - first)).collect();
             let rows = self.rows(earlier.len() - 1, mode);
             let parts = group.split(&rows, sizes.iter());
-            if mode.shared && parts.len() >= 2 * rayon::current_num_threads() {
-                let alone = Mode { shared: false, ..mode };
+            if mode.threads > 1 && parts.len() >= 2 * mode.threads {
+                let alone = Mode { threads: 1, ..mode };
                 let parts = parts.into_par_iter().with_max_len(1);
                 return parts.try_for_each(|part| self.run_stages(earlier, part, alone));
             }

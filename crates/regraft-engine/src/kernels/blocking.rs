@@ -13,8 +13,8 @@ const CACHED_WEIGHTS: usize = 75_000;
 /// Inputs up to this many bytes stay in the cache while more weights than that stream by.
 const CACHED_INPUTS: usize = 786_432;
 
-/// About so many inputs of a pixel make a slab.
-const SLAB: usize = 768;
+/// About so many inputs of a pixel make a slab; no run is longer.
+pub(super) const SLAB: usize = 768;
 
 /// Number of slabs for so many inputs of a pixel, where the sums so far can wait in the output.
 pub(super) fn slabs(inputs: usize) -> usize {
@@ -26,7 +26,7 @@ pub(super) fn slabs(inputs: usize) -> usize {
 pub(super) struct Work {
     pub(super) tiles: usize,
     pub(super) panels: usize,
-    /// Numbers.
+    /// Words of four bytes.
     pub(super) weights: usize,
     /// Bytes of the inputs of a tile in one slab.
     pub(super) inputs: usize,
@@ -41,9 +41,12 @@ pub(super) struct Order {
 
 impl Order {
     pub(super) fn new(work: Work) -> Self {
-        let chunks = match work.weights {
-            0..=CACHED_WEIGHTS => work.tiles,
-            _ => (work.tiles * work.inputs).div_ceil(CACHED_INPUTS).min(work.tiles),
+        let inputs = work.tiles * work.inputs;
+        let chunks = match (work.weights, inputs.div_ceil(CACHED_INPUTS).min(work.tiles)) {
+            (0..=CACHED_WEIGHTS, _) => work.tiles,
+            // Without slabs the inputs of few pixels can be many: then they are the ones that are read again.
+            (weights, chunks) if chunks * weights * size_of::<f32>() > work.panels * inputs => 1,
+            (_, chunks) => chunks,
         };
         Self { work, chunk: work.tiles.div_ceil(chunks.max(1)).max(1) }
     }
@@ -93,5 +96,11 @@ mod tests {
         let work = Work { tiles: 3, panels: 2, weights: CACHED_WEIGHTS + 1, inputs: CACHED_INPUTS / 2 };
         assert_eq!(places(work, 0..6), [vec![[0, 0], [1, 0], [0, 1], [1, 1]], vec![[2, 0], [2, 1]]]);
         assert_eq!(places(work, 3..5), [[[1, 1]], [[2, 0]]]);
+    }
+
+    #[test]
+    fn the_most_weights_stream_by_once() {
+        let work = Work { tiles: 2, panels: 2, weights: CACHED_INPUTS, inputs: CACHED_INPUTS };
+        assert_eq!(places(work, 0..4), [[[0, 0], [1, 0], [0, 1], [1, 1]]]);
     }
 }

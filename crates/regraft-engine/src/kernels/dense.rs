@@ -1,10 +1,11 @@
 //! Convolutions that mix channels, and dense layers: everything that is a sum over runs of inputs.
 //!
 //! A tile is up to `Simd::PIXELS` output pixels times `Simd::BLOCKS` blocks of output channels, whose sums stay in
-//! registers from the bias to the store. The inputs of a pixel are a list of runs of consecutive numbers at distances
-//! that are the same for all pixels, so one loop serves every kernel size, stride, dilation and border, a planar first
-//! layer, and a dense layer (whose pixels are the rows of the batch). Pixels are numbered through all images of the
-//! group, so that small maps fill their tiles too. Weights are packed in the order in which the loop reads them.
+//! registers from the bias to the store (see `blocking` for the longest ones). The inputs of a pixel are a list of runs of
+//! consecutive numbers at distances that are the same for all pixels, so one loop serves every kernel size, stride,
+//! dilation and border, a planar first layer, and a dense layer (whose pixels are the rows of the batch). Pixels are
+//! numbered through all images of the group, so that small maps fill their tiles too. Weights are packed in the order in
+//! which the loop reads them.
 //!
 //! In a group convolution whose groups do not fill a block of output channels, a block reads the inputs of all its
 //! groups with zero weights in between.

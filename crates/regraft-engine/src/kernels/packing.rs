@@ -8,7 +8,7 @@ use std::ops::Range;
 
 #[cfg(target_arch = "x86_64")]
 use super::tiled::Gathering;
-use super::{dense::Recipe, factor::Factor as _};
+use super::{blocking::SLAB, dense::Recipe, factor::Factor as _};
 use crate::{
     EngineError, InstructionSet, Settings,
     buffer::Buffer,
@@ -150,11 +150,15 @@ impl Layout {
         first..self.runs.len()
     }
 
-    /// Appends a run; blocks of a single pixel that follow each other in memory become one run.
+    /// Appends a run; blocks of a single pixel that follow each other in memory become one run, up to a slab.
     fn push_run(&mut self, run: Run, source: Source, first: usize, single: bool) {
         let fresh = self.runs.len() == first;
         match self.runs.last_mut() {
-            Some(last) if single && !fresh && last.offset + last.len == run.offset => last.len += run.len,
+            Some(last)
+                if single && !fresh && last.offset + last.len == run.offset && last.len + run.len <= SLAB =>
+            {
+                last.len += run.len;
+            }
             last => {
                 let row = last.filter(|_| !fresh).map_or(0, |last| last.row + last.len);
                 self.runs.push(Run { row, ..run });

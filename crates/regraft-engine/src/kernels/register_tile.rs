@@ -1,5 +1,5 @@
-//! A tile of a dense step: the sums of some pixels and one or two blocks of output channels, in registers from the bias to
-//! the store.
+//! A tile of a dense step: the sums of some pixels and one or two blocks of output channels, in registers from the bias, or
+//! the sums of the slab before, to the store.
 #![allow(clippy::needless_range_loop, reason = "counted loops over constants unroll into registers")]
 #![allow(
     clippy::indexing_slicing,
@@ -69,16 +69,7 @@ unsafe fn tile<S: Simd, I: Factor, const P: usize, const B: usize>(
     let Portion { panel, ref runs, is_first, is_last } = *portion;
     // SAFETY: bias and weights were packed for the panel's blocks and runs; the rest is the caller's promise.
     unsafe {
-        let initial = dense.initial.as_ptr().add(panel.block * LANES);
-        let mut sums = [[I::start(simd, initial); B]; P];
-        for pixel in 0..P {
-            let so_far = pixels.outputs[pixel].cast::<f32>().wrapping_add(panel.block * dense.output.plane());
-            let (from, distance) =
-                if is_first { (initial, LANES) } else { (so_far.cast_const(), dense.output.plane()) };
-            for block in 0..B {
-                sums[pixel][block] = I::start(simd, from.add(block * distance));
-            }
-        }
+        let mut sums = start::<S, I, P, B>(simd, dense, panel, pixels, is_first);
         let mut inputs = [std::ptr::null::<I>(); P];
         for pixel in 0..P {
             inputs[pixel] = pixels.inputs[pixel].cast();
@@ -105,6 +96,34 @@ unsafe fn tile<S: Simd, I: Factor, const P: usize, const B: usize>(
         } else {
             I::keep(simd, dense, panel, pixels, sums);
         }
+    }
+}
+
+/// The bias, or the sums of the slab before.
+///
+/// # Safety
+/// As for [`tile`].
+#[inline(always)]
+unsafe fn start<S: Simd, I: Factor, const P: usize, const B: usize>(
+    simd: S,
+    dense: &Dense,
+    panel: &Panel,
+    pixels: &Pixels,
+    is_first: bool,
+) -> [[I::Sums<S>; B]; P] {
+    let plane = dense.output.plane();
+    // SAFETY: the caller's promise.
+    unsafe {
+        let initial = dense.initial.as_ptr().add(panel.block * LANES);
+        let mut sums = [[I::start(simd, initial); B]; P];
+        for pixel in 0..P {
+            let kept = pixels.outputs[pixel].cast::<f32>().cast_const().wrapping_add(panel.block * plane);
+            let (from, distance) = if is_first { (initial, LANES) } else { (kept, plane) };
+            for block in 0..B {
+                sums[pixel][block] = I::start(simd, from.add(block * distance));
+            }
+        }
+        sums
     }
 }
 
