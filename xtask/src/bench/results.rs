@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::engine::Engine;
 use super::machine::{Limit, date, processor};
 use super::median;
-use super::works::Work;
+use super::works::{WORKS, Work};
 
 /// Logits in f32 that differ by more are wrong; MNN's Winograd differs by 2e-5 with ResNet-18.
 const TOLERANCE: f64 = 1e-3;
@@ -111,12 +111,11 @@ fn check(work: &Work, ours: &Engine) -> Result<()> {
 pub(crate) struct Table(Vec<Measured>);
 
 impl Table {
-    /// In the place of an earlier measurement of the same work.
+    /// In the place of an earlier measurement of the same work, and in the order of [`WORKS`].
     pub(crate) fn put(&mut self, measured: Measured) {
-        match self.0.iter_mut().find(|other| other.work == measured.work) {
-            Some(place) => *place = measured,
-            None => self.0.push(measured),
-        }
+        self.0.retain(|other| other.work != measured.work);
+        self.0.push(measured);
+        self.0.sort_by_key(|measured| WORKS.iter().position(|work| work.name() == measured.work));
     }
 
     /// The head of the page, with one line a work.
