@@ -231,8 +231,9 @@ pub(crate) fn summary(curves: &[Curve]) -> String {
     });
     let gains = gains.collect::<Vec<_>>().join(", ");
     format!(
-        "\nScaling: {NETWORK} in f32 is {gains} as on one (aim: {SPEEDUP_AIM} on 2); how time and memory grow with batch, \
-         image size and number of images is in [`performance-growth.md`](performance-growth.md).\n"
+        "\nScaling, {}: {NETWORK} in f32 is {gains} as on one (aim: {SPEEDUP_AIM} on 2); how time and memory grow is in \
+         [`performance-growth.md`](performance-growth.md).\n",
+        curve.date
     )
 }
 
