@@ -33,6 +33,7 @@
 mod buffer;
 mod calibration;
 mod compile;
+mod crew;
 mod element;
 mod error;
 mod geometry;

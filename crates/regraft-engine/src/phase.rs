@@ -1,12 +1,14 @@
 //! Some steps of a program, and memory for what they compute.
 
-use std::sync::{Mutex, PoisonError};
-
-use rayon::prelude::*;
+use std::{
+    marker::PhantomData,
+    sync::{Mutex, PoisonError},
+};
 
 use crate::{
     EngineError, Settings,
     buffer::Buffer,
+    crew::{self, Crew, Part},
     element::{UInt8, bytes_mut},
     geometry::Geometry,
     kernels::{Operands, Span},
@@ -123,15 +125,15 @@ impl Phase {
         &self.steps
     }
 
-    /// Where a value's first image starts in an arena, and the bytes from it to the next.
-    fn place(&self, value: usize, arena: &Arena) -> (usize, usize) {
-        let at = |place: &Place| (place.offset * arena.images + place.channel, place.stride);
+    /// Where a value's first image starts in an arena with room for so many, and the bytes from it to the next.
+    fn place(&self, value: usize, room: usize) -> (usize, usize) {
+        let at = |place: &Place| (place.offset * room + place.channel, place.stride);
         self.places.get(value).map_or((0, NUMBER), at)
     }
 
     /// An image of a value, and what lies behind it.
     pub(crate) fn image<'a>(&self, arena: &'a Arena, value: usize, image: usize) -> &'a [f32] {
-        let (start, stride) = self.place(value, arena);
+        let (start, stride) = self.place(value, arena.images);
         arena.numbers.get((start + image * stride) / NUMBER..).unwrap_or(&[])
     }
 
@@ -141,7 +143,7 @@ impl Phase {
         arena: &'a mut Arena,
         value: usize,
     ) -> impl Iterator<Item = &'a mut [f32]> + use<'a> {
-        let (start, stride) = self.place(value, arena);
+        let (start, stride) = self.place(value, arena.images);
         let numbers = arena.numbers.get_mut(start / NUMBER..).unwrap_or(&mut []);
         numbers.chunks_exact_mut(stride / NUMBER)
     }
@@ -163,7 +165,8 @@ impl Phase {
         values: &[usize],
         images: usize,
     ) -> Vec<&'a mut [f32]> {
-        let places: Vec<(usize, usize)> = values.iter().map(|value| self.place(*value, arena)).collect();
+        let places: Vec<(usize, usize)> =
+            values.iter().map(|value| self.place(*value, arena.images)).collect();
         let (mut rest, mut passed) = (&mut arena.numbers[..], 0);
         let mut slices = Vec::with_capacity(values.len());
         for (start, stride) in places {
@@ -177,48 +180,36 @@ impl Phase {
 
     /// Runs all steps.
     pub(crate) fn run(&self, arena: &mut Arena, images: usize, mode: Mode<'_>) {
-        let pooling = self.pooling.iter().filter(|_| mode.pooled);
-        for step in self.steps.iter().chain(pooling) {
-            self.run_step(step, arena, images, mode.threads);
-            mode.done(&step.name);
-        }
-    }
-
-    pub(crate) fn run_step(&self, step: &Step, arena: &mut Arena, images: usize, threads: usize) {
-        #[cfg(regraft_sanitized)]
-        let _only_the_steps_values = self.guard(step, arena);
-        let base = arena.numbers.as_mut_ptr().cast::<u8>();
-        let span = |value: usize| {
-            let (start, image) = self.place(value, arena);
-            // In bounds: the plan's total covers every value.
-            Span { pointer: base.wrapping_add(start), image }
+        let run = self.begin(arena, images, mode.threads);
+        let pooling = if mode.pooled { self.pooling.len() } else { 0 };
+        let lead = |crew: &Crew<_>| {
+            for job in 0..self.steps.len() + pooling {
+                let Some(step) = self.step(job) else { continue };
+                #[cfg(regraft_sanitized)]
+                let _only_the_steps_values = run.guard(step);
+                match run.parts(step) {
+                    1 => run.part(Part { job, part: 0, of: 1 }),
+                    parts => crew.share(job, parts),
+                }
+                mode.done(&step.name);
+            }
         };
-        let first = step.reads.first().copied().unwrap_or(0);
-        let second = step.reads.get(1).copied().unwrap_or(first);
-        let threads = if step.operation.cost(images) >= SMALLEST_SHARED_STEP { threads } else { 1 };
-        let (input, second, output) = (span(first), span(second), span(step.writes));
-        let operands = Operands { input, second, output, images, threads };
-        let units = step.operation.units(images, threads);
-        if threads == 1 {
-            // SAFETY: the arena holds at least `images` images of every value at the plan's offsets, values that are
-            // alive together lie apart, and the arena is this call's alone.
-            unsafe { step.operation.run(self.settings, &operands, 0..units) };
-            return;
-        }
-        let parts = units.min(4 * threads);
-        (0..parts).into_par_iter().for_each(|part| {
-            let units = part * units / parts..(part + 1) * units / parts;
-            // SAFETY: as above; no unit is in two parts.
-            unsafe { step.operation.run(self.settings, &operands, units) };
-        });
+        crew::lead(mode.threads.saturating_sub(1), |part| run.part(part), lead);
     }
 
-    /// Forbids what the step neither reads nor writes; of a view, the whole of which it is a part is allowed.
-    #[cfg(regraft_sanitized)]
-    fn guard(&self, step: &Step, arena: &Arena) -> crate::guard::Guard {
-        let values = step.reads.iter().chain([&step.writes]).filter_map(|value| self.places.get(*value));
-        let parts = values.map(|place| (place.offset * arena.images, place.stride * arena.images));
-        crate::guard::Guard::new(arena.numbers.as_ptr().cast(), size_of_val(&arena.numbers[..]), parts)
+    /// Runs one of the steps on an image.
+    pub(crate) fn run_step(&self, job: usize, arena: &mut Arena) {
+        self.begin(arena, 1, 1).part(Part { job, part: 0, of: 1 });
+    }
+
+    fn begin<'a>(&'a self, arena: &'a mut Arena, images: usize, threads: usize) -> Run<'a> {
+        let memory = Span { pointer: arena.numbers.as_mut_ptr().cast(), image: self.total };
+        Run { phase: self, memory, room: arena.images, images, threads, _arena: PhantomData }
+    }
+
+    /// A step, or behind them one that computes a mean.
+    fn step(&self, index: usize) -> Option<&Step> {
+        self.steps.get(index).or_else(|| self.pooling.get(index - self.steps.len()))
     }
 
     /// Memory for some images, from an earlier run if there is some.
@@ -250,6 +241,64 @@ impl Phase {
 
     pub(crate) fn give_back(&self, arena: Arena) {
         self.arenas.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
+    }
+}
+
+/// A run on some images, whose memory it has for itself.
+#[derive(Clone, Copy)]
+struct Run<'a> {
+    phase: &'a Phase,
+    /// Of the arena: so many bytes for each of the images that there is room for.
+    memory: Span,
+    room: usize,
+    images: usize,
+    threads: usize,
+    _arena: PhantomData<&'a mut Arena>,
+}
+
+impl Run<'_> {
+    /// Threads that share a step.
+    fn threads(&self, step: &Step) -> usize {
+        if step.operation.cost(self.images) >= SMALLEST_SHARED_STEP { self.threads } else { 1 }
+    }
+
+    /// Number of parts that a step is done in.
+    fn parts(&self, step: &Step) -> usize {
+        match self.threads(step) {
+            1 => 1,
+            threads => step.operation.units(self.images, threads).min(4 * threads),
+        }
+    }
+
+    fn part(&self, Part { job, part, of }: Part) {
+        let Some(step) = self.phase.step(job) else { return };
+        let operands = self.operands(step);
+        let units = step.operation.units(self.images, operands.threads);
+        let units = part * units / of..(part + 1) * units / of;
+        // SAFETY: the arena holds at least `images` images of every value at the plan's offsets, values that are alive
+        // together lie apart, the arena is this run's alone, and no unit is in two parts.
+        unsafe { step.operation.run(self.phase.settings, &operands, units) };
+    }
+
+    fn operands(&self, step: &Step) -> Operands {
+        let span = |value: usize| {
+            let (start, image) = self.phase.place(value, self.room);
+            // In bounds: the plan's total covers every value.
+            Span { pointer: self.memory.pointer.wrapping_add(start), image }
+        };
+        let first = step.reads.first().copied().unwrap_or(0);
+        let second = step.reads.get(1).copied().unwrap_or(first);
+        let (input, second, output) = (span(first), span(second), span(step.writes));
+        Operands { input, second, output, images: self.images, threads: self.threads(step) }
+    }
+
+    /// Forbids what a step neither reads nor writes; of a view, the whole of which it is a part is allowed.
+    #[cfg(regraft_sanitized)]
+    fn guard(&self, step: &Step) -> crate::guard::Guard {
+        let places = &self.phase.places;
+        let values = step.reads.iter().chain([&step.writes]).filter_map(|value| places.get(*value));
+        let parts = values.map(|place| (place.offset * self.room, place.stride * self.room));
+        crate::guard::Guard::new(self.memory.pointer, self.memory.image * self.room, parts)
     }
 }
 

@@ -339,8 +339,8 @@ impl Program {
     }
 
     fn observe_steps(&self, phase: &Phase, arena: &mut Arena, seen: &mut dyn FnMut(Observed<'_>)) {
-        for step in phase.steps() {
-            phase.run_step(step, arena, 1, 1);
+        for (index, step) in phase.steps().iter().enumerate() {
+            phase.run_step(index, arena);
             if !matches!(step.operation, Operation::Concat(_)) {
                 self.show(step.writes, phase.image(arena, step.writes, 0), seen);
             }
