@@ -181,7 +181,7 @@ pub(crate) struct Embed {
     pub(crate) cut: String,
 
     /// Numbers that the network is computed in: f32, bf16 (faster with AMX or AVX-512 BF16), int8 (fastest with AMX or AVX-512 VNNI,
-    /// calibrated on up to 256 of the images) [default: f32]
+    /// calibrated on up to 256 of the images, or as a run was) [default: that of a run, else f32]
     #[arg(long, value_name = "PRECISION", value_parser = precision)]
     pub(crate) precision: Option<PrecisionChoice>,
 
@@ -234,7 +234,7 @@ pub(crate) enum Cache {
 /// The precision that a name stands for.
 fn precision(name: &str) -> Result<PrecisionChoice, String> {
     let known = || PrecisionChoice::ALL.map(PrecisionChoice::name).join(", ");
-    let choice = PrecisionChoice::ALL.into_iter().find(|choice| choice.name() == name);
+    let choice = PrecisionChoice::ALL.into_iter().find(|choice| choice.name().eq_ignore_ascii_case(name));
     choice.ok_or_else(|| format!("known precisions: {}", known()))
 }
 

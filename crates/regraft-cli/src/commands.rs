@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use regraft::{Cache, Context, Error, FitConfig, FrozenPrecision, Limits, Result, with_threads};
+use regraft::{
+    Cache, Context, EmbedPrecision, Error, FitConfig, FrozenPrecision, Limits, Result, with_threads,
+};
 use serde_json::json;
 
 use crate::arguments::{self, Arguments, Command};
@@ -134,7 +136,7 @@ fn check(flags: &arguments::Check, as_json: bool, context: &Context<'_>) -> Resu
 fn embed(flags: &arguments::Embed, as_json: bool, context: &Context<'_>) -> Result<ExitCode> {
     let source = flags.source.source.as_deref().unwrap_or(regraft::DEFAULT_SOURCE);
     let model = regraft::load_source(source, flags.source.arch.as_deref())?;
-    let precision = flags.precision.unwrap_or_default();
+    let precision = EmbedPrecision::of_source(Path::new(source), flags.precision)?;
     let embedded = regraft::embed(&model, &flags.inputs, &flags.cut, precision, &flags.out, context)?;
     for file in &embedded.unusable {
         context.progress.message(&format!("skipped {}: {}", file.path, file.reason));

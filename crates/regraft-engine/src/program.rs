@@ -354,6 +354,10 @@ impl Program {
             for y in 0..geometry.height {
                 let row = geometry.element(channel, y, 0);
                 let row = image.get(row..row + geometry.width * geometry.lanes).unwrap_or(&[]);
+                if channels == geometry.lanes {
+                    seen(Observed { value, numbers: row });
+                    continue;
+                }
                 for pixel in row.chunks_exact(geometry.lanes) {
                     seen(Observed { value, numbers: pixel.get(..channels).unwrap_or(&[]) });
                 }

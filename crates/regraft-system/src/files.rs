@@ -93,8 +93,16 @@ impl UnfinishedFile {
     /// Starts a file in the place where `destination` is going to be.
     ///
     /// # Errors
-    /// The parent folder cannot be created or written to.
+    /// The parent folder cannot be created or written to, or there is a folder or a device in that place, which a rename
+    /// would replace.
     pub fn start(destination: &Path) -> Result<Self, FileError> {
+        if fs::metadata(destination).is_ok_and(|there| !there.is_file()) {
+            let message = "a folder or a device is there";
+            return Err(FileError::on(destination, "write")(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                message,
+            )));
+        }
         let folder = parent(destination);
         fs::create_dir_all(folder).map_err(FileError::on(folder, "create"))?;
         let temporary = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(folder);
@@ -229,6 +237,14 @@ mod tests {
         assert!(failed.unwrap_err().is_disk_full());
         assert_eq!(read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_is_not_replaced_by_a_file() {
+        let place = tempfile::tempdir().unwrap();
+        let error = write_atomically(place.path(), b"content").unwrap_err();
+        assert!(error.to_string().contains("a folder or a device is there"), "{error}");
+        assert!(place.path().is_dir());
     }
 
     #[test]

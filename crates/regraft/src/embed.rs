@@ -7,12 +7,12 @@ use regraft_engine::{Calibration, Calibrator, InstructionSet};
 use regraft_formats::npy;
 use regraft_graph::Model;
 use regraft_system::clock::Stopwatch;
-use regraft_system::files::write_atomically;
+use regraft_system::files::{UnfinishedFile, write_atomically};
 use serde::Serialize;
 
 use crate::ingest::{Ingest, Network};
 use crate::inputs::{Input, expand};
-use crate::precision::{CALIBRATION_IMAGES, PrecisionChoice, calibrate};
+use crate::precision::{CALIBRATION_IMAGES, EmbedPrecision, calibrate, warn_of_few};
 use crate::predict::Unusable;
 use crate::source::resolve_cut;
 use crate::{Context, Error, Result};
@@ -44,29 +44,24 @@ pub struct Embedded {
 /// One `.npy` file of shape N×C×H×W (f32, already normalised) may stand in place of the images; its rows keep their
 /// order and their paths are their indices.
 ///
-/// In 8-bit integers, the network is calibrated on up to 256 of the images, evenly spread, or the first of the array.
+/// [`EmbedPrecision::CalibratedInt8`] calibrates on up to 256 of the images, evenly spread, or the first of the array.
 ///
 /// # Errors
-/// [`PrecisionChoice::Auto`], which needs labels; an input does not exist or has a wrong shape, nothing could be used, or
-/// the output cannot be written or is one of the inputs.
+/// An input does not exist or has a wrong shape, nothing could be used, or the output cannot be written or is one of the
+/// inputs.
 pub fn embed(
     model: &Model,
     inputs: &[PathBuf],
     cut: &str,
-    precision: PrecisionChoice,
+    precision: EmbedPrecision,
     out: &Path,
     context: &Context<'_>,
 ) -> Result<Embedded> {
-    if precision == PrecisionChoice::Auto {
-        let message =
-            "compares accuracies and so needs labels, which `regraft fit` has; choose f32, bf16 or int8";
-        return Err(Error::Usage(format!("--precision auto: {message}")));
-    }
-    let cut = resolve_cut(model, cut)?;
+    let (cut, name) = (resolve_cut(model, cut)?, precision.name());
     let watch = Stopwatch::start();
     let embedding = match inputs {
         [tensor] if is_array(tensor) => {
-            refuse_overwriting(out, std::slice::from_ref(tensor))?;
+            check_output(out, std::slice::from_ref(tensor))?;
             from_tensor(model, tensor, &cut, precision, out, context)?
         }
         _ => from_images(model, inputs, &cut, precision, out, context)?,
@@ -89,7 +84,7 @@ pub fn embed(
         seconds,
         images_per_second: images as f64 / seconds,
         from_cache: embedding.from_cache,
-        precision: precision.name(),
+        precision: name,
         instruction_set: InstructionSet::detect().name(),
         unusable: embedding.unusable,
     })
@@ -99,10 +94,11 @@ fn is_array(input: &Path) -> bool {
     input.extension().is_some_and(|end| end == "npy")
 }
 
-/// A mistyped `--out` must not cost an image.
-fn refuse_overwriting(out: &Path, files: &[PathBuf]) -> Result<()> {
+/// A mistyped `--out` must not cost an image, nor the time until it cannot be written.
+fn check_output(out: &Path, inputs: &[PathBuf]) -> Result<()> {
+    drop(UnfinishedFile::start(out).map_err(Error::output(out, "writing the features"))?);
     let Ok(target) = out.canonicalize() else { return Ok(()) };
-    let alike = files.iter().filter(|file| file.file_name() == out.file_name());
+    let alike = inputs.iter().filter(|file| file.file_name() == out.file_name());
     if alike.filter_map(|file| file.canonicalize().ok()).any(|file| file == target) {
         return Err(Error::Usage(format!(
             "--out {}: is one of the inputs; choose another name",
@@ -142,7 +138,7 @@ fn from_images<'a>(
     model: &Model,
     inputs: &[PathBuf],
     cut: &str,
-    precision: PrecisionChoice,
+    precision: EmbedPrecision,
     out: &'a Path,
     context: &Context<'_>,
 ) -> Result<Embedding<'a>> {
@@ -152,7 +148,7 @@ fn from_images<'a>(
     }
     let inputs = expand(inputs)?;
     let files: Vec<PathBuf> = inputs.iter().map(|input| input.file().to_path_buf()).collect();
-    refuse_overwriting(out, &files)?;
+    check_output(out, &files)?;
     let precision = precision.frozen(|| calibrate(model, cut, &files, context))?;
     let ingest = Ingest {
         limits: context.limits,
@@ -191,7 +187,7 @@ fn from_tensor<'a>(
     model: &Model,
     path: &Path,
     cut: &str,
-    precision: PrecisionChoice,
+    precision: EmbedPrecision,
     out: &'a Path,
     context: &Context<'_>,
 ) -> Result<Embedding<'a>> {
@@ -206,8 +202,13 @@ fn from_tensor<'a>(
             path.display()
         ))
     })?;
+    if let Some(at) = array.iter().position(|number| !number.is_finite()) {
+        let image = at / (array.len() / array.len_of(Axis(0)));
+        let message = "holds a number that is infinite or none; mend it or leave it out";
+        return Err(Error::Data(format!("{}: image {image} {message}", path.display())));
+    }
     let (images, _, height, width) = array.dim();
-    let precision = precision.frozen(|| calibrate_on_tensor(model, cut, &array))?;
+    let precision = precision.frozen(|| calibrate_on_tensor(model, cut, &array, context))?;
     let program = precision.compile(model, [height, width], &[cut]).map_err(Error::model)?;
     context.progress.start("computing features", images as u64);
     let mut rows = Rows { out, writer: None };
@@ -226,11 +227,19 @@ fn from_tensor<'a>(
     Ok(Embedding { rows, paths, from_cache: 0, unusable: Vec::new() })
 }
 
-fn calibrate_on_tensor(model: &Model, cut: &str, array: &Array4<f32>) -> Result<Calibration> {
+fn calibrate_on_tensor(
+    model: &Model,
+    cut: &str,
+    array: &Array4<f32>,
+    context: &Context<'_>,
+) -> Result<Calibration> {
     let (images, _, height, width) = array.dim();
     let set = InstructionSet::detect();
     let mut calibrator = Calibrator::new(model, [height, width], &[cut], set).map_err(Error::model)?;
     let first = array.slice(s![..images.min(CALIBRATION_IMAGES), .., .., ..]);
+    context.progress.start("calibrating 8-bit integers", first.len_of(Axis(0)) as u64);
     calibrator.observe(first).map_err(Error::model)?;
+    context.progress.finish();
+    warn_of_few(first.len_of(Axis(0)), context);
     Ok(calibrator.finish())
 }

@@ -40,7 +40,7 @@ pub use embed::{Embedded, embed};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate};
 pub use fit::{Fitted, fit};
-pub use precision::{FrozenPrecision, PrecisionChoice};
+pub use precision::{EmbedPrecision, FrozenPrecision, PrecisionChoice};
 pub use predict::{Prediction, ScoredLabel, Unusable, predict};
 pub use progress::{Progress, Silent};
 pub use regraft_adapt::HeadKind;

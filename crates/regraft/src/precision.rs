@@ -46,15 +46,6 @@ impl PrecisionChoice {
             Self::Auto => "auto",
         }
     }
-
-    /// What is asked for, calibrated where it must be; single precision for [`Self::Auto`], which is not a precision yet.
-    pub(crate) fn frozen(self, calibrate: impl FnOnce() -> Result<Calibration>) -> Result<FrozenPrecision> {
-        Ok(match self {
-            Self::Int8 => FrozenPrecision::Int8(calibrate()?),
-            Self::BFloat16 => FrozenPrecision::BFloat16,
-            Self::Float32 | Self::Auto => FrozenPrecision::Float32,
-        })
-    }
 }
 
 /// The precision of a model's frozen part, with what it needs. A run keeps it beside its model.
@@ -145,8 +136,57 @@ impl FrozenPrecision {
     }
 }
 
+/// What [`embed`](crate::embed) computes in.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EmbedPrecision {
+    /// This one.
+    Given(FrozenPrecision),
+    /// 8-bit integers, calibrated on the images themselves.
+    CalibratedInt8,
+}
+
+impl EmbedPrecision {
+    /// What is asked for, of a source. Without a choice, a run is computed in the precision that its head was fitted to,
+    /// and any other source in single precision. A run in 8-bit integers keeps its ranges, so that the features of
+    /// several calls are alike.
+    ///
+    /// # Errors
+    /// [`PrecisionChoice::Auto`], which needs labels; the run's record of its precision is damaged.
+    pub fn of_source(source: &Path, choice: Option<PrecisionChoice>) -> Result<Self> {
+        let kept = FrozenPrecision::of_source(source)?;
+        Ok(Self::Given(match choice {
+            None => kept,
+            Some(PrecisionChoice::Float32) => FrozenPrecision::Float32,
+            Some(PrecisionChoice::BFloat16) => FrozenPrecision::BFloat16,
+            Some(PrecisionChoice::Int8) if kept.precision() == Precision::Int8 => kept,
+            Some(PrecisionChoice::Int8) => return Ok(Self::CalibratedInt8),
+            Some(PrecisionChoice::Auto) => {
+                let message = "compares accuracies and so needs labels, which `regraft fit` has; choose f32, bf16 or int8";
+                return Err(Error::Usage(format!("--precision auto: {message}")));
+            }
+        }))
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Given(precision) => precision.name(),
+            Self::CalibratedInt8 => Precision::Int8.name(),
+        }
+    }
+
+    pub(crate) fn frozen(self, calibrate: impl FnOnce() -> Result<Calibration>) -> Result<FrozenPrecision> {
+        match self {
+            Self::Given(precision) => Ok(precision),
+            Self::CalibratedInt8 => calibrate().map(FrozenPrecision::Int8),
+        }
+    }
+}
+
 /// More images hardly move a range that 256 have found.
 pub(crate) const CALIBRATION_IMAGES: usize = 256;
+
+/// With fewer images, whoever calibrates on them is told.
+const ENOUGH_IMAGES: usize = 32;
 
 /// Images that are decoded before the network sees them.
 const BATCH: usize = 32;
@@ -165,13 +205,15 @@ pub(crate) fn calibrate(
     let mut calibrator = Calibrator::new(model, preprocessing.crop, &[cut], set).map_err(Error::model)?;
     let sample = spread(paths, CALIBRATION_IMAGES);
     context.progress.start("calibrating 8-bit integers", sample.len() as u64);
-    let mut seen = 0;
+    let (mut seen, mut reason) = (0, None);
     for batch in sample.chunks(BATCH) {
         if context.progress.interrupted() {
             return Err(Error::Interrupted);
         }
-        let read = batch.par_iter().filter_map(|path| pixels(path, preprocessing, &context.limits));
-        let images: Vec<Vec<u8>> = read.collect();
+        let read = batch.par_iter().map(|path| pixels(path, preprocessing, &context.limits));
+        let read: Vec<std::result::Result<Vec<u8>, String>> = read.collect();
+        reason = reason.or_else(|| read.iter().find_map(|image| image.as_ref().err().cloned()));
+        let images: Vec<Vec<u8>> = read.into_iter().flatten().collect();
         let images: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
         calibrator.observe_pixels(&images, &normalization).map_err(Error::model)?;
         seen += images.len();
@@ -179,17 +221,33 @@ pub(crate) fn calibrate(
     }
     context.progress.finish();
     if seen == 0 {
-        let advice =
-            "8-bit integers are calibrated on your images, and none could be used; try --precision f32";
-        return Err(Error::Data(advice.to_owned()));
+        let reason = reason.unwrap_or_default();
+        return Err(Error::Data(format!("no image could be used to calibrate 8-bit integers. {reason}")));
     }
+    warn_of_few(seen, context);
     Ok(calibrator.finish())
 }
 
-/// The crop that the network sees.
-fn pixels(path: &Path, preprocessing: &Preprocessing, limits: &Limits) -> Option<Vec<u8>> {
-    let image = decode(&files::read(path).ok()?, limits).ok()?;
-    Some(crop(&image, preprocessing).ok()?.into_pixels())
+/// Says so where ranges were found on so few images that others will lie outside.
+pub(crate) fn warn_of_few(images: usize, context: &Context<'_>) {
+    if images < ENOUGH_IMAGES {
+        let message = format!(
+            "8-bit integers were calibrated on only {images} of your images; {CALIBRATION_IMAGES} give ranges that hold for others"
+        );
+        context.progress.message(&message);
+    }
+}
+
+/// The crop that the network sees, or the file's name and why there is none.
+fn pixels(
+    path: &Path,
+    preprocessing: &Preprocessing,
+    limits: &Limits,
+) -> std::result::Result<Vec<u8>, String> {
+    let because = |reason: String| format!("{}: {reason}", path.display());
+    let content = files::read(path).map_err(|error| error.to_string())?;
+    let image = decode(&content, limits).map_err(|error| because(error.to_string()))?;
+    Ok(crop(&image, preprocessing).map_err(|error| because(error.to_string()))?.into_pixels())
 }
 
 /// At most so many of the items, evenly spread over them.
@@ -207,6 +265,22 @@ mod tests {
         assert_eq!(spread(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 4), [0, 2, 5, 7]);
         assert_eq!(spread(&[1, 2], 4), [1, 2]);
         assert!(spread::<u8>(&[], 4).is_empty());
+    }
+
+    #[test]
+    fn images_are_embedded_as_a_run_is_unless_asked_otherwise() {
+        let run = tempfile::tempdir().unwrap();
+        let int8 = FrozenPrecision::Int8(Calibration::default());
+        let of_source = |choice| EmbedPrecision::of_source(run.path(), choice);
+        assert_eq!(of_source(None).unwrap(), EmbedPrecision::Given(FrozenPrecision::Float32));
+        assert_eq!(of_source(Some(PrecisionChoice::Int8)).unwrap(), EmbedPrecision::CalibratedInt8);
+        int8.save(run.path()).unwrap();
+        for choice in [None, Some(PrecisionChoice::Int8)] {
+            assert_eq!(of_source(choice).unwrap(), EmbedPrecision::Given(int8.clone()));
+        }
+        let bfloat16 = of_source(Some(PrecisionChoice::BFloat16)).unwrap();
+        assert_eq!(bfloat16, EmbedPrecision::Given(FrozenPrecision::BFloat16));
+        assert!(of_source(Some(PrecisionChoice::Auto)).is_err());
     }
 
     #[test]

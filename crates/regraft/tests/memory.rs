@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use regraft::{Context, Model, PrecisionChoice, embed};
+use regraft::{Context, EmbedPrecision, FrozenPrecision, Model, embed};
 use regraft_graph::{
     Card, ChannelOrder, Conv, Fact, Graph, Node, Op, Padding, ParameterKind, Preprocessing, Resize,
     ResizeFilter, Roles, Tensor,
@@ -90,8 +90,15 @@ fn peak(model: &Model, photo: &Path, files: usize) -> usize {
     PEAK.store(before, Relaxed);
     let out = folder.path().join("features.npy");
     let inputs = [folder.path().to_path_buf()];
-    let embedded =
-        embed(model, &inputs, "features", PrecisionChoice::Float32, &out, &Context::default()).unwrap();
+    let embedded = embed(
+        model,
+        &inputs,
+        "features",
+        EmbedPrecision::Given(FrozenPrecision::Float32),
+        &out,
+        &Context::default(),
+    )
+    .unwrap();
     assert_eq!((embedded.images, embedded.dim), (files, FEATURES));
     PEAK.load(Relaxed) - before
 }
