@@ -45,6 +45,13 @@ fn places_that_a_run_cannot_have() {
     place.run("fit data --out file/below").fails(OUTPUT, &["file/below", "choose another"]);
     place.run("embed data --out file/f.npy").fails(OUTPUT, &["file/f.npy", "choose another"]);
     place.run("embed data --out taken").fails(OUTPUT, &["taken", "choose another name"]);
+    #[cfg(unix)]
+    {
+        let _socket = std::os::unix::net::UnixListener::bind(place.at("socket.npy")).unwrap();
+        let expected = ["socket.npy", "a device", "choose another name"];
+        place.run("embed data --out socket.npy").fails(OUTPUT, &expected);
+        fs::remove_file(place.at("socket.npy")).unwrap();
+    }
     assert_eq!(fs::read(place.at("file")).unwrap(), b"mine");
     assert_eq!(fs::read_dir(place.at("taken")).unwrap().count(), 0);
     place.is_tidy();

@@ -99,7 +99,7 @@ impl UnfinishedFile {
         if fs::metadata(destination).is_ok_and(|there| !there.is_file()) {
             let message = "a folder or a device is there";
             return Err(FileError::on(destination, "write")(io::Error::new(
-                io::ErrorKind::InvalidInput,
+                io::ErrorKind::AlreadyExists,
                 message,
             )));
         }
