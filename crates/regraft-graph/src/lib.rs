@@ -15,6 +15,7 @@
 //! # Ok::<(), regraft_graph::GraphError>(())
 //! ```
 
+mod attributes;
 mod card;
 mod cost;
 mod dim;
@@ -26,8 +27,15 @@ mod infer;
 mod model;
 mod op;
 mod patch;
+mod roles;
 mod tensor;
 
+pub use attributes::{
+    Approximation, Attention, BatchNormalization, ClassToken, Clip, Concat, Constant, Conv, ConvTranspose,
+    Coordinates, Custom, Elu, Embedding, GateFunction, Gelu, Gemm, Interpolation, InterpolationMode,
+    InterpolationSize, LayerNormalization, LeakyRelu, Lrn, LrnRegion, NearestNeighbors, PRelu, Pad, PadMode,
+    Padding, Pool, PositionEmbedding, Power, Recurrent, Reduce, ReduceKind, Reshape, Scale, Slice, Transpose,
+};
 pub use card::{Card, ChannelOrder, Preprocessing, Resize, ResizeFilter, Roles};
 pub use cost::Cost;
 pub use dim::{Bindings, Dim, Symbol};
@@ -36,9 +44,6 @@ pub use error::GraphError;
 pub use fact::Fact;
 pub use graph::{Graph, Node};
 pub use model::Model;
-pub use op::{
-    Approximation, Attention, BatchNormalization, ClassToken, Clip, Concat, Conv, Gelu, Gemm,
-    LayerNormalization, NearestNeighbors, Op, Padding, Parameter, ParameterKind, Pool, PositionEmbedding,
-};
+pub use op::{Op, Parameter, ParameterKind};
 pub use patch::Patch;
 pub use tensor::{DType, Tensor, Weights};

@@ -7,15 +7,34 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use crate::attributes::{
+    Attention, BatchNormalization, ClassToken, Clip, Concat, Constant, Conv, ConvTranspose, Custom, Elu,
+    Embedding, Gelu, Gemm, Interpolation, InterpolationSize, LayerNormalization, LeakyRelu, Lrn,
+    NearestNeighbors, PRelu, Pad, Pool, PositionEmbedding, Power, Recurrent, Reduce, Reshape, Scale, Slice,
+    Transpose,
+};
+
 /// What a node computes. All operators have one output.
+///
+/// The first axis of every wire is the batch: no operator mixes examples. *Channels* (or features) are axis 1 of
+/// vectors N×D and images N×C×H×W, and the last axis of sequences N×S×D.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Op {
+    /// A learned tensor of this shape, the same for every example: its batch axis is 1.
+    Constant(Constant),
     /// Two-dimensional convolution (cross-correlation). Input N×C×H×W; weight O×(C/groups)×k×k; optional bias O.
     Conv(Conv),
+    /// The transpose of a convolution: each input pixel adds the kernel, times its value, to the output. Weight
+    /// C×(O/groups)×k×k as in PyTorch and ONNX; optional bias O.
+    ConvTranspose(ConvTranspose),
     /// `(x − running_mean) / sqrt(running_var + epsilon) · weight + bias`, per channel, with stored statistics.
     BatchNormalization(BatchNormalization),
+    /// `x · weight + bias`, per channel: Caffe's `Scale`, the layer scale of ConvNeXt and DINOv2.
+    Scale(Scale),
+    /// `x / (bias + alpha / n · Σ x²)^beta` over the `n` neighbours (`size`, or `size²` within a channel).
+    Lrn(Lrn),
     /// `max(x, 0)`.
     Relu,
     /// `min(max(x, min), max)`; ReLU6 is 0 … 6.
@@ -30,10 +49,38 @@ pub enum Op {
     HardSwish,
     /// `x · Φ(x)`, the standard normal distribution function.
     Gelu(Gelu),
-    /// Sum of two tensors of one shape.
+    /// `tanh(x)`.
+    Tanh,
+    /// `x` where it is positive, else `alpha · (exp(x) − 1)`.
+    Elu(Elu),
+    /// `x` where it is positive, else `alpha · x`.
+    LeakyRelu(LeakyRelu),
+    /// `x` where it is positive, else `weight · x`, with a weight for each channel or one for all.
+    PRelu(PRelu),
+    /// `ln(1 + exp(x))`.
+    Softplus,
+    /// `exp(x)`.
+    Exp,
+    /// `ln(x)`.
+    Log,
+    /// `|x|`.
+    Abs,
+    /// `(scale · x + shift)^power`: Caffe's `Power`, and every arithmetic with a single number.
+    Power(Power),
+    /// Sum of two tensors of as many axes, each of one size in both or 1 in one of them.
     Add,
-    /// Product of two tensors of one shape, or of N×C×H×W and N×C×1×1: a factor for each channel.
+    /// Difference of two such tensors.
+    Sub,
+    /// Product of two such tensors: of N×C×H×W and N×C×1×1, say, a factor for each channel.
     Mul,
+    /// Quotient of two such tensors.
+    Div,
+    /// The larger of each pair of two such tensors.
+    Max,
+    /// The smaller of each pair of two such tensors.
+    Min,
+    /// `A · B` over the last two axes of two tensors of as many axes, for all places of the axes before them.
+    MatMul,
     /// The inputs one after the other along an axis; the other axes agree.
     Concat(Concat),
     /// Largest value of each window; the padding never wins.
@@ -48,13 +95,34 @@ pub enum Op {
     },
     /// Mean over height and width: N×C×H×W to N×C×1×1.
     GlobalAveragePool,
+    /// Sum, mean or extremum over some axes.
+    Reduce(Reduce),
     /// All axes after the first in one: N×C×1×1 to N×C.
     Flatten,
-    /// `x · weightᵀ + bias` with weight out×in, as in PyTorch's `Linear` (ONNX `Gemm` with `transB = 1`). Input N×D, or
-    /// N×S×D: each of the S tokens by itself.
+    /// The same numbers, in row-major order, in another shape.
+    Reshape(Reshape),
+    /// The axes in another order.
+    Transpose(Transpose),
+    /// Some places of one axis.
+    Slice(Slice),
+    /// A border around the input.
+    Pad(Pad),
+    /// The image N×C×H×W resampled to another size.
+    Resize(Interpolation),
+    /// `x · weightᵀ + bias` with weight out×in, as in PyTorch's `Linear` (ONNX `Gemm` with `transB = 1`), over the
+    /// channels: of N×D, of each of the S tokens of N×S×D, or of each pixel of N×C×H×W.
     Gemm(Gemm),
-    /// `(x − mean) / sqrt(variance + epsilon) · weight + bias` over the last axis of N×D or N×S×D.
+    /// `(x − mean) / sqrt(variance + epsilon) · weight + bias` over the channels of N×D, of each token of N×S×D, or of
+    /// each pixel of N×C×H×W.
     LayerNormalization(LayerNormalization),
+    /// The rows that the numbers of N×S name: N×S×D.
+    Embedding(Embedding),
+    /// Long short-term memory over the tokens of N×S×D: N×S×H, starting from zeros. Gates in the order input,
+    /// forget, cell, output, with PyTorch's weights and names.
+    Lstm(Recurrent),
+    /// Gated recurrent unit over the tokens of N×S×D: N×S×H, starting from zeros. Gates in the order reset,
+    /// update, new, with PyTorch's weights and names.
+    Gru(Recurrent),
     /// The pixels of N×C×H×W as tokens, row by row: N×(H·W)×C. ONNX writes it as `Reshape` and `Transpose`.
     Tokens,
     /// Puts a learned token (1×1×D) before the S tokens of N×S×D: N×(S+1)×D. ONNX writes it as `Expand` and `Concat`.
@@ -78,207 +146,8 @@ pub enum Op {
     },
     /// `exp(x) / Σ exp(x)` over the last axis.
     Softmax,
-}
-
-/// Attributes of a convolution.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Conv {
-    /// Channels in.
-    pub in_channels: usize,
-    /// Channels out.
-    pub out_channels: usize,
-    /// Height and width of the kernel.
-    pub kernel: [usize; 2],
-    /// Step, vertically and horizontally.
-    pub stride: [usize; 2],
-    /// Distance between kernel elements, 1 for a dense kernel.
-    pub dilation: [usize; 2],
-    /// Border of zeros.
-    pub padding: Padding,
-    /// Channels are split into that many independent groups; `in_channels` makes it depthwise.
-    pub groups: usize,
-    /// Whether there is a bias.
-    pub bias: bool,
-}
-
-/// Border around the input of a window operator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Padding {
-    /// Rows and columns at the top, left, bottom and right.
-    Explicit([usize; 4]),
-    /// TensorFlow's `SAME` (ONNX `SAME_UPPER`): as much as makes the output `ceil(input / stride)`, the odd row or
-    /// column at the bottom and right. It depends on the input's size.
-    SameUpper,
-}
-
-impl Padding {
-    /// The same border on all four sides.
-    pub fn all(size: usize) -> Self {
-        Self::Explicit([size; 4])
-    }
-
-    /// Rows or columns before and after an axis of `size`, for a window of `kernel` elements `dilation` apart.
-    /// `axis` is 0 for height and 1 for width.
-    pub fn resolve(
-        self,
-        axis: usize,
-        size: usize,
-        kernel: usize,
-        stride: usize,
-        dilation: usize,
-    ) -> [usize; 2] {
-        match self {
-            Self::Explicit([top, left, bottom, right]) => {
-                if axis == 0 {
-                    [top, bottom]
-                } else {
-                    [left, right]
-                }
-            }
-            Self::SameUpper => {
-                let extent = kernel.saturating_sub(1) * dilation + 1;
-                let positions = size.div_ceil(stride.max(1));
-                let total = (positions.saturating_sub(1) * stride + extent).saturating_sub(size);
-                [total / 2, total - total / 2]
-            }
-        }
-    }
-}
-
-/// Attributes of a batch normalisation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct BatchNormalization {
-    /// Number of channels.
-    pub channels: usize,
-    /// Added to the variance: 1e-5 in PyTorch, 1e-3 in TensorFlow.
-    pub epsilon: f64,
-}
-
-/// Attributes of a clip.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Clip {
-    /// Lower bound.
-    pub min: f32,
-    /// Upper bound.
-    pub max: f32,
-}
-
-/// Attributes of a pooling window.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pool {
-    /// Height and width of the window.
-    pub kernel: [usize; 2],
-    /// Step, vertically and horizontally.
-    pub stride: [usize; 2],
-    /// Border; it never wins.
-    pub padding: Padding,
-    /// Whether a window that starts inside counts even where it ends outside: the number of positions is rounded up.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub ceil_mode: bool,
-    /// Whether the padding counts as zeros in a mean.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub count_include_pad: bool,
-}
-
-impl Pool {
-    /// A pool whose number of positions is rounded down and whose padding does not count.
-    pub fn new(kernel: [usize; 2], stride: [usize; 2], padding: Padding) -> Self {
-        Self { kernel, stride, padding, ceil_mode: false, count_include_pad: false }
-    }
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
-/// Attributes of a Gaussian error linear unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Gelu {
-    /// How the normal distribution function is computed.
-    pub approximate: Approximation,
-}
-
-/// How the normal distribution function is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Approximation {
-    /// `(1 + erf(x / √2)) / 2`.
-    None,
-    /// `(1 + tanh(√(2/π) · (x + 0.044715 x³))) / 2`.
-    Tanh,
-}
-
-/// Attributes of a concatenation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Concat {
-    /// 1 for the channels of images and for the tokens of a sequence.
-    pub axis: usize,
-}
-
-/// Attributes of a layer normalisation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LayerNormalization {
-    /// Length of the last axis.
-    pub features: usize,
-    /// Added to the variance.
-    pub epsilon: f64,
-}
-
-/// Attributes of a class token.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClassToken {
-    /// Length of a token.
-    pub features: usize,
-}
-
-/// Attributes of a position embedding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PositionEmbedding {
-    /// Number of tokens.
-    pub tokens: usize,
-    /// Length of a token.
-    pub features: usize,
-}
-
-/// Attributes of multi-head attention.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attention {
-    /// Number of heads; divides the length of a token.
-    pub heads: usize,
-}
-
-/// Attributes of a dense layer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Gemm {
-    /// Features in.
-    pub in_features: usize,
-    /// Features out.
-    pub out_features: usize,
-    /// Whether there is a bias.
-    pub bias: bool,
-}
-
-/// Attributes of a nearest-neighbour vote.
-///
-/// With the `neighbors` largest cosine similarities `s` to the stored examples, class `c` gets
-/// `log(smoothing + Σ_{label = c} exp((s − s_max) / similarity_temperature)) · sharpness`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct NearestNeighbors {
-    /// Length of a feature vector.
-    pub features: usize,
-    /// Number of stored examples.
-    pub examples: usize,
-    /// Number of classes.
-    pub classes: usize,
-    /// How many of the nearest examples vote.
-    pub neighbors: usize,
-    /// Divides the similarity before the exponential.
-    pub similarity_temperature: f32,
-    /// Added to every class's votes, so that a class without a vote has a finite logarithm.
-    pub smoothing: f32,
-    /// Multiplies the logarithm: one over the calibration temperature.
-    pub sharpness: f32,
+    /// An operator of the origin that is kept and written, but not run.
+    Custom(Custom),
 }
 
 /// A tensor that a node reads.
@@ -310,6 +179,16 @@ pub enum ParameterKind {
     Token,
     /// A learned vector for each place in a sequence.
     Position,
+    /// A constant's numbers.
+    Value,
+    /// Of a recurrent layer: multiplies the input.
+    InputWeight,
+    /// Of a recurrent layer: multiplies the state.
+    StateWeight,
+    /// Of a recurrent layer: is added to the input's product.
+    InputBias,
+    /// Of a recurrent layer: is added to the state's product.
+    StateBias,
 }
 
 impl ParameterKind {
@@ -323,6 +202,11 @@ impl ParameterKind {
             Self::Labels => "labels",
             Self::Token => "class_token",
             Self::Position => "pos_embedding",
+            Self::Value => "value",
+            Self::InputWeight => "weight_ih",
+            Self::StateWeight => "weight_hh",
+            Self::InputBias => "bias_ih",
+            Self::StateBias => "bias_hh",
         }
     }
 }
@@ -331,7 +215,35 @@ impl Op {
     /// The ONNX name.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Constant(_) => "Constant",
             Self::Conv(_) => "Conv",
+            Self::ConvTranspose(_) => "ConvTranspose",
+            Self::Scale(_) => "Scale",
+            Self::Lrn(_) => "LRN",
+            Self::Tanh => "Tanh",
+            Self::Elu(_) => "Elu",
+            Self::LeakyRelu(_) => "LeakyRelu",
+            Self::PRelu(_) => "PRelu",
+            Self::Softplus => "Softplus",
+            Self::Exp => "Exp",
+            Self::Log => "Log",
+            Self::Abs => "Abs",
+            Self::Power(_) => "Power",
+            Self::Sub => "Sub",
+            Self::Div => "Div",
+            Self::Max => "Max",
+            Self::Min => "Min",
+            Self::MatMul => "MatMul",
+            Self::Reduce(_) => "Reduce",
+            Self::Reshape(_) => "Reshape",
+            Self::Transpose(_) => "Transpose",
+            Self::Slice(_) => "Slice",
+            Self::Pad(_) => "Pad",
+            Self::Resize(_) => "Resize",
+            Self::Embedding(_) => "Embedding",
+            Self::Lstm(_) => "LSTM",
+            Self::Gru(_) => "GRU",
+            Self::Custom(_) => "Custom",
             Self::BatchNormalization(_) => "BatchNormalization",
             Self::Relu => "Relu",
             Self::Clip(_) => "Clip",
@@ -364,15 +276,18 @@ impl Op {
     /// How many wires it reads.
     pub fn arity(&self) -> RangeInclusive<usize> {
         match self {
-            Self::Add | Self::Mul => 2..=2,
+            Self::Add | Self::Sub | Self::Mul | Self::Div | Self::Max | Self::Min | Self::MatMul => 2..=2,
+            Self::Resize(Interpolation { size: InterpolationSize::LikeSecond, .. }) => 2..=2,
             Self::Concat(_) => 1..=usize::MAX,
+            Self::Custom(_) => 0..=usize::MAX,
+            Self::Constant(_) => 0..=0,
             _ => 1..=1,
         }
     }
 
     /// Kinds and shapes of the tensors that it reads.
     pub fn parameters(&self) -> Vec<(ParameterKind, Vec<usize>)> {
-        use ParameterKind::{Bias, Labels, Position, RunningMean, RunningVariance, Token, Weight};
+        use ParameterKind::{Bias, Labels, Position, RunningMean, RunningVariance, Token, Value, Weight};
         match self {
             Self::Conv(conv) => {
                 let [height, width] = conv.kernel;
@@ -389,8 +304,25 @@ impl Op {
             Self::LayerNormalization(norm) => [Weight, Bias].map(|kind| (kind, vec![norm.features])).into(),
             Self::ClassToken(token) => vec![(Token, vec![1, 1, token.features])],
             Self::PositionEmbedding(embedding) => {
-                vec![(Position, vec![1, embedding.tokens, embedding.features])]
+                let batch = (!embedding.shorter).then_some(1);
+                let shape = batch.into_iter().chain([embedding.tokens, embedding.features]);
+                vec![(Position, shape.collect())]
             }
+            Self::Constant(constant) => vec![(Value, constant.shape.clone())],
+            Self::ConvTranspose(conv) => {
+                let [height, width] = conv.kernel;
+                let group = conv.out_channels / conv.groups.max(1);
+                with_bias(
+                    (Weight, vec![conv.in_channels, group, height, width]),
+                    conv.bias,
+                    conv.out_channels,
+                )
+            }
+            Self::Scale(scale) => with_bias((Weight, vec![scale.channels]), scale.bias, scale.channels),
+            Self::PRelu(rectifier) => vec![(Weight, vec![rectifier.slopes])],
+            Self::Embedding(embedding) => vec![(Weight, vec![embedding.entries, embedding.features])],
+            Self::Lstm(layer) => recurrent(layer, 4),
+            Self::Gru(layer) => recurrent(layer, 3),
             Self::NearestNeighbors(vote) => {
                 vec![(Weight, vec![vote.examples, vote.features]), (Labels, vec![vote.examples])]
             }
@@ -406,4 +338,14 @@ fn with_bias(
 ) -> Vec<(ParameterKind, Vec<usize>)> {
     let bias = bias.then(|| (ParameterKind::Bias, vec![outputs]));
     std::iter::once(weight).chain(bias).collect()
+}
+
+fn recurrent(layer: &Recurrent, gates: usize) -> Vec<(ParameterKind, Vec<usize>)> {
+    let rows = layer.hidden.saturating_mul(gates);
+    vec![
+        (ParameterKind::InputWeight, vec![rows, layer.features]),
+        (ParameterKind::StateWeight, vec![rows, layer.hidden]),
+        (ParameterKind::InputBias, vec![rows]),
+        (ParameterKind::StateBias, vec![rows]),
+    ]
 }

@@ -1,9 +1,11 @@
 //! Shapes, parameters and costs of the operators: what fits gives the documented shape, what does not is named.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test")]
 
 use regraft_graph::{
-    Approximation, Attention, Bindings, ClassToken, Concat, Conv, Dim, Fact, Gelu, Gemm, Graph, GraphError,
-    LayerNormalization, Node, Op, Padding, ParameterKind, Pool, PositionEmbedding,
+    Approximation, Attention, Bindings, ClassToken, Concat, Conv, ConvTranspose, Coordinates, Dim, Embedding,
+    Fact, GateFunction, Gelu, Gemm, Graph, GraphError, Interpolation, InterpolationMode, InterpolationSize,
+    LayerNormalization, Node, Op, Pad, PadMode, Padding, ParameterKind, Pool, PositionEmbedding, Recurrent,
+    Reduce, ReduceKind, Reshape, Slice, Transpose,
 };
 
 /// A graph of one operator that reads the input as often as it takes inputs.
@@ -57,7 +59,7 @@ fn sequences_go_through_dense_layers_and_attention() {
     assert_eq!(shape(Fact::sequence(197, 2304), attention(12)).unwrap(), "N×197×768");
     let token = Op::ClassToken(ClassToken { features: 768 });
     assert_eq!(shape(Fact::sequence(196, 768), token).unwrap(), "N×197×768");
-    let position = Op::PositionEmbedding(PositionEmbedding { tokens: 197, features: 768 });
+    let position = Op::PositionEmbedding(PositionEmbedding { tokens: 197, features: 768, shorter: false });
     assert_eq!(shape(sequence(), position).unwrap(), "N×197×768");
     assert_eq!(shape(sequence(), Op::SelectToken { index: 196 }).unwrap(), "N×768");
     assert_eq!(shape(fixed(768, 14, 15), Op::Tokens).unwrap(), "N×210×768");
@@ -73,12 +75,12 @@ fn what_does_not_fit_a_sequence_is_named() {
         (Fact::sequence(4, 24), Op::Attention(Attention { heads: 0 }), "0 heads"),
         (Fact::sequence(4, 24), Op::Attention(Attention { heads: usize::MAX }), "do not divide"),
         (Fact::sequence(4, 24), Op::SelectToken { index: 4 }, "above 4"),
-        (Fact::sequence(4, 24), norm(25), "N×25 or N×S×25"),
-        (image, gemm(8, 2), "N×8 or N×S×8"),
+        (Fact::sequence(4, 24), norm(25), "N×25, N×S×25 or N×25×H×W"),
+        (image, gemm(9, 2), "N×9×H×W"),
         (Fact::sequence(4, 24), Op::ClassToken(ClassToken { features: 23 }), "N×S×23"),
         (
             Fact::sequence(4, 24),
-            Op::PositionEmbedding(PositionEmbedding { tokens: 5, features: 24 }),
+            Op::PositionEmbedding(PositionEmbedding { tokens: 5, features: 24, shorter: false }),
             "N×5×24",
         ),
     ] {
@@ -133,8 +135,9 @@ fn images_are_concatenated_along_their_channels() {
 fn products_take_one_shape_or_a_factor_a_channel() {
     assert_eq!(combined(Op::Mul, &["input", "four"]).unwrap(), "N×4×H×W");
     assert_eq!(combined(Op::Mul, &["input", "factors"]).unwrap(), "N×4×H×W");
+    assert_eq!(combined(Op::Sub, &["factors", "input"]).unwrap(), "N×4×H×W");
     assert!(combined(Op::Mul, &["six", "factors"]).unwrap_err().contains("N×4×1×1"));
-    assert!(combined(Op::Mul, &["factors", "input"]).unwrap_err().contains("N×4×H×W"));
+    assert!(combined(Op::Max, &["input", "half"]).unwrap_err().contains("⌈H/2⌉"));
     assert!(combined(Op::Mul, &["input"]).unwrap_err().contains("2 inputs"));
 }
 
@@ -185,4 +188,95 @@ fn attributes_that_are_not_given_have_their_usual_values() {
         serde_json::from_str(r#"{"kernel":[2,2],"stride":[2,2],"padding":{"explicit":[0,0,0,0]}}"#).unwrap();
     assert_eq!(pool, Pool::new([2; 2], [2; 2], Padding::all(0)));
     assert!(!serde_json::to_string(&pool).unwrap().contains("ceil"));
+}
+
+/// Shapes of operators that move numbers: what fits, and what is refused with a part of the message.
+#[test]
+fn numbers_move_to_the_shapes_that_are_asked_for() {
+    let reshape = |shape: &[i64]| Op::Reshape(Reshape { shape: shape.to_vec() });
+    let transpose = |axes: &[usize]| Op::Transpose(Transpose { axes: axes.to_vec() });
+    let slice = |axis, start, end, step| Op::Slice(Slice { axis, start, end, step });
+    let reduce = |axes: &[usize], keep_axes| {
+        Op::Reduce(Reduce { kind: ReduceKind::Max, axes: axes.to_vec(), keep_axes })
+    };
+    let pad = |borders: &[[usize; 2]], mode| Op::Pad(Pad { borders: borders.to_vec(), mode });
+    let times = |size| {
+        let (mode, coordinates) = (InterpolationMode::Nearest, Coordinates::Asymmetric);
+        Op::Resize(Interpolation { size, mode, coordinates })
+    };
+    for (input, op, expected) in [
+        (fixed(6, 4, 5), reshape(&[-1]), Ok("N×120")),
+        (fixed(6, 4, 5), reshape(&[2, 3, 20]), Ok("N×2×3×20")),
+        (fixed(6, 4, 5), reshape(&[0, -1]), Ok("N×6×20")),
+        (fixed(6, 4, 5), reshape(&[7, -1]), Err("can hold")),
+        (fixed(6, 4, 5), reshape(&[-1, -1]), Err("more than one")),
+        (fixed(6, 4, 5), reshape(&[i64::MAX, i64::MAX]), Err("can hold")),
+        (fixed(6, 4, 5), reshape(&[-2, -60]), Err("can hold")),
+        (Fact::image(6), reshape(&[2, 3, 0, 0]), Err("can hold")),
+        (Fact::image(6), reshape(&[-1, 0, 0]), Ok("N×6×H×W")),
+        (Fact::image(6), transpose(&[0, 2, 3, 1]), Ok("N×H×W×6")),
+        (Fact::image(6), transpose(&[1, 0, 2, 3]), Err("begins with the batch")),
+        (Fact::image(6), transpose(&[0, 1, 1, 3]), Err("no order")),
+        (Fact::image(6), slice(1, 1, 6, 2), Ok("N×3×H×W")),
+        (Fact::image(6), slice(1, 1, 7, 2), Err("places 1 to 7")),
+        (Fact::image(6), slice(2, 0, 1, 1), Err("axis 2")),
+        (Fact::image(6), slice(0, 0, 1, 1), Err("axis 0")),
+        (Fact::image(6), slice(1, 0, 1, 0), Err("step 0")),
+        (Fact::image(6), reduce(&[2, 3], true), Ok("N×6×1×1")),
+        (Fact::image(6), reduce(&[1], false), Ok("N×H×W")),
+        (Fact::image(6), reduce(&[3, 2], false), Err("[3, 2]")),
+        (Fact::image(6), reduce(&[0], false), Err("[0]")),
+        (Fact::image(6), pad(&[[0, 0], [0, 1], [1, 2], [0, 0]], PadMode::Edge), Ok("N×7×H+3×W")),
+        (fixed(6, 4, 5), pad(&[[0; 2], [0; 2], [4, 0], [0; 2]], PadMode::Reflect), Err("borders")),
+        (fixed(6, 4, 5), pad(&[[0; 2], [0; 2], [3, 0], [0; 2]], PadMode::Reflect), Ok("N×6×7×5")),
+        (fixed(6, 4, 5), pad(&[[0; 2], [0; 2]], PadMode::Edge), Err("borders")),
+        (fixed(6, 4, 5), times(InterpolationSize::Times([2, 3])), Ok("N×6×8×15")),
+        (Fact::image(6), times(InterpolationSize::Times([2, 3])), Err("fixed height")),
+        (Fact::image(6), times(InterpolationSize::Fixed([7, 9])), Ok("N×6×7×9")),
+        (Fact::image(6), times(InterpolationSize::LikeSecond), Ok("N×6×H×W")),
+    ] {
+        match (shape(input, op.clone()), expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{op:?}"),
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{op:?}: {error}"),
+            (found, expected) => panic!("{op:?}: {found:?} is not {expected:?}"),
+        }
+    }
+}
+
+#[test]
+fn transposed_convolutions_grow_images() {
+    let conv = ConvTranspose {
+        in_channels: 6,
+        out_channels: 4,
+        kernel: [4, 3],
+        stride: [2, 3],
+        dilation: [1, 2],
+        padding: [1, 0, 1, 2],
+        output_padding: [1, 0],
+        groups: 2,
+        bias: true,
+    };
+    let graph = single(fixed(6, 5, 7), Op::ConvTranspose(conv.clone())).unwrap();
+    // (5 − 1) · 2 + 4 + 1 − 2 rows, (7 − 1) · 3 + 5 − 2 columns.
+    assert_eq!(graph.fact("node").unwrap().to_string(), "N×4×11×21");
+    let weight = &graph.parameters()[0];
+    assert_eq!(weight.shape, [6, 2, 4, 3]);
+    let cost = graph.cost(&Bindings { batch: 1, height: 5, width: 7 }).unwrap();
+    assert_eq!(cost.macs, 6 * 5 * 7 * 2 * 4 * 3);
+    assert!(single(Fact::image(6), Op::ConvTranspose(conv)).is_err());
+}
+
+#[test]
+fn recurrent_layers_embeddings_and_products_of_two_wires() {
+    let (gates, reset_after) = (GateFunction::Sigmoid, false);
+    let layer = Recurrent { features: 8, hidden: 5, reverse: true, gates, reset_after };
+    let graph = single(Fact::sequence(7, 8), Op::Lstm(layer.clone())).unwrap();
+    assert_eq!(graph.fact("node").unwrap().to_string(), "N×7×5");
+    let names: Vec<String> = graph.parameters().into_iter().map(|parameter| parameter.name).collect();
+    assert_eq!(names, ["node.weight_ih", "node.weight_hh", "node.bias_ih", "node.bias_hh"]);
+    assert!(shape(Fact::sequence(7, 9), Op::Gru(layer)).unwrap_err().to_string().contains("N×S×8"));
+    let embedding = Op::Embedding(Embedding { entries: 100, features: 16 });
+    assert_eq!(shape(Fact::vector(12), embedding).unwrap(), "N×12×16");
+    assert_eq!(shape(fixed(3, 5, 5), Op::MatMul).unwrap(), "N×3×5×5");
+    assert!(shape(fixed(3, 4, 5), Op::MatMul).unwrap_err().to_string().contains("K×P"));
 }

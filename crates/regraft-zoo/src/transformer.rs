@@ -61,7 +61,7 @@ fn embed_patches(net: &mut Builder) -> Result<(), GraphError> {
         [(ParameterKind::Token, "class_token")],
     )?;
     let tokens = (IMAGE / PATCH) * (IMAGE / PATCH) + 1;
-    let embedding = Op::PositionEmbedding(PositionEmbedding { tokens, features: width });
+    let embedding = Op::PositionEmbedding(PositionEmbedding { tokens, features: width, shorter: false });
     named(net, "encoder.add", embedding, [(ParameterKind::Position, "encoder.pos_embedding")])
 }
 

@@ -143,7 +143,7 @@ pub(crate) fn transformer(layers: usize) -> Model {
     chain.push("tokens", Op::Tokens, &[]);
     chain.push("class", Op::ClassToken(ClassToken { features: WIDTH }), &[]);
     let tokens = SIZE.iter().map(|size| size / PATCH).product::<usize>() + 1;
-    let place = PositionEmbedding { tokens, features: WIDTH };
+    let place = PositionEmbedding { tokens, features: WIDTH, shorter: false };
     let mut before = chain.push("place", Op::PositionEmbedding(place), &[]);
     for layer in 0..layers {
         let name = |part: &str| format!("{layer}.{part}");
