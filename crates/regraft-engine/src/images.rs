@@ -5,13 +5,13 @@ use regraft_graph::Preprocessing;
 
 use crate::{geometry::Geometry, layout};
 
-/// From the samples of an RGB pixel to the numbers of a network's three channels.
+/// From the samples of a pixel to the numbers of a network's channels.
 ///
 /// The bytes are normalised while they are loaded, with the arithmetic that a separate step would use. Multiplied into
 /// the first layer's weights instead, the normalisation would be another one at padded borders.
 #[derive(Debug, Clone)]
 pub struct Normalization {
-    pub(crate) channels: [Channel; 3],
+    pub(crate) channels: Vec<Channel>,
 }
 
 /// A channel of the network's input.
@@ -30,7 +30,7 @@ impl Normalization {
             let (sample, values) = preprocessing.channel(channel);
             Channel { sample, values }
         };
-        Self { channels: std::array::from_fn(channel) }
+        Self { channels: (0..preprocessing.channels()).map(channel).collect() }
     }
 }
 
@@ -39,7 +39,7 @@ impl Normalization {
 pub(crate) enum Images<'a> {
     /// N×C×H×W.
     Numbers(ArrayView4<'a, f32>),
-    /// H×W×3 bytes each.
+    /// H×W×C bytes each.
     Pixels(&'a [&'a [u8]], &'a Normalization),
 }
 
@@ -57,8 +57,9 @@ impl Images<'_> {
             Self::Numbers(numbers) => {
                 matches!(numbers.shape(), [_, sizes @ ..] if sizes == [channels, height, width])
             }
-            Self::Pixels(images, _) => {
-                channels == 3 && images.iter().all(|image| image.len() == 3 * height * width)
+            Self::Pixels(images, normalization) => {
+                let bytes = channels * height * width;
+                channels == normalization.channels.len() && images.iter().all(|image| image.len() == bytes)
             }
         }
     }

@@ -40,8 +40,8 @@ fn stored<N: Number>(value: f32, real_to_stored: Affine) -> N {
     N::new(if N::IS_LEVEL { real_to_stored.of(value) } else { value })
 }
 
-/// Writes one image of RGB bytes, height × width × 3, into its place, normalised.
-pub(crate) fn pack_pixels(pixels: &[u8], channels: &[Channel; 3], geometry: &Geometry, to: &mut [f32]) {
+/// Writes one image of bytes, height × width × channels, into its place, normalised.
+pub(crate) fn pack_pixels(pixels: &[u8], channels: &[Channel], geometry: &Geometry, to: &mut [f32]) {
     match geometry.element {
         Element::Float32 => pack_pixels_as(pixels, channels, geometry, to),
         Element::BFloat16 => pack_pixels_as(pixels, channels, geometry, halves_mut(to)),
@@ -49,14 +49,14 @@ pub(crate) fn pack_pixels(pixels: &[u8], channels: &[Channel; 3], geometry: &Geo
     }
 }
 
-fn pack_pixels_as<N: Number>(pixels: &[u8], channels: &[Channel; 3], geometry: &Geometry, to: &mut [N]) {
+fn pack_pixels_as<N: Number>(pixels: &[u8], channels: &[Channel], geometry: &Geometry, to: &mut [N]) {
     let real_to_stored = geometry.element.to_stored();
     for (channel, Channel { sample, values }) in channels.iter().enumerate() {
         let values = values.map(|value| stored::<N>(value, real_to_stored));
-        for (y, row) in pixels.chunks_exact(3 * geometry.width).enumerate() {
+        for (y, row) in pixels.chunks_exact(channels.len() * geometry.width).enumerate() {
             let places = to[geometry.element(channel, y, 0)..].iter_mut().step_by(geometry.lanes);
-            for (to, pixel) in places.zip(row.as_chunks::<3>().0) {
-                *to = values[usize::from(pixel[*sample])];
+            for (to, sample) in places.zip(row[*sample..].iter().step_by(channels.len())) {
+                *to = values[usize::from(*sample)];
             }
         }
     }

@@ -16,7 +16,7 @@
 //! graph.push(Node::new("relu", Op::Relu, ["input"]))?;
 //! # let preprocessing = Preprocessing {
 //! #     channel_order: ChannelOrder::Rgb, resize: Resize::ShortSide(2), filter: ResizeFilter::Bilinear,
-//! #     crop: [2, 2], mean: [0.0; 3], std: [1.0; 3],
+//! #     crop: [2, 2], mean: vec![0.0; 3].into(), std: vec![1.0; 3].into(),
 //! # };
 //! # let card = Card {
 //! #     name: "example".into(), origin: "here".into(), sha256: None, licence: None, preprocessing, labels: Vec::new(),

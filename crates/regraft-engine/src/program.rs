@@ -239,11 +239,12 @@ impl Program {
         self.pooled(Images::Numbers(self.images(input)?))
     }
 
-    /// As [`run_pooled`](Self::run_pooled), for decoded images of height × width × 3 bytes each, which are normalised while
+    /// As [`run_pooled`](Self::run_pooled), for decoded images of height × width × channels bytes each, which are normalised while
     /// they are loaded: the same bits as if they had been normalised before.
     ///
     /// # Errors
-    /// The program's input does not have three channels, an image has another number of bytes, or memory runs out.
+    /// The program's input has other channels than the normalisation, an image has another number of bytes, or memory
+    /// runs out.
     pub fn run_pooled_pixels(
         &self,
         images: &[&[u8]],

@@ -9,6 +9,8 @@
 
 mod support;
 
+use std::borrow::Cow;
+
 use ndarray::{Array4, ArrayD, Axis, s};
 use regraft_engine::{Calibrator, EngineError, InstructionSet, Normalization, Precision, Program, Settings};
 use regraft_graph::{
@@ -292,6 +294,10 @@ fn an_unavailable_instruction_set_is_refused() {
     }
 }
 
+fn imagenet() -> (Cow<'static, [f32]>, Cow<'static, [f32]>) {
+    (vec![123.675, 116.28, 103.53].into(), vec![58.395, 57.12, 57.375].into())
+}
+
 fn pixels(batch: usize) -> Vec<Vec<u8>> {
     let sample = |image: usize| move |index: usize| (index * 31 % 257 + image * index % 7) as u8;
     (0..batch).map(|image| (0..3 * IMAGE[0] * IMAGE[1]).map(sample(image)).collect()).collect()
@@ -313,7 +319,7 @@ fn pixels_give_the_bits_of_normalised_numbers() {
     let images: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
     for case in networks() {
         let mut preprocessing = case.model.card().preprocessing.clone();
-        (preprocessing.mean, preprocessing.std) = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]);
+        (preprocessing.mean, preprocessing.std) = imagenet();
         for order in [ChannelOrder::Rgb, ChannelOrder::Bgr] {
             preprocessing.channel_order = order;
             let normalization = Normalization::new(&preprocessing);
@@ -335,12 +341,31 @@ fn pixels_give_the_ranges_of_normalised_numbers() {
     let bytes = pixels(2);
     let images: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
     let mut preprocessing = case.model.card().preprocessing.clone();
-    (preprocessing.mean, preprocessing.std) = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]);
+    (preprocessing.mean, preprocessing.std) = imagenet();
     let calibrator = || Calibrator::new(&case.model, IMAGE, &["fc"], InstructionSet::detect()).unwrap();
     let (mut of_numbers, mut of_pixels) = (calibrator(), calibrator());
     of_numbers.observe(normalised(&bytes, &preprocessing).view()).unwrap();
     of_pixels.observe_pixels(&images, &Normalization::new(&preprocessing)).unwrap();
     assert_eq!(of_numbers.finish(), of_pixels.finish());
+}
+
+#[test]
+fn pixels_may_have_any_number_of_channels() {
+    for channels in [1, 2, 4, 5, 19] {
+        let model = single(Op::Relu, channels);
+        let mut preprocessing = model.card().preprocessing.clone();
+        preprocessing.mean = (0..channels).map(|channel| 10.5 * channel as f32).collect();
+        preprocessing.std = (0..channels).map(|channel| 1.0 + channel as f32).collect();
+        let bytes: Vec<u8> = (0..6 * channels).map(|index| (index * 37 % 251) as u8).collect();
+        let numbers = Array4::from_shape_fn([1, channels, 2, 3], |(_, channel, y, x)| {
+            let value = f32::from(bytes[channels * (3 * y + x) + channel]);
+            (value - preprocessing.mean[channel]) / preprocessing.std[channel]
+        });
+        let program = Program::compile(&model, [2, 3], &["node"]).unwrap();
+        let expected = program.run_pooled(numbers.view()).unwrap();
+        let found = program.run_pooled_pixels(&[&bytes], &Normalization::new(&preprocessing)).unwrap();
+        assert_eq!(expected, found, "{channels}");
+    }
 }
 
 #[test]

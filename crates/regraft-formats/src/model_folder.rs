@@ -111,8 +111,8 @@ fn pretrained_cfg(model: &Model) -> Value {
         "interpolation": filter_name(card.preprocessing.filter),
         "crop_mode": "center",
         "crop_pct": crop_fraction(&card.preprocessing),
-        "mean": unit_range(card.preprocessing.mean),
-        "std": unit_range(card.preprocessing.std),
+        "mean": unit_range(&card.preprocessing.mean),
+        "std": unit_range(&card.preprocessing.std),
         "num_classes": card.labels.len(),
         "classifier": card.roles.logits,
         "license": card.licence,
@@ -151,9 +151,9 @@ fn preprocessor_config(preprocessing: &Preprocessing) -> Value {
         "do_rescale": true,
         "rescale_factor": 1.0 / 255.0,
         "do_normalize": true,
-        "image_mean": unit_range(preprocessing.mean),
-        "image_std": unit_range(preprocessing.std),
-        "do_flip_channel_order": preprocessing.channel_order == ChannelOrder::Bgr,
+        "image_mean": unit_range(&preprocessing.mean),
+        "image_std": unit_range(&preprocessing.std),
+        "do_flip_channel_order": preprocessing.channel_order == ChannelOrder::Bgr && preprocessing.channels() == 3,
     })
 }
 
@@ -173,8 +173,8 @@ fn filter_name(filter: ResizeFilter) -> &'static str {
 }
 
 /// From pixels in 0 … 255 to pixels in 0 … 1, without the digits that single precision does not have.
-fn unit_range(channels: [f32; 3]) -> [f64; 3] {
-    channels.map(|value| (f64::from(value) / 255.0 * 1e7).round() / 1e7)
+fn unit_range(channels: &[f32]) -> Vec<f64> {
+    channels.iter().map(|value| (f64::from(*value) / 255.0 * 1e7).round() / 1e7).collect()
 }
 
 /// Reads a model from a folder that [`save`] wrote.
@@ -224,6 +224,7 @@ fn check(stored: &Stored) -> Result<(), String> {
     }
     check_input(stored.graph.input_fact())?;
     check_preprocessing(&stored.card.preprocessing)?;
+    check_channels(&stored.card.preprocessing, stored.graph.input_fact())?;
     stored.graph.nodes().iter().try_for_each(|node| {
         let sizes = sizes(&node.op);
         let absurd = sizes.iter().find(|size| **size > LARGEST_SIZE);
@@ -278,6 +279,16 @@ fn check_preprocessing(preprocessing: &Preprocessing) -> Result<(), String> {
     } else {
         Err("the card's mean or standard deviation is not a usable number".to_owned())
     }
+}
+
+/// One mean and one deviation for each channel of images.
+fn check_channels(preprocessing: &Preprocessing, input: &Fact) -> Result<(), String> {
+    let (means, deviations) = (preprocessing.mean.len(), preprocessing.std.len());
+    let channels = if input.shape.len() == 4 { width(input) } else { None };
+    if means == deviations && channels.is_none_or(|channels| channels == means) {
+        return Ok(());
+    }
+    Err(format!("the card has {means} means and {deviations} deviations for an input of {input}"))
 }
 
 fn check_labels(stored: &Stored) -> Result<(), String> {

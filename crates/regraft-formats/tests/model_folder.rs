@@ -95,8 +95,8 @@ fn random_card(stream: &mut Stream, cuts: Vec<String>, classes: usize) -> Card {
             resize: if stream.random() { Resize::ShortSide(side) } else { Resize::Exact([side, 32]) },
             filter: if stream.random() { ResizeFilter::Bilinear } else { ResizeFilter::Bicubic },
             crop: [24, 32],
-            mean: [stream.random(), 0.1, 123.675],
-            std: [0.1 + stream.random::<f32>(), 57.375, 1.0 / 3.0],
+            mean: vec![stream.random(), 0.1, 123.675].into(),
+            std: vec![0.1 + stream.random::<f32>(), 57.375, 1.0 / 3.0].into(),
         },
         labels: (0..classes).map(|class| format!("class\n{class} \u{e9}")).collect(),
         source_task: None,
@@ -256,9 +256,23 @@ fn every_truncation_of_the_graph_is_an_error() {
 fn a_card_that_json_cannot_hold_is_not_saved() {
     let (folder, model) = (tempfile::tempdir().unwrap(), random_model(1));
     let mut card = model.card().clone();
-    card.preprocessing.mean[0] = f32::NAN;
+    card.preprocessing.mean.to_mut()[0] = f32::NAN;
     let message = save(&model.with_card(card).unwrap(), folder.path()).unwrap_err().to_string();
     assert!(message.contains("graph.json"), "{message}");
+}
+
+#[test]
+fn means_and_deviations_are_one_a_channel() {
+    let (folder, model) = saved();
+    assert_eq!(model.card().preprocessing.channels(), 3);
+    let text = String::from_utf8(files::read(&folder.path().join("graph.json")).unwrap().to_vec()).unwrap();
+    let (before, rest) = text.split_once("\"mean\": [").unwrap();
+    let (_, after) = rest.split_once(']').unwrap();
+    for means in ["", "1", "1, 2, 3, 4"] {
+        file(&folder, "graph.json", format!("{before}\"mean\": [{means}]{after}").as_bytes());
+        let message = load(folder.path()).unwrap_err().to_string();
+        assert!(message.contains("means and 3 deviations"), "{message}");
+    }
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! Weights without their preprocessing give plausible, wrong numbers; weights without their origin cannot be trusted.
 //! So neither is ever saved or loaded alone.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 /// What is known about a model beside its graph and weights.
@@ -57,7 +59,7 @@ impl Roles {
 /// How a decoded image becomes the network's input tensor, in this order: resize, centre crop, scale, normalise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
-    /// Order of the three colour channels that the network expects.
+    /// Order of the colour channels that the network expects, where it has three channels.
     pub channel_order: ChannelOrder,
     /// How the image is brought to size.
     pub resize: Resize,
@@ -65,27 +67,42 @@ pub struct Preprocessing {
     pub filter: ResizeFilter,
     /// Height and width in pixels of the centre crop that the network sees.
     pub crop: [usize; 2],
-    /// Subtracted from each channel (in `channel_order`) of a pixel in 0 … 255.
-    pub mean: [f32; 3],
-    /// Divides each channel after the subtraction.
-    pub std: [f32; 3],
+    /// Subtracted from each channel (in `channel_order`) of a pixel in 0 … 255. One number for each channel of the
+    /// network's input.
+    pub mean: Cow<'static, [f32]>,
+    /// Divides each channel after the subtraction. As many as `mean` has.
+    pub std: Cow<'static, [f32]>,
 }
 
 impl Preprocessing {
-    /// For a channel of the network's input: which sample of an RGB pixel it is made of, 0 to 2, and its value for each
-    /// 8-bit sample, `(sample − mean) / std` in single precision.
-    pub fn channel(&self, channel: usize) -> (usize, [f32; 256]) {
-        let sample = match self.channel_order {
-            ChannelOrder::Rgb => channel,
-            ChannelOrder::Bgr => 2usize.saturating_sub(channel),
-        };
+    /// Number of channels of the network's input.
+    pub fn channels(&self) -> usize {
+        self.mean.len()
+    }
+
+    /// Which sample of a pixel, counted from 0, a channel of the network's input is made of.
+    pub fn sample(&self, channel: usize) -> usize {
+        match self.channel_order {
+            ChannelOrder::Bgr if self.channels() == 3 => 2usize.saturating_sub(channel),
+            _ => channel,
+        }
+    }
+
+    /// A channel's value for a sample in 0 … 255: `(sample − mean) / std` in single precision.
+    pub fn normalise(&self, channel: usize, sample: f32) -> f32 {
         let mean = self.mean.get(channel).copied().unwrap_or(0.0);
         let std = self.std.get(channel).copied().unwrap_or(1.0);
-        (sample, std::array::from_fn(|sample| (sample as f32 - mean) / std))
+        (sample - mean) / std
+    }
+
+    /// For a channel of the network's input: which [`sample`](Self::sample) of a pixel it is made of, and its value for
+    /// each 8-bit sample.
+    pub fn channel(&self, channel: usize) -> (usize, [f32; 256]) {
+        (self.sample(channel), std::array::from_fn(|sample| self.normalise(channel, sample as f32)))
     }
 }
 
-/// Order of colour channels.
+/// Order of colour channels, where there are three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChannelOrder {

@@ -1,5 +1,7 @@
 //! The architectures by name, each with the preprocessing that its published weights expect.
 
+use std::borrow::Cow;
+
 use regraft_graph::{Card, ChannelOrder, GraphError, Preprocessing, Resize, ResizeFilter, Roles};
 
 use crate::builder::Network;
@@ -91,8 +93,8 @@ const LITE: Preprocessing = Preprocessing {
     resize: Resize::ShortSide(256),
     filter: ResizeFilter::Bicubic,
     crop: [224, 224],
-    mean: [127.0; 3],
-    std: [128.0; 3],
+    mean: Cow::Borrowed(&[127.0; 3]),
+    std: Cow::Borrowed(&[128.0; 3]),
 };
 
 /// torchvision's, with the mean and standard deviation of ImageNet's training pixels in 0 … 255.
@@ -101,8 +103,8 @@ const TORCHVISION: Preprocessing = Preprocessing {
     resize: Resize::ShortSide(256),
     filter: ResizeFilter::Bilinear,
     crop: [224, 224],
-    mean: [0.485 * 255.0, 0.456 * 255.0, 0.406 * 255.0],
-    std: [0.229 * 255.0, 0.224 * 255.0, 0.225 * 255.0],
+    mean: Cow::Borrowed(&[0.485 * 255.0, 0.456 * 255.0, 0.406 * 255.0]),
+    std: Cow::Borrowed(&[0.229 * 255.0, 0.224 * 255.0, 0.225 * 255.0]),
 };
 
 /// Pixels in −1 … 1, which torchvision reaches by its own mean and standard deviation and `transform_input`.
@@ -111,6 +113,6 @@ const INCEPTION: Preprocessing = Preprocessing {
     resize: Resize::ShortSide(342),
     filter: ResizeFilter::Bilinear,
     crop: [299, 299],
-    mean: [127.5; 3],
-    std: [127.5; 3],
+    mean: Cow::Borrowed(&[127.5; 3]),
+    std: Cow::Borrowed(&[127.5; 3]),
 };

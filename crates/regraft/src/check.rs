@@ -1,5 +1,6 @@
 //! `regraft check`: the data doctor alone.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -74,8 +75,8 @@ const UNUSED: Preprocessing = Preprocessing {
     resize: Resize::ShortSide(1),
     filter: ResizeFilter::Bilinear,
     crop: [1, 1],
-    mean: [0.0; 3],
-    std: [1.0; 3],
+    mean: Cow::Borrowed(&[0.0; 3]),
+    std: Cow::Borrowed(&[1.0; 3]),
 };
 
 /// The doctor's findings on what came in, most serious first.

@@ -62,8 +62,8 @@ fn wide() -> Model {
         resize: Resize::ShortSide(8),
         filter: ResizeFilter::Bilinear,
         crop: [8; 2],
-        mean: [0.0; 3],
-        std: [1.0; 3],
+        mean: vec![0.0; 3].into(),
+        std: vec![1.0; 3].into(),
     };
     let roles = Roles { features: "conv".into(), logits: None, cuts: Vec::new() };
     let card = Card {

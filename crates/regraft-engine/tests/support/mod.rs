@@ -105,8 +105,8 @@ pub(crate) fn model(graph: Graph, weights: Weights) -> Model {
         resize: Resize::ShortSide(8),
         filter: ResizeFilter::Bilinear,
         crop: [8, 8],
-        mean: [0.0; 3],
-        std: [1.0; 3],
+        mean: vec![0.0; 3].into(),
+        std: vec![1.0; 3].into(),
     };
     let roles = Roles { features: graph.outputs()[0].clone(), logits: None, cuts: Vec::new() };
     let card = Card {
