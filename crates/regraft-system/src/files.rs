@@ -81,6 +81,17 @@ pub fn write_atomically_with(
     file.finish()
 }
 
+/// Removes a file, if there is one.
+///
+/// # Errors
+/// It is there and cannot be removed.
+pub fn remove_if_there(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FileError::on(path, "remove")(error)),
+        _ => Ok(()),
+    }
+}
+
 /// A file under construction: it lives under a temporary name beside its final place until [`Self::finish`].
 /// Dropped before that, it is removed.
 #[derive(Debug)]

@@ -8,4 +8,5 @@ pub mod clock;
 pub mod files;
 pub mod hash;
 pub mod memory;
+pub mod partial;
 pub mod random;

@@ -1,0 +1,175 @@
+//! Archives: only ordinary files, only inside the destination, only up to a size.
+
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use regraft_system::files;
+
+use crate::HubError;
+use crate::address::inside;
+
+/// More than the packages of models have, less than what a hostile archive would like to fill.
+const LARGEST_TOTAL: u64 = 8 << 30;
+
+/// Unpacks the files of a wheel or a gzipped tar whose paths are among `wanted` or begin with one of them, and says where they
+/// lie, in the order of the archive.
+///
+/// # Errors
+/// The archive is damaged, holds none of them, or one would lie outside `destination`; together they are larger than 8 GiB.
+pub fn unpack(archive: &Path, wanted: &[&str], destination: &Path) -> Result<Vec<PathBuf>, HubError> {
+    let content = files::map(archive)?;
+    let mut unpacking = Unpacking { wanted, destination, left: LARGEST_TOTAL, done: Vec::new() };
+    let unpacked = if content.starts_with(b"PK") { unpacking.zip(&content) } else { unpacking.tar(&content) };
+    let damaged = |message: String| HubError::Archive { path: archive.to_path_buf(), message };
+    unpacked.map_err(|failure| match failure {
+        Failure::Archive(message) => damaged(message),
+        Failure::Other(error) => error,
+    })?;
+    if unpacking.done.is_empty() {
+        return Err(damaged(format!("it holds none of {}", wanted.join(", "))));
+    }
+    Ok(unpacking.done)
+}
+
+struct Unpacking<'a> {
+    wanted: &'a [&'a str],
+    destination: &'a Path,
+    left: u64,
+    done: Vec<PathBuf>,
+}
+
+/// Why an archive cannot be unpacked; the archive's path comes later.
+enum Failure {
+    Archive(String),
+    Other(HubError),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Archive(error.to_string())
+    }
+}
+
+impl From<zip::result::ZipError> for Failure {
+    fn from(error: zip::result::ZipError) -> Self {
+        Self::Archive(error.to_string())
+    }
+}
+
+impl Unpacking<'_> {
+    fn zip(&mut self, content: &[u8]) -> Result<(), Failure> {
+        let mut archive = zip::ZipArchive::new(io::Cursor::new(content))?;
+        for index in 0..archive.len() {
+            let mut member = archive.by_index(index)?;
+            let name = member.name()?.into_owned();
+            if member.is_file() && self.wants(&name) {
+                self.write(&mut member, &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tar(&mut self, content: &[u8]) -> Result<(), Failure> {
+        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(content));
+        for member in archive.entries()? {
+            let mut member = member?;
+            let name = String::from_utf8_lossy(&member.path_bytes()).into_owned();
+            if member.header().entry_type().is_file() && self.wants(&name) {
+                self.write(&mut member, &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        !name.ends_with('/') && self.wanted.iter().any(|start| name.starts_with(start))
+    }
+
+    fn write(&mut self, member: &mut dyn Read, name: &str) -> Result<(), Failure> {
+        let path = inside(self.destination, name).map_err(Failure::Other)?;
+        let limit = self.left;
+        let mut size = 0;
+        let written = files::write_atomically_with(&path, |file: &mut dyn Write| {
+            size = io::copy(&mut member.take(limit + 1), file)?;
+            let message = "the files in it are larger than any model";
+            if size > limit { Err(io::Error::new(io::ErrorKind::InvalidData, message)) } else { Ok(()) }
+        });
+        written.map_err(|error| match error.source.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => {
+                Failure::Archive(format!("'{name}': {}", error.source))
+            }
+            _ => Failure::Other(error.into()),
+        })?;
+        self.left -= size;
+        self.done.push(path);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A gzipped tar whose members have these raw names and types.
+    fn tar_gz(members: &[(&str, tar::EntryType)]) -> Vec<u8> {
+        let mut builder =
+            tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+        for (name, kind) in members {
+            let mut header = tar::Header::new_ustar();
+            // The builder would refuse a hostile name; a hostile archive does not ask it.
+            header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_entry_type(*kind);
+            header.set_link_name("/etc/passwd").unwrap();
+            header.set_size(4);
+            header.set_cksum();
+            builder.append(&header, b"data".as_slice()).unwrap();
+        }
+        builder.into_inner().unwrap().finish().unwrap()
+    }
+
+    fn zip(names: &[&str]) -> Vec<u8> {
+        let mut writer = zip::ZipWriter::new(io::Cursor::new(Vec::new()));
+        for name in names {
+            writer.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+            writer.write_all(b"data").unwrap();
+        }
+        writer.finish().unwrap().into_inner()
+    }
+
+    fn unpacked(archive: &[u8]) -> (tempfile::TempDir, Result<Vec<PathBuf>, HubError>) {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("archive");
+        files::write_atomically(&path, archive).unwrap();
+        let result = unpack(&path, &["package/"], &place.path().join("inside"));
+        (place, result)
+    }
+
+    #[test]
+    fn takes_the_wanted_files() {
+        let file = tar::EntryType::Regular;
+        for archive in [tar_gz(&[("package/a/b", file), ("other/c", file)]), zip(&["package/a/b", "other/c"])]
+        {
+            let (place, result) = unpacked(&archive);
+            result.unwrap();
+            assert_eq!(files::read(&place.path().join("inside/package/a/b")).unwrap(), b"data");
+            assert!(!place.path().join("inside/other").exists());
+        }
+    }
+
+    #[test]
+    fn refuses_to_leave_the_folder() {
+        let hostile = "package/../../evil";
+        for archive in [tar_gz(&[(hostile, tar::EntryType::Regular)]), zip(&[hostile])] {
+            let (place, result) = unpacked(&archive);
+            assert!(result.unwrap_err().to_string().contains("outside"));
+            assert!(!place.path().join("evil").exists());
+        }
+    }
+
+    #[test]
+    fn follows_no_links() {
+        let (place, result) = unpacked(&tar_gz(&[("package/link", tar::EntryType::Symlink)]));
+        assert!(result.unwrap_err().to_string().contains("holds none of"));
+        assert!(!place.path().join("inside/package/link").exists());
+    }
+}

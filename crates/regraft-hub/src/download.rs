@@ -1,0 +1,346 @@
+//! One file from one address, however often the line breaks.
+//!
+//! What has arrived lies in `NAME.regraft-incomplete` beside the file, and what the server called that content (its entity tag
+//! or date) in `NAME.regraft-incomplete.tag`. A later request asks for the rest on the condition that the tag still holds
+//! (RFC 9110, `Range` with `If-Range`), so that two versions of a file are never joined. Without a tag the file begins anew,
+//! unless its whole SHA-256 is known and decides at the end.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use regraft_system::partial::{Lock, PartialFile};
+use regraft_system::{files, hash};
+
+use crate::client::{Answer, Request};
+use crate::session::{Session, Watch};
+use crate::{HubError, Token, address};
+
+/// What is published about a file.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Expected<'a> {
+    /// Length in bytes.
+    pub size: Option<u64>,
+    /// SHA-256 in hexadecimal digits, or its first eight or more, as torchvision has them in the names of its files.
+    pub sha256: Option<&'a str>,
+}
+
+/// Fetches a file that everybody may have.
+///
+/// Two runs that fetch one file wait for each other; what is there already is not fetched.
+///
+/// # Errors
+/// The network is forbidden or fails, the server refuses, or the content is not what was expected. What has arrived is kept,
+/// unless it is wrong.
+pub fn fetch(
+    session: &Session,
+    address: &str,
+    destination: &Path,
+    expected: Expected<'_>,
+    watch: &dyn Watch,
+) -> Result<(), HubError> {
+    let name = file_name(destination);
+    session.check_online(&name)?;
+    let lock = &with_ending(destination, ".lock");
+    transfer(session, &Transfer { name: &name, address, token: None, expected, destination, lock }, watch)
+}
+
+/// A file on its way.
+pub(crate) struct Transfer<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) address: &'a str,
+    pub(crate) token: Option<&'a Token>,
+    pub(crate) expected: Expected<'a>,
+    pub(crate) destination: &'a Path,
+    pub(crate) lock: &'a Path,
+}
+
+/// No model is larger; a length beyond this is a lie or a mistake.
+const LARGEST_FILE: u64 = 1 << 37;
+const PIECE: usize = 1 << 16;
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const PARTIAL: &str = ".regraft-incomplete";
+
+pub(crate) fn transfer(session: &Session, wanted: &Transfer<'_>, watch: &dyn Watch) -> Result<(), HubError> {
+    let _lock = wait_for(wanted, watch)?;
+    if wanted.destination.exists() {
+        return Ok(());
+    }
+    let mut partial = PartialFile::open(&with_ending(wanted.destination, PARTIAL))?;
+    if !wanted.can_go_on(&partial) {
+        partial.clear()?;
+    }
+    let resumed = partial.length() > 0;
+    receive_all(session, wanted, &mut partial, watch)?;
+    let mut checked = check_content(partial.path(), wanted.address, wanted.expected);
+    if checked.is_err() && resumed {
+        watch.message(&format!("{}: what an earlier run left does not fit, fetching it anew", wanted.name));
+        partial.clear()?;
+        receive_all(session, wanted, &mut partial, watch)?;
+        checked = check_content(partial.path(), wanted.address, wanted.expected);
+    }
+    if checked.is_err() {
+        partial.clear()?;
+    }
+    checked?;
+    partial.finish(wanted.destination)?;
+    files::remove_if_there(&wanted.tag_path())?;
+    Ok(())
+}
+
+impl Transfer<'_> {
+    fn tag_path(&self) -> PathBuf {
+        with_ending(self.destination, &format!("{PARTIAL}.tag"))
+    }
+
+    /// What the server called the content of which the beginning is here.
+    fn tag(&self) -> Option<String> {
+        let text = String::from_utf8(files::read(&self.tag_path()).ok()?).ok()?;
+        Some(text).filter(|tag| !tag.is_empty() && tag.chars().all(|c| c == ' ' || c.is_ascii_graphic()))
+    }
+
+    fn can_go_on(&self, partial: &PartialFile) -> bool {
+        let decides = self.expected.sha256.is_some_and(|hash| hash.len() == WHOLE_HASH);
+        let fits = self.expected.size.is_none_or(|size| partial.length() <= size);
+        fits && (decides || self.tag().is_some())
+    }
+}
+
+fn wait_for(wanted: &Transfer<'_>, watch: &dyn Watch) -> Result<Lock, HubError> {
+    let mut told = false;
+    loop {
+        if let Some(lock) = Lock::try_take(wanted.lock)? {
+            return Ok(lock);
+        }
+        if !told {
+            watch.message(&format!("{}: another run is fetching it; waiting", wanted.name));
+            told = true;
+        }
+        sleep(Duration::from_millis(200), watch)?;
+    }
+}
+
+/// Goes on until the file is whole; a failure that may pass is waited out, and progress resets the patience.
+fn receive_all(
+    session: &Session,
+    wanted: &Transfer<'_>,
+    partial: &mut PartialFile,
+    watch: &dyn Watch,
+) -> Result<(), HubError> {
+    let mut failures = 0;
+    while wanted.expected.size.is_none_or(|size| partial.length() != size || size == 0) {
+        let before = partial.length();
+        let mut pause = session.settings.pause.saturating_mul(1 << failures.min(10));
+        let Err(error) = receive(session, wanted, partial, &mut pause, watch) else { break };
+        failures = if partial.length() > before { 0 } else { failures };
+        if !error.is_passing() || failures >= session.settings.retries {
+            return Err(error);
+        }
+        failures += 1;
+        watch.message(&format!("{error}; trying again in {:.0} s", pause.as_secs_f64()));
+        sleep(pause, watch)?;
+    }
+    Ok(())
+}
+
+fn receive(
+    session: &Session,
+    wanted: &Transfer<'_>,
+    partial: &mut PartialFile,
+    pause: &mut Duration,
+    watch: &dyn Watch,
+) -> Result<(), HubError> {
+    let here = partial.length();
+    let mut headers = Vec::new();
+    if here > 0 {
+        headers.push(("Range", format!("bytes={here}-")));
+        headers.extend(wanted.tag().map(|tag| ("If-Range", tag)));
+    }
+    let request = Request {
+        address: wanted.address,
+        head: false,
+        headers: &headers,
+        token: wanted.token,
+        leave_server: true,
+    };
+    let answer = session.client.send(&request)?;
+    if let Some(seconds) = answer.number("retry-after") {
+        *pause = Duration::from_secs(seconds).clamp(*pause, LONGEST_PAUSE.max(*pause));
+    }
+    match begin(wanted, partial, &answer)? {
+        Start::Whole => return Ok(()),
+        Start::Anew => {
+            partial.clear()?;
+            remember_tag(wanted, &answer)?;
+        }
+        Start::Rest => {}
+    }
+    let total = answer.number("content-length").map(|rest| partial.length().saturating_add(rest));
+    check_size(wanted, partial, total)?;
+    watch.begin(wanted.name, partial.length(), total.or(wanted.expected.size));
+    copy(wanted, partial, answer, total, watch)
+}
+
+enum Start {
+    /// Everything is here already.
+    Whole,
+    /// What is here is not the beginning of what comes.
+    Anew,
+    /// What comes belongs behind what is here.
+    Rest,
+}
+
+fn begin(wanted: &Transfer<'_>, partial: &mut PartialFile, answer: &Answer) -> Result<Start, HubError> {
+    let nonsense = |message: &str| {
+        Err(HubError::Protocol { address: address::shown(wanted.address), message: message.to_owned() })
+    };
+    let range = answer.header("content-range");
+    match answer.status {
+        206 if partial.length() > 0 => {
+            let expected = format!("bytes {}-", partial.length());
+            if range.is_some_and(|range| range.starts_with(&expected)) {
+                return Ok(Start::Rest);
+            }
+            partial.clear()?;
+            nonsense("the server sends another part of the file than it was asked for")
+        }
+        200 => match answer.header("content-encoding") {
+            None | Some("identity") => Ok(Start::Anew),
+            Some(_) => nonsense("the server sends the file compressed, though it was asked not to"),
+        },
+        416 if range == Some(format!("bytes */{}", partial.length()).as_str()) => Ok(Start::Whole),
+        416 if partial.length() > 0 => {
+            partial.clear()?;
+            Err(HubError::Cut {
+                address: address::shown(wanted.address),
+                received: 0,
+                total: None,
+                reason: "the file on the server is shorter than what had arrived".to_owned(),
+            })
+        }
+        _ => Err(refused(answer, wanted.token.is_some())),
+    }
+}
+
+fn remember_tag(wanted: &Transfer<'_>, answer: &Answer) -> Result<(), HubError> {
+    // A weak tag says that two contents mean the same, not that they are the same bytes.
+    let strong = answer.header("etag").filter(|tag| tag.starts_with('"'));
+    match strong.or_else(|| answer.header("last-modified")) {
+        Some(tag) => files::write_atomically(&wanted.tag_path(), tag.as_bytes())?,
+        None => files::remove_if_there(&wanted.tag_path())?,
+    }
+    Ok(())
+}
+
+/// Before a byte of it is stored: is the length that the server announces possible?
+fn check_size(wanted: &Transfer<'_>, partial: &mut PartialFile, total: Option<u64>) -> Result<(), HubError> {
+    let Some(found) = total else { return Ok(()) };
+    let expected = match wanted.expected.size {
+        Some(size) if size != found => size.to_string(),
+        None if found > LARGEST_FILE => format!("at most {LARGEST_FILE}"),
+        _ => return Ok(()),
+    };
+    partial.clear()?;
+    Err(HubError::Size { address: address::shown(wanted.address), expected, found })
+}
+
+fn copy(
+    wanted: &Transfer<'_>,
+    partial: &mut PartialFile,
+    answer: Answer,
+    total: Option<u64>,
+    watch: &dyn Watch,
+) -> Result<(), HubError> {
+    let limit = total.or(wanted.expected.size).unwrap_or(LARGEST_FILE);
+    let cut = |partial: &PartialFile, reason: String| HubError::Cut {
+        address: address::shown(wanted.address),
+        received: partial.length(),
+        total: total.or(wanted.expected.size),
+        reason,
+    };
+    let mut body = answer.body.into_reader();
+    let mut piece = vec![0; PIECE];
+    loop {
+        if watch.interrupted() {
+            return Err(HubError::Interrupted);
+        }
+        let read = body.read(&mut piece).map_err(|error| cut(partial, error.to_string()))?;
+        let Some(bytes) = piece.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
+        if partial.length() + bytes.len() as u64 > limit {
+            partial.clear()?;
+            let (address, found) = (address::shown(wanted.address), limit + 1);
+            return Err(HubError::Size { address, expected: limit.to_string(), found });
+        }
+        partial.append(bytes)?;
+        watch.received(bytes.len() as u64);
+    }
+    let short = total.or(wanted.expected.size).is_some_and(|total| partial.length() < total);
+    if short { Err(cut(partial, "the server has stopped sending".to_owned())) } else { Ok(()) }
+}
+
+const WHOLE_HASH: usize = 64;
+
+/// Compares a file with what is published about it; returns its SHA-256.
+///
+/// # Errors
+/// [`HubError::Size`], [`HubError::Checksum`], or the file cannot be read. `origin` stands in the message.
+pub fn check_content(path: &Path, origin: &str, expected: Expected<'_>) -> Result<String, HubError> {
+    let content = files::map(path)?;
+    let (address, found) = (address::shown(origin), content.len() as u64);
+    if let Some(size) = expected.size.filter(|size| *size != found) {
+        return Err(HubError::Size { address, expected: size.to_string(), found });
+    }
+    let found = hash::sha256_hex(&content);
+    match expected.sha256.map(str::to_ascii_lowercase) {
+        Some(expected) if !found.starts_with(&expected) => {
+            Err(HubError::Checksum { address, expected, found })
+        }
+        _ => Ok(found),
+    }
+}
+
+/// What a status means for somebody who wants a file.
+pub(crate) fn refused(answer: &Answer, with_token: bool) -> HubError {
+    let advice = match (answer.status, with_token) {
+        (401, false) => {
+            "it wants to know who asks, or there is no such model; log in with 'hf auth login' or set HF_TOKEN"
+        }
+        (401, true) => "it does not accept the token of HF_TOKEN or of 'hf auth login'; make a new one",
+        (403, _) => {
+            "you may not have this file; accept the model's terms on its page, and give a token that may read it \
+             (HF_TOKEN, or 'hf auth login')"
+        }
+        (404 | 410, _) => "there is no such file, or it is private; check name and revision",
+        (407, _) => "the proxy wants a name and a password: HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT",
+        (429, _) => "too many requests; wait some minutes, or log in, which allows more",
+        (500..=599, _) => "it has a fault of its own; try again later",
+        _ => "this is not what a file is answered with; is there a login page in between?",
+    };
+    let said = answer.header("x-error-message").map(|text| format!(" ({})", text.escape_default()));
+    let advice = format!("{advice}{}", said.unwrap_or_default());
+    HubError::Status { address: address::shown(&answer.address), status: answer.status, advice }
+}
+
+/// Sleeps, but not through an interruption.
+fn sleep(duration: Duration, watch: &dyn Watch) -> Result<(), HubError> {
+    let step = Duration::from_millis(100);
+    let mut left = duration;
+    while !left.is_zero() {
+        if watch.interrupted() {
+            return Err(HubError::Interrupted);
+        }
+        std::thread::sleep(left.min(step));
+        left = left.saturating_sub(step);
+    }
+    Ok(())
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(ending);
+    path.with_file_name(name)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}

