@@ -1,18 +1,24 @@
 """Small weight and array files as other programs write them, with what they hold.
 
 Writes into the folder given as the only argument:
-  *.pth         PyTorch checkpoints: zip and legacy containers, nested entries, prefixes, views, every element type
+  *.pth         PyTorch checkpoints: zip, legacy and tar containers, nested entries, prefixes, views, every element type
   *.safetensors the Python library's own writer
+  sharded/      weights in two files with an index, as transformers writes them
+  *.npz         NumPy's archives, stored and compressed
   *.npy         C and Fortran order, single and double precision, ranks 0 to 4
-  expected.json for each weight file, tensor name -> {dtype, shape, values}; for each array {shape, values}
+  expected.json for each weight file, tensor name (its path in the file) -> {dtype, shape, values}; for each array
+                {shape, values}
 Versions: torch 2.15.0, safetensors 0.8.0, numpy 2.4.6.
 """
 
+import io
 import json
 import os
 import pathlib
 import pickle
+import struct
 import sys
+import tarfile
 
 import numpy as np
 import safetensors.torch
@@ -71,23 +77,50 @@ with torch.no_grad():
         tensor.copy_(ramp(*tensor.shape, dtype=tensor.dtype))
 named_model = {"model": "a name", "weight": ramp(3)}
 
+ema = {
+    "epoch": 3,
+    "state_dict": {f"module.{name}": tensor for name, tensor in plain.items()},
+    "state_dict_ema": {name: tensor * 2 for name, tensor in plain.items()},
+    "optimizer": {"state": [{"exp_avg": ramp(4)}, {"exp_avg": ramp(2, 2)}]},
+}
+lightning = {
+    "pytorch-lightning_version": "2.5.0",
+    "state_dict": {f"net.encoder.{name}": tensor for name, tensor in plain.items()},
+    "callbacks": {"EMACallback": {"ema_state_dict": {f"net.encoder.{name}": tensor + 1 for name, tensor in plain.items()}}},
+}
 files = {
-    "zip.pth": (plain, plain, True),
-    "legacy.pth": (plain, plain, False),
-    "views.pth": (views, views, True),
-    "views_legacy.pth": (views, views, False),
-    "integers.pth": (integers, integers, True),
-    "checkpoint.pth": (checkpoint, plain, True),
-    "checkpoint_legacy.pth": (checkpoint, plain, False),
-    "model_entry.pth": ({"model": plain, "epoch": 1}, plain, True),
-    "whole_module.pth": (module, module.state_dict(), True),
-    "named_model.pth": (named_model, {"weight": ramp(3)}, True),
-    "submodule.pth": (submodule, submodule, True),
+    "zip.pth": plain,
+    "legacy.pth": plain,
+    "views.pth": views,
+    "views_legacy.pth": views,
+    "integers.pth": integers,
+    "checkpoint.pth": checkpoint,
+    "checkpoint_legacy.pth": checkpoint,
+    "ema.pth": ema,
+    "lightning.pth": lightning,
+    "model_entry.pth": {"model": plain, "epoch": 1},
+    "whole_module.pth": module,
+    "whole_module_legacy.pth": {"epoch": 2, "model": module},
+    "named_model.pth": named_model,
+    "submodule.pth": submodule,
 }
 NAMES = {
     torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64",
     torch.int64: "I64", torch.int32: "I64", torch.int16: "I64", torch.int8: "I64", torch.uint8: "I64", torch.bool: "I64",
 }
+
+
+def flattened(value, path=()):
+    """The tensors of a checkpoint by their path through its dictionaries and lists."""
+    if isinstance(value, torch.Tensor):
+        return {".".join(path): value}
+    if isinstance(value, torch.nn.Module):
+        value = value.state_dict()
+    if isinstance(value, (list, tuple)):
+        value = {str(index): item for index, item in enumerate(value)}
+    if not isinstance(value, dict):
+        return {}
+    return {name: tensor for key, item in value.items() for name, tensor in flattened(item, (*path, str(key))).items()}
 
 
 def described(tensors):
@@ -101,10 +134,47 @@ def described(tensors):
     }
 
 
+def save_tar(tensors, path):
+    """The container from before PyTorch 0.1.10, of which today's torch has the reader only: an archive of the system, the
+    storages, the tensors in them, and the object, whose tensors are persistent ids."""
+    keys = {id(tensor): index for index, tensor in enumerate(tensors.values())}
+    storages, views = io.BytesIO(), io.BytesIO()
+    pickle.dump(len(keys), storages, protocol=2)
+    pickle.dump(len(keys), views, protocol=2)
+    for tensor in tensors.values():
+        key, kind = keys[id(tensor)], {torch.float32: "Float", torch.float64: "Double", torch.int64: "Long"}[tensor.dtype]
+        pickle.dump((key, "cpu", getattr(torch, f"{kind}Storage")), storages, protocol=2)
+        storages.write(struct.pack("<q", tensor.numel()) + tensor.numpy().tobytes())
+        pickle.dump((key, key, getattr(torch, f"{kind}Tensor")), views, protocol=2)
+        numbers = [*tensor.shape, *tensor.stride(), 0]
+        views.write(struct.pack("<ii", tensor.dim(), 0) + struct.pack(f"<{len(numbers)}q", *numbers))
+    pickle.dump([], storages, protocol=2)
+    value = io.BytesIO()
+    pickler = pickle.Pickler(value, protocol=2)
+    pickler.persistent_id = lambda item: keys[id(item)] if isinstance(item, torch.Tensor) else None
+    pickler.dump(tensors)
+    system = {"protocol_version": 1000, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    parts = {"sys_info": pickle.dumps(system, protocol=2), "storages": storages.getvalue(), "tensors": views.getvalue(),
+             "pickle": value.getvalue()}
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, content in parts.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+
+
 expected = {}
-for name, (saved, tensors, as_zip) in files.items():
-    torch.save(saved, out / name) if as_zip else save_legacy(saved, out / name)
-    expected[name] = described(tensors)
+for name, saved in files.items():
+    save_legacy(saved, out / name) if "legacy" in name else torch.save(saved, out / name)
+    expected[name] = described(flattened(saved))
+torch.save(plain, out / "protocol4.pth", pickle_protocol=4)
+expected["protocol4.pth"] = described(plain)
+
+old = {name: plain[name] for name in ["conv.weight", "conv.bias", "double", "indices"]}
+save_tar(old, out / "archive.pth")
+read = torch.load(out / "archive.pth", weights_only=False)
+assert all(torch.equal(read[name], tensor) for name, tensor in old.items())
+expected["archive.pth"] = described(old)
 
 safetensors.torch.save_file(plain, out / "plain.safetensors", metadata={"format": "pt"})
 expected["plain.safetensors"] = described(plain)
@@ -135,6 +205,29 @@ arrays = {
 for name, array in arrays.items():
     np.save(out / f"{name}.npy", array)
     expected[f"{name}.npy"] = {"shape": list(array.shape), "values": array.astype(np.float64).flatten().tolist()}
+weights = {"a/kernel": arrays["f32"], "double": np.arange(6.0).reshape(2, 3) / 8, "fortran": arrays["fortran"], "scalar": arrays["scalar"],
+           "half": arrays["f32"].astype(np.float16), "big_endian": arrays["big_endian"], "counter": np.array([7, -1])}
+kinds = {"double": "F64", "half": "F16", "counter": "I64"}
+np.savez(out / "plain.npz", **weights)
+np.savez_compressed(out / "compressed.npz", **weights, text=np.array(["not a number"]))
+for name in ["plain.npz", "compressed.npz"]:
+    expected[name] = {
+        key: {"dtype": kinds.get(key, "F32"), "shape": list(array.shape), "values": array.astype(np.float64).flatten().tolist()}
+        for key, array in weights.items()
+    }
+
+halves = [{"conv.weight": plain["conv.weight"], "half": plain["half"]}, {"conv.bias": plain["conv.bias"]}]
+for kind, beginning in [("safetensors", "model"), ("bin", "pytorch_model")]:
+    parts = {f"{beginning}-0000{number}-of-00002.{kind}": tensors for number, tensors in enumerate(halves, 1)}
+    (out / "sharded").mkdir(exist_ok=True)
+    for name, tensors in parts.items():
+        path = out / "sharded" / name
+        safetensors.torch.save_file(tensors, path) if kind == "safetensors" else torch.save(tensors, path)
+    names = {tensor: name for name, tensors in parts.items() for tensor in tensors}
+    index = {"metadata": {"total_size": 400}, "weight_map": names}
+    (out / "sharded" / f"{beginning}.{kind}.index.json").write_text(json.dumps(index, indent=2) + "\n")
+    expected[f"{beginning}.{kind}.index.json"] = described({name: plain[name] for name in names})
+
 np.save(out / "integers.npy", np.arange(4, dtype=np.int32))
 np.save(out / "objects.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
 np.save(out / "structured.npy", np.zeros(3, dtype=[("a", "f4"), ("b", "i2")]))

@@ -14,7 +14,7 @@ pub enum FormatError {
     File(#[from] FileError),
     /// The first bytes are those of no format that can be read.
     #[error(
-        "{}: not a weight file: expected safetensors or PyTorch (.pth, .pt, .bin), found {found}; \
+        "{}: not a weight file: expected safetensors, PyTorch (.pth, .pt, .bin) or NumPy (.npz), found {found}; \
          save the weights with torch.save(model.state_dict(), …) or safetensors",
         path.display()
     )]

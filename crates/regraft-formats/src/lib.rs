@@ -1,15 +1,17 @@
-//! Bytes to graphs and weights, and back: PyTorch, safetensors, npy, and the folder that a model is saved in.
+//! Bytes to graphs and weights, and back: PyTorch, safetensors, npy and npz, and the folder that a model is saved in.
 //!
 //! Every file is untrusted. A reader checks each length that a file declares against what the file holds before it
 //! allocates or slices, and an error names the file, what was expected and found, and what to do. Each format crate
 //! is named in one module only, so that replacing it touches one file.
 
+mod archive;
 mod draft;
 mod error;
 pub mod model_folder;
 pub mod npy;
 pub mod pytorch;
 pub mod safetensors;
+mod sharded;
 mod weight_file;
 
 pub use draft::Imported;

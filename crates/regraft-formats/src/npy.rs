@@ -1,12 +1,15 @@
-//! NumPy's `.npy`: one array a file.
+//! NumPy's `.npy`, one array a file, and `.npz`, many of them in a zip archive.
 
 use std::path::Path;
 
+use bytes::Bytes;
 use ndarray::{ArrayD, ArrayViewD, IxDyn, ShapeBuilder as _};
 use npyz::{Deserialize, NpyFile, Order, WriterBuilder as _};
+use regraft_graph::{DType, Tensor, Weights};
 use regraft_system::files::{self, UnfinishedFile};
 
-use crate::FormatError;
+use crate::archive::{self, Archive};
+use crate::{FormatError, Skipped};
 
 const FORMAT: &str = "npy";
 
@@ -120,10 +123,18 @@ enum Values {
 }
 
 fn read(path: &Path) -> Result<Values, FormatError> {
-    let content = files::map(path)?;
+    parse(path, &files::map(path)?)
+}
+
+fn open<'a>(path: &Path, content: &'a [u8]) -> Result<NpyFile<&'a [u8]>, FormatError> {
     let malformed = |message: String| FormatError::malformed(path, FORMAT, message);
-    check_header(&content).map_err(malformed)?;
-    let file = NpyFile::new(content.as_ref()).map_err(|error| malformed(error.to_string()))?;
+    check_header(content).map_err(malformed)?;
+    NpyFile::new(content).map_err(|error| malformed(error.to_string()))
+}
+
+fn parse(path: &Path, content: &[u8]) -> Result<Values, FormatError> {
+    let malformed = |message: String| FormatError::malformed(path, FORMAT, message);
+    let file = open(path, content)?;
     let fortran = file.order() == Order::Fortran;
     let other = match file.try_data::<f32>() {
         Ok(values) => return array(values, fortran).map(Values::F32).map_err(malformed),
@@ -133,6 +144,68 @@ fn read(path: &Path) -> Result<Values, FormatError> {
         Ok(values) => array(values, fortran).map(Values::F64).map_err(malformed),
         Err(file) => Err(other_elements(path, &file.dtype().descr())),
     }
+}
+
+/// Reads an archive of arrays as tensors, by their names without `.npy`. Arrays that are stored uncompressed in C order
+/// (NumPy's `savez`) stay in the mapped file; arrays of other elements than numbers are listed, not read.
+///
+/// # Errors
+/// The file cannot be read, breaks a format's rules, or unpacks to far more than its size.
+pub fn read_archive(path: &Path) -> Result<(Weights, Vec<Skipped>), FormatError> {
+    parse_archive(path, &files::map(path)?)
+}
+
+/// As [`read_archive`], of a file that is mapped already.
+pub(crate) fn parse_archive(path: &Path, content: &Bytes) -> Result<(Weights, Vec<Skipped>), FormatError> {
+    let malformed = |message: String| FormatError::malformed(path, ARCHIVE, message);
+    let mut archive = Archive::open(content.clone()).map_err(malformed)?;
+    let mut room = archive::room(content.len() as u64);
+    let (mut weights, mut skipped) = (Weights::new(), Vec::new());
+    for member in archive.names() {
+        let Some(name) = member.strip_suffix(".npy") else { continue };
+        let array = archive.read(&member, room).map_err(malformed)?;
+        room = room.saturating_sub(array.len() as u64);
+        match tensor(path, &array)? {
+            Ok(tensor) => drop(weights.insert(name, tensor)),
+            Err(dtype) => skipped.push(Skipped { tensor: name.to_owned(), dtype }),
+        }
+    }
+    Ok((weights, skipped))
+}
+
+const ARCHIVE: &str = "npz";
+
+/// An array as a tensor, or the name of an element type that no operator takes.
+fn tensor(path: &Path, content: &Bytes) -> Result<Result<Tensor, String>, FormatError> {
+    let file = open(path, content)?;
+    let (descr, row_major) = (file.dtype().descr(), file.order() == Order::C || file.shape().len() < 2);
+    let dtype = match descr.trim_matches('\'') {
+        "<f4" => DType::F32,
+        "<f2" => DType::F16,
+        "<f8" => DType::F64,
+        "<i8" => DType::I64,
+        ">f4" | ">f8" => return rearranged(path, content).map(Ok),
+        _ => return Ok(Err(descr)),
+    };
+    if !row_major {
+        return rearranged(path, content).map(Ok);
+    }
+    let shape: Option<Vec<usize>> = file.shape().iter().map(|axis| usize::try_from(*axis).ok()).collect();
+    let start = header_range(content).map_or(content.len(), |header| header.end.min(content.len()));
+    let data = content.slice(start..);
+    let tensor = Tensor::new(dtype, shape.unwrap_or_default(), data);
+    tensor.map(Ok).map_err(|error| FormatError::malformed(path, ARCHIVE, error))
+}
+
+/// An array in Fortran order or with its bytes the other way round, as a tensor.
+fn rearranged(path: &Path, content: &[u8]) -> Result<Tensor, FormatError> {
+    let array = match parse(path, content)? {
+        Values::F32(array) => array,
+        Values::F64(array) => array.mapv(|value| value as f32),
+    };
+    let values: Vec<f32> = array.iter().copied().collect();
+    let tensor = Tensor::from_f32(array.shape().to_vec(), &values);
+    tensor.map_err(|error| FormatError::malformed(path, ARCHIVE, error))
 }
 
 fn other_elements(path: &Path, found: &str) -> FormatError {
@@ -159,15 +232,19 @@ fn check_header(content: &[u8]) -> Result<(), String> {
     if fits { Ok(()) } else { Err(message()) }
 }
 
-/// The Python dictionary after the magic number, the version and its own length (two bytes, four from version 2).
+/// The Python dictionary in the header.
 fn header_text(content: &[u8]) -> Option<&str> {
-    let rest = content.strip_prefix(b"\x93NUMPY")?;
-    let (length, rest) = match rest {
-        [1, _, low, high, rest @ ..] => (u32::from(u16::from_le_bytes([*low, *high])), rest),
-        [_, _, a, b, c, d, rest @ ..] => (u32::from_le_bytes([*a, *b, *c, *d]), rest),
+    str::from_utf8(content.get(header_range(content)?)?).ok()
+}
+
+/// Where it lies: after the magic number, the version and its own length (two bytes, four from version 2).
+fn header_range(content: &[u8]) -> Option<std::ops::Range<usize>> {
+    let (length, start) = match content.strip_prefix(b"\x93NUMPY")? {
+        [1, _, low, high, ..] => (u32::from(u16::from_le_bytes([*low, *high])), 10),
+        [_, _, a, b, c, d, ..] => (u32::from_le_bytes([*a, *b, *c, *d]), 12),
         _ => return None,
     };
-    str::from_utf8(rest.get(..usize::try_from(length).ok()?)?).ok()
+    Some(start..usize::try_from(length).ok()?.checked_add(start)?)
 }
 
 fn array<T: Deserialize + Clone>(

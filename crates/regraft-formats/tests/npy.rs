@@ -9,9 +9,9 @@
 
 mod common;
 
-use common::{damaged, expected, file, golden, numbers, shape};
+use common::{assert_holds, bomb, damaged, expected, file, golden, numbers, shape};
 use ndarray::{Array, ArrayD, IxDyn};
-use regraft_formats::npy;
+use regraft_formats::{npy, read_weights};
 use regraft_system::files;
 
 #[test]
@@ -118,6 +118,36 @@ fn damaged_bytes_never_panic() {
         let content = files::read(&golden(name)).unwrap();
         for round in 0..500 {
             let _ = npy::read_f32(&file(&folder, name, &damaged(&content, round)));
+        }
+    }
+}
+
+#[test]
+fn archives_are_read_as_tensors() {
+    for (name, skipped) in [("plain.npz", 0), ("compressed.npz", 1)] {
+        let file = read_weights(&golden(name)).unwrap();
+        assert_holds(&file.weights, name);
+        assert_eq!(file.skipped.len(), skipped, "{name}");
+    }
+}
+
+#[test]
+fn a_bomb_of_zeros_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let message = read_weights(&bomb(&folder, "weights.npy", 300 << 20)).unwrap_err().to_string();
+    assert!(message.contains("'weights.npy' unpacks to more than 268435456 bytes"), "{message}");
+}
+
+#[test]
+fn damaged_archives_never_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["plain.npz", "compressed.npz"] {
+        let content = files::read(&golden(name)).unwrap();
+        for round in 0..400 {
+            let _ = read_weights(&file(&folder, name, &damaged(&content, round)));
+        }
+        for length in (0..content.len()).step_by(7) {
+            assert!(read_weights(&file(&folder, name, &content[..length])).is_err(), "{length}");
         }
     }
 }

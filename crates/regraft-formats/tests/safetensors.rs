@@ -142,3 +142,38 @@ fn damaged_bytes_never_panic() {
         let _ = parse(&damaged(&content, round));
     }
 }
+
+#[test]
+fn several_files_are_read_by_their_index() {
+    for name in ["model.safetensors.index.json", "pytorch_model.bin.index.json"] {
+        let file = read_weights(&golden("sharded").join(name)).unwrap();
+        assert_holds(&file.weights, name);
+        assert_eq!((file.skipped.len(), file.sha256.len()), (0, 64));
+    }
+}
+
+#[test]
+fn an_index_stays_in_its_folder() {
+    let outer = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir_in(&outer).unwrap();
+    let whole = files::read(&golden("plain.safetensors")).unwrap();
+    file(&outer, "outside.safetensors", &whole);
+    file(&folder, "inside.safetensors", &whole);
+    let absolute = outer.path().join("outside.safetensors").display().to_string();
+    for (shard, expected) in [
+        ("../outside.safetensors", "same folder"),
+        (absolute.as_str(), "same folder"),
+        ("a/../../outside.safetensors", "same folder"),
+        ("..", "same folder"),
+        (".", "same folder"),
+        ("", "same folder"),
+        ("..\\outside.safetensors", "same folder"),
+        ("index.json", "same folder"),
+        ("absent.safetensors", "absent.safetensors"),
+        ("inside.safetensors", "'missing' is not in 'inside.safetensors'"),
+    ] {
+        let index = serde_json::json!({ "weight_map": { "missing": shard } }).to_string();
+        let message = read_weights(&file(&folder, "index.json", index.as_bytes())).unwrap_err().to_string();
+        assert!(message.contains(expected), "{shard}: {message}");
+    }
+}

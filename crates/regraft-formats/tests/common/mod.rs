@@ -66,3 +66,14 @@ pub(crate) fn damaged(content: &[u8], round: u64) -> Vec<u8> {
     }
     damaged
 }
+
+/// A zip archive with one member of that many zeros, a thousandth of their size.
+pub(crate) fn bomb(folder: &tempfile::TempDir, member: &str, zeros: usize) -> PathBuf {
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    archive.start_file(member, zip::write::SimpleFileOptions::default()).unwrap();
+    let block = vec![0; 1 << 20];
+    for _ in 0..zeros >> 20 {
+        std::io::Write::write_all(&mut archive, &block).unwrap();
+    }
+    file(folder, "bomb.zip", archive.finish().unwrap().get_ref())
+}
