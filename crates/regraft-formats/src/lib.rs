@@ -5,6 +5,7 @@
 //! is named in one module only, so that replacing it touches one file.
 
 mod archive;
+pub mod caffe;
 mod draft;
 mod error;
 pub mod model_folder;
