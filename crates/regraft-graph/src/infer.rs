@@ -107,9 +107,12 @@ fn concat_output(node: &Node, concat: Concat, inputs: &[&Fact]) -> Result<Fact, 
         Some(Dim::Fixed(size)) if axis > 0 => sum.checked_add(*size),
         _ => None,
     });
+    let batch = common_batch(inputs);
     let with = |fact: &Fact, size| {
         let mut fact = fact.clone();
         fact.shape.iter_mut().skip(axis).take(1).for_each(|dim| *dim = Dim::Fixed(size));
+        // What is the same for every example is repeated.
+        fact.shape.iter_mut().take(1).filter(|dim| **dim == Dim::Fixed(1)).for_each(|dim| *dim = batch);
         fact
     };
     let (Some(total), [first, rest @ ..]) = (total, inputs) else {
@@ -124,6 +127,13 @@ fn concat_output(node: &Node, concat: Concat, inputs: &[&Fact]) -> Result<Fact, 
         )),
         None => Ok(with(first, total)),
     }
+}
+
+/// The batch axis of what is computed of several tensors, of which some may be the same for every example.
+fn common_batch(inputs: &[&Fact]) -> Dim {
+    let batches = inputs.iter().filter_map(|fact| fact.shape.first().copied());
+    let mut several = batches.filter(|batch| *batch != Dim::Fixed(1));
+    several.next().unwrap_or(Dim::Fixed(1))
 }
 
 fn image_with_channels(node: &Node, fact: &Fact, channels: Option<usize>) -> Result<[Dim; 4], GraphError> {
@@ -157,28 +167,29 @@ fn conv_output(node: &Node, conv: &Conv, input: &Fact) -> Result<Fact, GraphErro
 }
 
 fn pool_output(node: &Node, pool: &Pool, input: &Fact) -> Result<Fact, GraphError> {
-    check_pool(node, pool)?;
     let [batch, channels, height, width] = image_with_channels(node, input, None)?;
+    check_pool(node, pool, [height, width])?;
     let Pool { kernel, stride, padding, ceil_mode: ceil, .. } = *pool;
     let window = Window { kernel, stride, dilation: [1, 1], padding, ceil };
     let [height, width] = window.output(node, [height, width])?;
     Ok(Fact::new([batch, channels, height, width]))
 }
 
-/// In the allowed cases the number of positions rounded up is a plain quotient, and a mean's divisor beyond dispute.
-fn check_pool(node: &Node, pool: &Pool) -> Result<(), GraphError> {
-    let Pool { kernel: [height, width], stride: [down, right], padding, .. } = *pool;
+/// Where the last window of a symbolic size would have to be dropped for some sizes, the number of positions is no plain
+/// quotient.
+fn check_pool(node: &Node, pool: &Pool, size: [Dim; 2]) -> Result<(), GraphError> {
+    let Pool { kernel, stride, padding, .. } = *pool;
     let border = if let Padding::Explicit(border) = padding { border } else { [0; 4] };
     let [_, _, bottom, last] = border;
-    let starts_inside = down.saturating_add(bottom) <= height && right.saturating_add(last) <= width;
-    if pool.ceil_mode && !starts_inside {
+    let starts_inside =
+        |((kernel, stride), after): ((usize, usize), usize)| stride.saturating_add(after) <= kernel;
+    let windows = kernel.into_iter().zip(stride).zip([bottom, last]);
+    let expressed = windows.zip(size).all(|(window, size)| fixed(size).is_some() || starts_inside(window));
+    if pool.ceil_mode && !expressed {
         return Err(attribute(
             node,
-            "with ceil_mode the kernel must be at least as large as stride and padding together",
+            "with ceil_mode and an input of any size the kernel must be at least as large as stride and padding together; give the input a fixed size",
         ));
-    }
-    if pool.ceil_mode && pool.count_include_pad {
-        return Err(attribute(node, "ceil_mode and count_include_pad exclude each other"));
     }
     Ok(())
 }
@@ -226,7 +237,17 @@ impl Window {
                     let room = before.checked_add(after)?.checked_add(rounding)?;
                     Some(i64::try_from(room).ok()? - i64::try_from(extent).ok()?)
                 });
-                shift.and_then(|shift| size.window(shift, stride))
+                let positions = shift.and_then(|shift| size.window(shift, stride));
+                // A last window that starts beyond the image and the padding before it is dropped.
+                match (positions, size) {
+                    (Some(Dim::Fixed(positions)), Dim::Fixed(size)) if self.ceil => {
+                        let last = (positions - 1).checked_mul(stride);
+                        let beyond = last.is_none_or(|start| start >= size.saturating_add(before));
+                        Some(Dim::Fixed(if beyond { positions - 1 } else { positions }))
+                            .filter(|_| positions > 0)
+                    }
+                    (positions, _) => positions,
+                }
             }
         };
         output.ok_or_else(|| mismatch(node, format!("at least {kernel} rows and columns"), size.to_string()))

@@ -124,9 +124,15 @@ impl Patch {
         Self::new(format!("freeze up to '{wire}'"), [Edit::Freeze { wire: wire.to_owned() }])
     }
 
-    /// Multiplies every batch normalisation into the convolution before it, where nothing else reads that convolution.
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.edits.is_empty()
+    }
+
+    /// Multiplies every batch normalisation, and every learned factor for each channel, into the convolution or dense layer
+    /// before it, where nothing else reads that. What stands behind another one that is folded is left for the next time.
     ///
-    /// With s = γ / sqrt(σ² + ε): weight · s, and (bias − μ) · s + β. Computed in double precision.
+    /// With s = γ / sqrt(σ² + ε): weight · s, and (bias − μ) · s + β; for a factor μ = 0. Computed in double precision.
     ///
     /// # Errors
     /// A weight is missing.
@@ -169,24 +175,20 @@ fn vector_of(graph: &Graph, features: &str) -> Result<(String, Option<Node>), Gr
 fn foldable<'a>(graph: &'a Graph, norm: &Node) -> Option<&'a Node> {
     let conv = norm.inputs.first().and_then(|wire| graph.node(wire))?;
     let alone = graph.consumers(&conv.name).count() == 1 && !graph.outputs().contains(&conv.name);
-    let kinds = matches!((&norm.op, &conv.op), (Op::BatchNormalization(_), Op::Conv(_)));
+    let kinds =
+        matches!((&norm.op, &conv.op), (Op::BatchNormalization(_) | Op::Scale(_), Op::Conv(_) | Op::Gemm(_)));
     (kinds && alone).then_some(conv)
 }
 
 fn folded(model: &Model, conv: &Node, norm: &Node) -> Result<(Node, Weights), GraphError> {
-    let (Op::Conv(attributes), Op::BatchNormalization(statistics)) = (&conv.op, &norm.op) else {
-        return Ok((conv.clone(), Weights::new()));
-    };
     let read = |node, kind| model.parameter(node, kind).map(Tensor::to_f32);
-    let [gamma, beta] = [read(norm, ParameterKind::Weight)?, read(norm, ParameterKind::Bias)?];
-    let [mean, variance] =
-        [read(norm, ParameterKind::RunningMean)?, read(norm, ParameterKind::RunningVariance)?];
-    let scale: Vec<f64> = gamma
-        .iter()
-        .zip(&variance)
-        .map(|(gamma, variance)| f64::from(*gamma) / (f64::from(*variance) + statistics.epsilon).sqrt())
-        .collect();
-    let bias = if attributes.bias { read(conv, ParameterKind::Bias)? } else { vec![0.0; scale.len()] };
+    let (op, has_bias) = match &conv.op {
+        Op::Conv(attributes) => (Op::Conv(crate::Conv { bias: true, ..attributes.clone() }), attributes.bias),
+        Op::Gemm(attributes) => (Op::Gemm(Gemm { bias: true, ..attributes.clone() }), attributes.bias),
+        _ => return Ok((conv.clone(), Weights::new())),
+    };
+    let Affine { scale, mean, beta } = affine(model, norm)?;
+    let bias = if has_bias { read(conv, ParameterKind::Bias)? } else { vec![0.0; scale.len()] };
     let shift = bias.iter().zip(&mean).zip(scale.iter().zip(&beta)).map(|((bias, mean), (scale, beta))| {
         ((f64::from(*bias) - f64::from(*mean)) * scale + f64::from(*beta)) as f32
     });
@@ -196,7 +198,7 @@ fn folded(model: &Model, conv: &Node, norm: &Node) -> Result<(Node, Weights), Gr
     for (row, scale) in scaled.chunks_mut(row.max(1)).zip(&scale) {
         row.iter_mut().for_each(|value| *value = (f64::from(*value) * scale) as f32);
     }
-    let node = Node { op: Op::Conv(crate::Conv { bias: true, ..attributes.clone() }), ..conv.clone() };
+    let node = Node { op, ..conv.clone() };
     let mut weights = Weights::new();
     for parameter in node.parameters() {
         let tensor = if parameter.kind == ParameterKind::Weight {
@@ -207,6 +209,34 @@ fn folded(model: &Model, conv: &Node, norm: &Node) -> Result<(Node, Weights), Gr
         weights.insert(parameter.name, tensor);
     }
     Ok((node, weights))
+}
+
+/// `(x − mean) · scale + beta`, a number a channel each.
+struct Affine {
+    scale: Vec<f64>,
+    mean: Vec<f32>,
+    beta: Vec<f32>,
+}
+
+fn affine(model: &Model, norm: &Node) -> Result<Affine, GraphError> {
+    let read = |kind| model.parameter(norm, kind).map(Tensor::to_f32);
+    let gamma = read(ParameterKind::Weight)?;
+    match &norm.op {
+        Op::BatchNormalization(statistics) => {
+            let [mean, variance] = [read(ParameterKind::RunningMean)?, read(ParameterKind::RunningVariance)?];
+            let factor = |(gamma, variance): (&f32, &f32)| {
+                f64::from(*gamma) / (f64::from(*variance) + statistics.epsilon).sqrt()
+            };
+            let scale = gamma.iter().zip(&variance).map(factor).collect();
+            Ok(Affine { scale, mean, beta: read(ParameterKind::Bias)? })
+        }
+        op => {
+            let zeros = vec![0.0; gamma.len()];
+            let has_bias = matches!(op, Op::Scale(scale) if scale.bias);
+            let beta = if has_bias { read(ParameterKind::Bias)? } else { zeros.clone() };
+            Ok(Affine { scale: gamma.iter().map(|gamma| f64::from(*gamma)).collect(), mean: zeros, beta })
+        }
+    }
 }
 
 /// A model in pieces, between the first edit and the check.

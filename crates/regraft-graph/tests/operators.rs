@@ -146,11 +146,15 @@ fn pools_round_up_where_they_are_told_to() {
     let pool = |ceil_mode| Op::MaxPool(Pool { ceil_mode, ..Pool::new([3; 2], [2; 2], Padding::all(0)) });
     assert_eq!(shape(fixed(1, 8, 9), pool(false)).unwrap(), "N×1×3×4");
     assert_eq!(shape(fixed(1, 8, 9), pool(true)).unwrap(), "N×1×4×4");
-    let wide = Pool { ceil_mode: true, ..Pool::new([2; 2], [2; 2], Padding::all(1)) };
-    assert!(matches!(shape(fixed(1, 8, 8), Op::MaxPool(wide)), Err(GraphError::Attribute { .. })));
-    let both =
-        Pool { ceil_mode: true, count_include_pad: true, ..Pool::new([3; 2], [2; 2], Padding::all(0)) };
-    assert!(matches!(shape(fixed(1, 8, 8), Op::AveragePool(both)), Err(GraphError::Attribute { .. })));
+    // PyTorch: a last window that begins behind the image and the padding before it is dropped.
+    let up = |kernel, stride, padding| {
+        Op::MaxPool(Pool { ceil_mode: true, ..Pool::new([kernel; 2], [stride; 2], Padding::all(padding)) })
+    };
+    assert_eq!(shape(fixed(1, 8, 9), up(2, 2, 1)).unwrap(), "N×1×5×5");
+    assert_eq!(shape(fixed(1, 7, 8), up(1, 3, 0)).unwrap(), "N×1×3×3");
+    assert_eq!(shape(fixed(1, 5, 6), up(1, 3, 0)).unwrap(), "N×1×2×2");
+    assert!(matches!(shape(Fact::image(1), up(2, 2, 1)), Err(GraphError::Attribute { .. })));
+    assert_eq!(shape(Fact::image(1), up(3, 2, 1)).unwrap(), "N×1×⌊(H+2)/2⌋×⌊(W+2)/2⌋");
     assert_eq!(shape(Fact::image(5), Op::AdaptiveAveragePool { size: [7, 6] }).unwrap(), "N×5×7×6");
     assert!(shape(Fact::image(5), Op::AdaptiveAveragePool { size: [0, 6] }).is_err());
 }

@@ -3,7 +3,7 @@
 
 use regraft_graph::{
     BatchNormalization, Card, ChannelOrder, Conv, Dim, Fact, Gemm, Graph, GraphError, Model, Node, Op,
-    Padding, Patch, Preprocessing, Resize, ResizeFilter, Roles, Tensor, Weights, dump,
+    Padding, Patch, Preprocessing, Resize, ResizeFilter, Roles, Scale, Tensor, Weights, dump,
 };
 
 fn conv(in_channels: usize, out_channels: usize, stride: usize) -> Op {
@@ -190,4 +190,40 @@ fn folding_reaches_convolutions_without_an_activation_between() {
     let model = Model::new(graph, weights, Card { roles, ..card() }).unwrap();
     let folded = Patch::fold_batch_normalization(&model).unwrap().apply(model).unwrap();
     assert_eq!(folded.graph().node("conv2").unwrap().inputs, ["conv1"]);
+}
+
+#[test]
+fn folding_reaches_factors_and_dense_layers_one_after_the_other() {
+    let mut graph = Graph::new("input", Fact::vector(4));
+    let gemm = Op::Gemm(Gemm { in_features: 4, out_features: 4, bias: false });
+    let norm = Op::BatchNormalization(BatchNormalization { channels: 4, epsilon: 1e-5 });
+    graph.push(Node::new("dense", gemm, ["input"])).unwrap();
+    graph.push(Node::new("norm", norm, ["dense"])).unwrap();
+    graph.push(Node::new("scale", Op::Scale(Scale { channels: 4, bias: true }), ["norm"])).unwrap();
+    graph.set_output("scale").unwrap();
+    let roles = Roles { features: "scale".into(), logits: None, cuts: Vec::new() };
+    let weights = weights(&graph);
+    let model = Model::new(graph, weights, Card { roles, ..card() }).unwrap();
+    // Of the second channel; in the dense layer's weight its row begins at 4.
+    let value = |model: &Model, name: &str| {
+        let at = if name == "dense.weight" { 4 } else { 1 };
+        f64::from(model.weights().get(name).unwrap().to_f32()[at])
+    };
+    let given = |name: &str| value(&model, name);
+    let factor = given("norm.weight") / (given("norm.running_var") + 1e-5).sqrt();
+    let shift = given("norm.bias") - given("norm.running_mean") * factor;
+    let expected = [
+        given("dense.weight") * factor * given("scale.weight"),
+        shift * given("scale.weight") + given("scale.bias"),
+    ];
+    let mut folded = model.clone();
+    for _ in 0..2 {
+        let patch = Patch::fold_batch_normalization(&folded).unwrap();
+        assert!(!patch.is_empty());
+        folded = patch.apply(folded).unwrap();
+    }
+    assert_eq!(folded.graph().nodes().len(), 1);
+    assert!(Patch::fold_batch_normalization(&folded).unwrap().is_empty());
+    let found = [value(&folded, "dense.weight"), value(&folded, "dense.bias")];
+    assert!(found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-6));
 }

@@ -1,6 +1,6 @@
 //! Shapes of operators that move numbers or combine whole tensors.
 
-use super::{attribute, fixed, image_with_channels, mismatch};
+use super::{attribute, common_batch, fixed, image_with_channels, mismatch};
 use crate::{
     ConvTranspose, Dim, Fact, GraphError, Interpolation, InterpolationSize, Node, Pad, PadMode, Reduce,
     Reshape, Slice, Transpose,
@@ -25,7 +25,14 @@ pub(super) fn matmul(node: &Node, inputs: &[&Fact]) -> Result<Fact, GraphError> 
     let [left, right] = inputs else { return Err(mismatch(node, "two inputs", inputs.len().to_string())) };
     let fits = match (left.shape.as_slice(), right.shape.as_slice()) {
         ([outer @ .., rows, inner], [others @ .., middle, columns]) if !outer.is_empty() => {
-            (outer == others && inner == middle).then(|| [outer, &[*rows, *columns]].concat())
+            let batch = common_batch(inputs);
+            let same = |outer: &[Dim]| -> Vec<Dim> {
+                let once = outer.first() == Some(&Dim::Fixed(1));
+                let first = if once { Some(batch) } else { outer.first().copied() };
+                first.into_iter().chain(outer.iter().skip(1).copied()).collect()
+            };
+            (same(outer) == same(others) && inner == middle)
+                .then(|| [same(outer).as_slice(), &[*rows, *columns]].concat())
         }
         _ => None,
     };
