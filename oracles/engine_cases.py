@@ -19,6 +19,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+import engine_operators
+
 out = Path(sys.argv[1])
 out.mkdir(parents=True, exist_ok=True)
 torch.set_num_threads(1)
@@ -38,13 +40,15 @@ def numbers(name, shape, scale, shift):
 class Net:
     """A graph under construction, together with its tensors."""
 
-    def __init__(self, family, channels, height, width, batch=2, input_scale=1.0):
+    def __init__(self, family, channels, height, width, batch=2, input_scale=1.0, shape=None, levels=None):
         self.family, self.size, self.batch, self.channels = family, (height, width), batch, channels
+        # Sizes of an input that is no image, and of one of whole numbers how many there are.
+        self.shape, self.levels = shape, levels
         self.nodes, self.tensors, self.last = [], {}, "input"
         self.input_scale = input_scale
 
     def add(self, name, op, inputs=None, weights=()):
-        self.nodes.append({"name": name, "op": op, "inputs": list(inputs or [self.last])})
+        self.nodes.append({"name": name, "op": op, "inputs": list([self.last] if inputs is None else inputs)})
         for suffix, shape, scale, shift in weights:
             self.tensors[f"{name}.{suffix}"] = {"shape": list(shape), "scale": scale, "shift": shift}
         self.last = name
@@ -117,8 +121,14 @@ def compute(node, inputs, tensors):
     op = node["op"]
     kind, a = next(iter(op.items())) if isinstance(op, dict) else (op, {})
     p = {name.removeprefix(node["name"] + "."): t for name, t in tensors.items() if name.startswith(node["name"] + ".")}
-    x = inputs[0]
+    x = inputs[0] if inputs else None
     match kind:
+        case "batch_normalization" | "layer_normalization" | "gemm" | "position_embedding" if x.ndim != 4 or kind != "batch_normalization":
+            return engine_operators.compute(kind, a, p, inputs)
+        case "max_pool" if a.get("ceil_mode"):
+            return engine_operators.compute(kind, a, p, inputs)
+        case "add" | "mul":
+            return engine_operators.compute(kind, a, p, inputs)
         case "conv":
             x = F.pad(x, pads(a["padding"], x, a["kernel"], a["stride"], a["dilation"]))
             return F.conv2d(x, p["weight"], p.get("bias"), a["stride"], 0, a["dilation"], a["groups"])
@@ -128,8 +138,6 @@ def compute(node, inputs, tensors):
             return x.relu()
         case "clip":
             return x.clamp(a["min"], a["max"])
-        case "add":
-            return x + inputs[1]
         case "max_pool":
             x = F.pad(x, pads(a["padding"], x, a["kernel"], a["stride"], [1, 1]), value=-math.inf)
             return F.max_pool2d(x, a["kernel"], a["stride"], ceil_mode=a.get("ceil_mode", False))
@@ -144,13 +152,12 @@ def compute(node, inputs, tensors):
             area = F.avg_pool2d(F.pad(torch.ones_like(x), border), a["kernel"], a["stride"])
             return F.avg_pool2d(F.pad(x, border), a["kernel"], a["stride"]) / area
         case "concat":
-            return torch.cat(inputs, a["axis"])
+            batch = max(x.shape[0] for x in inputs)
+            return torch.cat([x.expand(batch, *x.shape[1:]) for x in inputs], a["axis"])
         case "global_average_pool":
             return x.mean((2, 3), keepdim=True)
         case "flatten":
             return x.flatten(1)
-        case "gemm":
-            return F.linear(x, p["weight"], p.get("bias"))
         case "nearest_neighbors":
             return votes(x, p["weight"], p["labels"], a)
         case "dropout":
@@ -167,23 +174,20 @@ def compute(node, inputs, tensors):
             return F.hardswish(x)
         case "gelu":
             return F.gelu(x, approximate=a["approximate"])
-        case "mul":
-            return x * inputs[1]
-        case "layer_normalization":
-            return F.layer_norm(x, (a["features"],), p["weight"], p["bias"], a["epsilon"])
         case "tokens":
             return x.flatten(2).transpose(1, 2)
         case "class_token":
             return torch.cat([p["class_token"].expand(x.shape[0], 1, -1), x], 1)
-        case "position_embedding":
-            return x + p["pos_embedding"]
         case "select_token":
             return x[:, a["index"]]
         case "attention":
             split = lambda part: part.unflatten(2, (a["heads"], -1)).transpose(1, 2)
             q, k, v = map(split, x.chunk(3, 2))
             return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-    raise ValueError(kind)
+    result = engine_operators.compute(kind, a, p, inputs)
+    if result is None:
+        raise ValueError(kind)
+    return result
 
 
 families = {}
@@ -202,25 +206,29 @@ def case(net, name, wires=None):
         else:
             values = numbers(key, t["shape"], t["scale"], t["shift"])
         tensors[key] = torch.from_numpy(values.copy()).double()
-    shape = (net.batch, net.channels, *net.size)
+    shape = (net.batch, *(net.shape or (net.channels, *net.size)))
     known = {"input": torch.from_numpy(numbers("input", shape, net.input_scale, 0.0)).double()}
+    if net.levels:
+        known["input"] = ((known["input"] + 1) / 2 * net.levels).floor()
     for node in net.nodes:
         known[node["name"]] = compute(node, [known[wire] for wire in node["inputs"]], tensors)
     wires = wires or [net.last]
     entry = families.setdefault(net.family, {"cases": [], "results": []})
     symbol = lambda s: {"symbolic": dict(symbol=s, offset=0, divisor=1)}
     # Flattening needs sizes that are known when the graph is built.
-    fixed = net.family in ("rows", "transformers")
+    fixed = net.family in ("rows", "transformers", "normalisations", "functions", "windows", "moves", "pairs", "sequences")
     size = [{"fixed": s} for s in net.size] if fixed else [symbol("height"), symbol("width")]
+    sizes = [{"fixed": s} for s in net.shape] if net.shape else [{"fixed": net.channels}, *size]
     graph = {
         "input": "input",
-        "input_fact": {"shape": [symbol("batch"), {"fixed": net.channels}, *size]},
+        "input_fact": {"shape": [symbol("batch"), *sizes]},
         "nodes": net.nodes,
         "outputs": [net.last],
     }
     outputs = [{"wire": wire, "shape": list(known[wire].shape)} for wire in wires]
     entry["cases"].append({"name": name, "graph": graph, "tensors": net.tensors, "input": list(shape),
-                           "input_scale": net.input_scale, "outputs": outputs})
+                           "input_scale": net.input_scale, "outputs": outputs}
+                          | ({"input_levels": net.levels} if net.levels else {}))
     entry["results"] += [known[wire].float().numpy().ravel() for wire in wires]
 
 
@@ -394,6 +402,8 @@ net.gemm("qkv", 20, 60).add("att", {"attention": {"heads": 4}}).gemm("out", 20, 
 net.add("norm", {"layer_normalization": dict(features=20, epsilon=1e-6)}, None, [("weight", [20], 0.5, 1.0), ("bias", [20], 0.5, 0.0)])
 net.gemm("mlp1", 20, 48).add("gelu", {"gelu": {"approximate": "none"}}).gemm("mlp2", 48, 20).add("sum2", "add", ["mlp2", "sum"])
 case(net.add("s", {"select_token": {"index": 0}}).gemm("head", 20, 7), "vision transformer", ["head", "s", "sum2", "att", "e", "c"])
+
+engine_operators.cases(Net, case)
 
 for family, entry in families.items():
     results = np.concatenate(entry["results"])

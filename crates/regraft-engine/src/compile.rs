@@ -1,8 +1,13 @@
 //! From instructions to steps: layouts and borders of the values, kernels with packed weights.
 
+mod layers;
+mod moves;
+
+use std::ops::Range;
+
 use regraft_graph::{
     BatchNormalization, Conv, Gemm, Graph, NearestNeighbors, Node, Op, ParameterKind, Pool as PoolAttributes,
-    Tensor, Weights,
+    Reduce, ReduceKind, Scale, Tensor, Weights,
 };
 
 use crate::{
@@ -22,6 +27,7 @@ use crate::{
         packing::together,
         pool::{Kind, Pool},
         rows::Rows,
+        softmax::Softmax,
         tokens::{Table, Tokens},
         winograd::{self, Winograd},
     },
@@ -29,7 +35,7 @@ use crate::{
     quantization,
     simd::LANES,
     step::{Operation, Step},
-    views::{self, Part, Views},
+    views::{self, Views},
     window::{self, Window},
 };
 
@@ -54,20 +60,15 @@ pub(crate) fn compile(
         None => vec![None; network.values.len()],
     };
     let geometries = geometries(network, &views, settings.precision, &levels)?;
-    let mut compiler =
-        Compiler { graph, weights, settings, compiled: Compiled { steps: Vec::new(), geometries, views } };
+    let mut compiler = Compiler {
+        graph,
+        network,
+        weights,
+        settings,
+        compiled: Compiled { steps: Vec::new(), geometries, views },
+    };
     for instruction in &network.instructions {
-        match instruction.node.op {
-            Op::Concat(_) => {
-                let parts = views::parts(network, instruction);
-                if parts.is_empty() {
-                    let input = compiler.shapes(instruction).input;
-                    return Err(unsupported(instruction.node, &input, "tokens are not concatenated yet"));
-                }
-                compiler.push_concat(instruction, &parts)?;
-            }
-            _ => compiler.push(instruction)?,
-        }
+        compiler.push(instruction)?;
         compiler.release(instruction.node);
     }
     Ok(compiler.compiled)
@@ -120,6 +121,7 @@ type Last = (Clamp, Option<Function>);
 
 struct Compiler<'a> {
     graph: &'a Graph,
+    network: &'a Network<'a>,
     /// The tensors that are still to be packed.
     weights: Weights,
     settings: Settings,
@@ -132,14 +134,46 @@ impl Compiler<'_> {
     }
 
     fn push(&mut self, instruction: &Instruction<'_>) -> Result<(), EngineError> {
-        if let Op::NearestNeighbors(vote) = &instruction.node.op {
-            return self.push_votes(instruction, vote);
+        match &instruction.node.op {
+            Op::NearestNeighbors(vote) => return self.push_votes(instruction, vote),
+            Op::Concat(concat) => return self.push_concat(instruction, concat.axis),
+            Op::ConvTranspose(conv) => return self.push_transposed(instruction, conv),
+            Op::Lstm(layer) | Op::Gru(layer) => return self.push_recurrent(instruction, layer),
+            Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Max | Op::Min if !self.is_fusable(instruction) => {
+                return self.push_arithmetic(instruction);
+            }
+            _ => {}
         }
         let operation = self.operation(instruction)?;
         let reads = instruction.inputs.iter().chain(&instruction.residual).copied().collect();
-        let name = instruction.node.name.clone();
-        self.compiled.steps.push(Step { name, reads, writes: instruction.output, operation });
+        self.push_step(&instruction.node.name, reads, instruction.output, operation);
         Ok(())
+    }
+
+    fn push_step(&mut self, name: &str, reads: Vec<usize>, writes: usize, operation: Operation) {
+        self.compiled.steps.push(Step { name: name.to_owned(), reads, writes, operation });
+    }
+
+    /// A value between the steps of one node, in single precision.
+    fn new_value(&mut self, sizes: [usize; 3]) -> Result<(usize, Geometry), EngineError> {
+        let geometry = Geometry::blocked(sizes);
+        geometry.check()?;
+        self.compiled.geometries.push(geometry);
+        Ok((self.compiled.geometries.len() - 1, geometry))
+    }
+
+    /// Whether a sum or product is one of equal shapes, or of an image and a factor for each of its channels.
+    fn is_fusable(&self, instruction: &Instruction<'_>) -> bool {
+        let Shapes { input, second, output } = self.shapes(instruction);
+        let sizes = |geometry: &Geometry| [geometry.channels, geometry.height, geometry.width];
+        let factor = [output.channels, 1, 1];
+        let second = second.map_or(factor, |second| sizes(&second));
+        let fits = match instruction.node.op {
+            Op::Add => second == sizes(&output),
+            Op::Mul => second == sizes(&output) || second == factor,
+            _ => false,
+        };
+        fits && sizes(&input) == sizes(&output)
     }
 
     fn shapes(&self, instruction: &Instruction<'_>) -> Shapes {
@@ -178,6 +212,7 @@ impl Compiler<'_> {
             Op::BatchNormalization(norm) => {
                 Operation::Elementwise(elementwise(Some(self.statistics(node, norm)?)))
             }
+            Op::Scale(scale) => Operation::Elementwise(elementwise(Some(self.factors(node, scale)?))),
             Op::Relu
             | Op::Clip(_)
             | Op::Sigmoid
@@ -204,14 +239,33 @@ impl Compiler<'_> {
             Op::MaxPool(attributes) => Operation::Pool(pool(node, attributes, shapes, Kind::Largest)?),
             Op::AveragePool(attributes) => Operation::Pool(pool(node, attributes, shapes, mean(attributes))?),
             Op::AdaptiveAveragePool { .. } => Operation::Pool(adaptive_pool(shapes)),
+            // The kernel writes a vector; a convolution behind it may need a border.
+            Op::GlobalAveragePool if output.has_border() => Operation::Pool(adaptive_pool(shapes)),
             Op::GlobalAveragePool => Operation::Average(GlobalAverage { input }),
-            Op::Flatten => Operation::Rows(Rows::Flatten { input, output }),
-            Op::Softmax => {
-                let over_width = self.graph.fact(&node.name)?.shape.len() == 4;
-                Operation::Rows(Rows::Softmax { input, output, over_width })
+            Op::Reduce(reduce) if self.is_global_mean(node, reduce) && !output.has_border() => {
+                Operation::Average(GlobalAverage { input })
             }
-            _ => return Err(unsupported(node, &input, "this operator has no kernel")),
+            // A sequence's numbers have another order.
+            Op::Flatten if self.graph.fact(input_wire(node))?.shape.len() != 3 => {
+                Operation::Rows(Rows::Flatten { input, output })
+            }
+            Op::Softmax => {
+                let axes = self.graph.fact(&node.name)?.shape.len();
+                match axes {
+                    0 | 1 => return Err(unsupported(node, &input, "a sum over the batch")),
+                    2 | 3 => Operation::Rows(Rows::Softmax { input, output }),
+                    _ => Operation::Other(Box::new(Softmax { input, output })),
+                }
+            }
+            _ => Operation::Other(self.other(instruction)?),
         })
+    }
+
+    /// Whether a reduction is the mean of each channel of an image or a sequence.
+    fn is_global_mean(&self, node: &Node, reduce: &Reduce) -> bool {
+        let axes = self.graph.fact(input_wire(node)).map_or(0, |fact| fact.shape.len());
+        let over_pixels = matches!((axes, reduce.axes.as_slice()), (4, [2, 3]) | (3, [1]));
+        over_pixels && reduce.kind == ReduceKind::Mean
     }
 
     fn tensor(&self, node: &Node, kind: ParameterKind) -> Result<Vec<f32>, EngineError> {
@@ -225,10 +279,13 @@ impl Compiler<'_> {
         }
     }
 
-    /// A tensor of 1×S×D.
+    /// A tensor of 1×S×D, or S×D.
     fn table(&self, node: &Node, kind: ParameterKind) -> Result<Table, EngineError> {
         let tensor = self.weights.parameter(node, kind)?;
-        let [_, pixels, features] = <[usize; 3]>::try_from(tensor.shape()).unwrap_or_default();
+        let [pixels, features] = match tensor.shape() {
+            [.., pixels, features] => [*pixels, *features],
+            _ => [0, 0],
+        };
         let geometry = Geometry::blocked([features, 1, pixels]);
         geometry.check()?;
         let mut numbers = Buffer::zeroed(geometry.image())?;
@@ -250,15 +307,20 @@ impl Compiler<'_> {
         let Shapes { input, .. } = shapes;
         let tensors = [self.tensor(node, ParameterKind::Weight)?, self.bias(node, conv.bias)?];
         let window = Window::of_conv(conv, [input.height, input.width]);
-        let recipe = Recipe { window, groups: conv.groups, ..shapes.recipe(&tensors, last) };
-        let one_each = conv.groups == conv.in_channels && conv.groups == conv.out_channels;
-        if one_each && conv.groups > 1 && input.lanes == LANES {
-            return Ok(Operation::Depthwise(Depthwise::new(&recipe)?));
+        self.convolution(&Recipe { window, groups: conv.groups, ..shapes.recipe(&tensors, last) })
+    }
+
+    /// The kernel that is expected to be the fastest.
+    fn convolution(&self, recipe: &Recipe<'_>) -> Result<Operation, EngineError> {
+        let Recipe { input, output, groups, .. } = *recipe;
+        let one_each = groups == input.channels && groups == output.channels;
+        if one_each && groups > 1 && input.lanes == LANES {
+            return Ok(Operation::Depthwise(Depthwise::new(recipe)?));
         }
-        if winograd::pays(&recipe, self.settings) {
-            return Ok(Operation::Winograd(Winograd::new(&recipe, self.settings.instruction_set)?));
+        if winograd::pays(recipe, self.settings) {
+            return Ok(Operation::Winograd(Winograd::new(recipe, self.settings.instruction_set)?));
         }
-        Ok(Operation::Dense(Dense::new(&recipe, self.settings)?))
+        Ok(Operation::Dense(Dense::new(recipe, self.settings)?))
     }
 
     fn gemm(&self, node: &Node, gemm: &Gemm, shapes: Shapes, last: Last) -> Result<Operation, EngineError> {
@@ -283,17 +345,31 @@ impl Compiler<'_> {
         Ok([scales, shifts])
     }
 
+    /// Factors and summands of the channels, padded to whole blocks.
+    fn factors(&self, node: &Node, scale: &Scale) -> Result<[Buffer; 2], EngineError> {
+        let padded = |numbers: &[f32]| {
+            let mut buffer = Buffer::zeroed(scale.channels.next_multiple_of(LANES))?;
+            buffer.iter_mut().zip(numbers).for_each(|(to, number)| *to = *number);
+            Ok::<_, EngineError>(buffer)
+        };
+        let shifts = self.bias(node, scale.bias)?;
+        Ok([padded(&self.tensor(node, ParameterKind::Weight)?)?, padded(&shifts)?])
+    }
+
     /// A step for each input that is not computed in its place.
-    fn push_concat(&mut self, instruction: &Instruction<'_>, parts: &[Part]) -> Result<(), EngineError> {
-        let Shapes { input, output, .. } = self.shapes(instruction);
+    fn push_concat(&mut self, instruction: &Instruction<'_>, axis: usize) -> Result<(), EngineError> {
+        let parts = views::parts(self.network, instruction);
         if parts.is_empty() {
-            return Err(unsupported(instruction.node, &input, "only channels can be concatenated"));
+            return self.push_concat_along(instruction, axis);
         }
-        for part in parts.iter().filter(|part| !self.compiled.views.in_place(instruction.output, **part)) {
+        let output = self.geometry(instruction.output);
+        for part in parts {
+            if self.compiled.views.in_place(instruction.output, part) {
+                continue;
+            }
             let operation =
                 Operation::Concat(Concat { input: self.geometry(part.input), output, channel: part.channel });
-            let (name, reads) = (instruction.node.name.clone(), vec![part.input]);
-            self.compiled.steps.push(Step { name, reads, writes: instruction.output, operation });
+            self.push_step(&instruction.node.name, vec![part.input], instruction.output, operation);
         }
         Ok(())
     }
@@ -307,21 +383,15 @@ impl Compiler<'_> {
         let node = instruction.node;
         let Shapes { input: query, output, .. } = self.shapes(instruction);
         let labels = self.labels(node, vote, &query)?;
-        let dots = Geometry::blocked([vote.examples, 1, 1]);
-        dots.check()?;
-        let value = self.compiled.geometries.len();
-        self.compiled.geometries.push(dots);
+        let (value, dots) = self.new_value([vote.examples, 1, 1])?;
         let examples = [self.tensor(node, ParameterKind::Weight)?, Vec::new()];
         let shapes = Shapes { input: query, second: None, output: dots };
         let similarity = Dense::new(&shapes.recipe(&examples, (Clamp::NONE, None)), self.settings)?;
         let rows = Rows::Votes { vote: vote.clone(), labels, input: dots, query, output };
-        let mut push = |part: &str, reads: &[usize], writes, operation| {
-            let name = format!("{} ({part})", node.name);
-            self.compiled.steps.push(Step { name, reads: reads.to_vec(), writes, operation });
-        };
         let queries = instruction.inputs.first().copied().unwrap_or(0);
-        push("similarity", &[queries], value, Operation::Dense(similarity));
-        push("vote", &[value, queries], instruction.output, Operation::Rows(rows));
+        let name = |part: &str| format!("{} ({part})", node.name);
+        self.push_step(&name("similarity"), vec![queries], value, Operation::Dense(similarity));
+        self.push_step(&name("vote"), vec![value, queries], instruction.output, Operation::Rows(rows));
         Ok(())
     }
 
@@ -365,13 +435,14 @@ fn pool(node: &Node, attributes: &PoolAttributes, shapes: Shapes, kind: Kind) ->
         let views = window::pool_views(attributes, axis, size, positions);
         views.ok_or_else(|| unsupported(node, &input, message))
     };
+    let extents = |axis, size, positions| window::pool_extents(attributes, axis, size, positions);
+    let extents = [extents(0, input.height, output.height), extents(1, input.width, output.width)];
     let views = [views(0, input.height, output.height)?, views(1, input.width, output.width)?];
-    Ok(Pool { input, output, views, kind })
+    Ok(Pool { input, output, views, extents, kind })
 }
 
 fn mean(attributes: &PoolAttributes) -> Kind {
-    let [height, width] = attributes.kernel;
-    if attributes.count_include_pad { Kind::PaddedMean(height.saturating_mul(width)) } else { Kind::Mean }
+    if attributes.count_include_pad { Kind::PaddedMean } else { Kind::Mean }
 }
 
 fn adaptive_pool(shapes: Shapes) -> Pool {
@@ -380,7 +451,13 @@ fn adaptive_pool(shapes: Shapes) -> Pool {
         window::adaptive_views(input.height, output.height),
         window::adaptive_views(input.width, output.width),
     ];
-    Pool { input, output, views, kind: Kind::Mean }
+    let extents = views.each_ref().map(|views| views.iter().map(Range::len).collect());
+    Pool { input, output, views, extents, kind: Kind::Mean }
+}
+
+/// The first wire that a node reads.
+fn input_wire(node: &Node) -> &str {
+    node.inputs.first().map_or("", String::as_str)
 }
 
 fn unsupported(node: &Node, input: &Geometry, message: impl Into<String>) -> EngineError {

@@ -30,6 +30,16 @@ pub enum EngineError {
         /// Shape of the array that was given.
         found: Vec<usize>,
     },
+    /// A number of the input names no row of a table.
+    #[error("node '{node}' (Embedding): the input has {found}, but rows are named by whole numbers from 0 to {}", entries - 1)]
+    NoEntry {
+        /// The node's name.
+        node: String,
+        /// Number of rows.
+        entries: usize,
+        /// The first such number.
+        found: f32,
+    },
     /// The engine cannot compute a node with these attributes.
     #[error("node '{node}' ({op}) with input {shape}: {message}")]
     Unsupported {

@@ -30,6 +30,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod axes;
 mod buffer;
 mod calibration;
 mod compile;
@@ -37,6 +38,7 @@ mod crew;
 mod element;
 mod error;
 mod geometry;
+mod groups;
 #[cfg(regraft_sanitized)]
 mod guard;
 mod images;

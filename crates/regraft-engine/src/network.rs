@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use regraft_graph::{Bindings, Conv, Fact, Graph, GraphError, Model, Node, Op, Padding, Patch, Roles};
 
-use crate::{EngineError, kernels::activation::Function, selection::select_early};
+use crate::{EngineError, axes, kernels::activation::Function, selection::select_early};
 
 /// Bounds of an activation: `[0, ∞]` is ReLU, infinite bounds leave everything as it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,13 +46,13 @@ pub(crate) struct Observed<'a> {
 #[derive(Debug)]
 pub(crate) struct Network<'a> {
     pub(crate) instructions: Vec<Instruction<'a>>,
-    /// Channels, height and width of each value. A vector has height and width 1; a sequence of S tokens has height 1
-    /// and width S.
+    /// Channels, height and width of each value, see [`Axes`](crate::axes::Axes).
     pub(crate) values: Vec<[usize; 3]>,
     /// The last wire that was fused into each value.
     pub(crate) names: Vec<String>,
-    /// The value of each output wire, and its number of axes: an image N×C×H×W, a sequence N×S×D or a vector N×D.
-    pub(crate) outputs: Vec<(usize, usize)>,
+    /// The value of each output wire, and its sizes behind the batch axis.
+    pub(crate) outputs: Vec<(usize, Vec<usize>)>,
+    pub(crate) bindings: Bindings,
 }
 
 /// The model with these outputs, tokens selected early and its batch normalisation folded, where no output wire would be
@@ -69,7 +69,15 @@ pub(crate) fn fold(model: &Model, outputs: &[&str]) -> Result<Model, EngineError
     if shares_parameters(model.graph()) {
         return Ok(model);
     }
-    Ok(Patch::fold_batch_normalization(&model)?.apply(model)?)
+    let mut model = model;
+    // A factor behind a normalisation (Caffe) comes to stand behind the convolution only when that is folded.
+    loop {
+        let patch = Patch::fold_batch_normalization(&model)?;
+        if patch.is_empty() {
+            return Ok(model);
+        }
+        model = patch.apply(model)?;
+    }
 }
 
 /// Whether two nodes read one tensor: folding would scale it for both.
@@ -79,6 +87,11 @@ pub(crate) fn shares_parameters(graph: &Graph) -> bool {
 }
 
 impl<'a> Network<'a> {
+    /// Whether all of these values have these sizes: nothing is repeated along an axis.
+    pub(crate) fn all_are(&self, values: &[usize], sizes: [usize; 3]) -> bool {
+        values.iter().all(|value| self.values.get(*value) == Some(&sizes))
+    }
+
     /// Lowers the part of the graph that its outputs need.
     pub(crate) fn new(graph: &'a Graph, image: [usize; 2]) -> Result<Self, EngineError> {
         let mut lowering = Lowering::new(graph, image)?;
@@ -124,10 +137,16 @@ impl<'a> Lowering<'a> {
         let bindings = Bindings { batch: 1, height, width };
         let fact = graph.input_fact();
         let misfit = || EngineError::ImageSize { expected: fact.to_string(), height, width };
-        let input = sizes(fact, &bindings).filter(|(sizes, _)| sizes[1..] == [height, width]);
+        let input = sizes(fact, &bindings).filter(|(sizes, axes)| match axes {
+            // The places of a vector may be given as the width of an image.
+            2 => height == 1 && (width == 1 || width == sizes[0]),
+            3 | 4 => sizes[1..] == [height, width],
+            _ => false,
+        });
         let (input, _) = input.ok_or_else(misfit)?;
         let names = vec![graph.input().to_owned()];
-        let network = Network { instructions: Vec::new(), values: vec![input], names, outputs: Vec::new() };
+        let network =
+            Network { instructions: Vec::new(), values: vec![input], names, outputs: Vec::new(), bindings };
         let (values, producers) = (HashMap::from([(graph.input(), 0)]), HashMap::new());
         let (origins, reads) = (HashMap::new(), HashMap::new());
         let mut lowering = Self { graph, bindings, network, values, producers, origins, reads };
@@ -161,8 +180,14 @@ impl<'a> Lowering<'a> {
     fn is_renaming(&self, node: &Node) -> Result<bool, EngineError> {
         match (&node.op, node.inputs.first()) {
             (Op::Dropout { .. }, _) => Ok(true),
-            (Op::Flatten | Op::AdaptiveAveragePool { .. }, Some(input)) => {
+            (Op::AdaptiveAveragePool { .. }, Some(input)) => {
                 Ok(self.shape(input)?.0 == self.shape(&node.name)?.0)
+            }
+            (Op::Flatten | Op::Reshape(_), Some(input)) => {
+                let ((from, from_axes), (to, to_axes)) = (self.shape(input)?, self.shape(&node.name)?);
+                // A sequence's features are its channels, so that it has its numbers in another order.
+                let reordered = (from_axes == 3) != (to_axes == 3) && from[0] > 1 && from[2] > 1;
+                Ok(from == to && !reordered)
             }
             (Op::Concat(_), Some(_)) => Ok(node.inputs.len() == 1),
             _ => Ok(false),
@@ -175,8 +200,9 @@ impl<'a> Lowering<'a> {
         Ok(sizes(self.graph.fact(wire)?, &self.bindings).ok_or_else(too_small)?)
     }
 
-    fn output(&self, wire: &str) -> Result<(usize, usize), EngineError> {
-        Ok((self.value(wire)?, self.shape(wire)?.1))
+    fn output(&self, wire: &str) -> Result<(usize, Vec<usize>), EngineError> {
+        let shape = self.graph.fact(wire)?.bind(&self.bindings).unwrap_or_default();
+        Ok((self.value(wire)?, shape.into_iter().skip(1).collect()))
     }
 
     fn value(&self, wire: &str) -> Result<usize, EngineError> {
@@ -194,11 +220,13 @@ impl<'a> Lowering<'a> {
         let value = match inputs.as_slice() {
             [input] if self.is_renaming(node)? => *input,
             _ => {
-                let value =
-                    match self.fuse(node, &inputs).or_else(|| self.average_first(node, &inputs, sizes)) {
-                        Some(value) => value,
-                        None => self.push(node, inputs, sizes),
-                    };
+                let value = match self
+                    .fuse(node, &inputs, sizes)
+                    .or_else(|| self.average_first(node, &inputs, sizes))
+                {
+                    Some(value) => value,
+                    None => self.push(node, inputs, sizes),
+                };
                 if let Some(name) = self.network.names.get_mut(value) {
                     name.clone_from(&node.name);
                 }
@@ -221,7 +249,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// Makes `node` the last step of the instruction before it, if it can be, and returns that one's value.
-    fn fuse(&mut self, node: &'a Node, inputs: &[usize]) -> Option<usize> {
+    fn fuse(&mut self, node: &'a Node, inputs: &[usize], sizes: [usize; 3]) -> Option<usize> {
         if let (Some(function), [value], [wire]) = (Function::of(&node.op), inputs, node.inputs.as_slice()) {
             self.fusable(wire, *value)?.function = Some(function);
             return Some(*value);
@@ -231,7 +259,9 @@ impl<'a> Lowering<'a> {
                 self.fusable(wire, *value)?.clamp = clamp;
                 Some(*value)
             }
-            (None, [left, right], [left_wire, right_wire]) if matches!(node.op, Op::Add) && left != right => {
+            (None, [left, right], [left_wire, right_wire])
+                if matches!(node.op, Op::Add) && left != right && self.network.all_are(inputs, sizes) =>
+            {
                 let order = |value: &usize| self.producers.get(value);
                 let left_first = order(left) < order(right);
                 let (earlier, later, wire) =
@@ -269,9 +299,16 @@ impl<'a> Lowering<'a> {
     /// The producer of a wire that nothing else reads and that is not clamped yet.
     fn fusable(&mut self, wire: &'a str, value: usize) -> Option<&mut Instruction<'a>> {
         let alone = self.reads.get(self.origin(wire)) == Some(&1);
-        let instruction = self.network.instructions.get_mut(*self.producers.get(&value)?)?;
-        let takes =
-            matches!(instruction.node.op, Op::Conv(_) | Op::Gemm(_) | Op::Add | Op::BatchNormalization(_));
+        let producer = *self.producers.get(&value)?;
+        let takes = match self.network.instructions.get(producer)? {
+            Instruction { node: Node { op: Op::Add, .. }, inputs, output, .. } => {
+                self.network.values.get(*output).is_some_and(|sizes| self.network.all_are(inputs, *sizes))
+            }
+            Instruction { node, .. } => {
+                matches!(node.op, Op::Conv(_) | Op::Gemm(_) | Op::BatchNormalization(_) | Op::Scale(_))
+            }
+        };
+        let instruction = self.network.instructions.get_mut(producer)?;
         let linear = instruction.clamp == Clamp::NONE && instruction.function.is_none();
         (alone && takes && linear).then_some(instruction)
     }
@@ -287,12 +324,8 @@ fn clamp_of(op: &Op) -> Option<Clamp> {
 
 /// Channels, height and width, and the number of axes. `None` where an axis would be empty.
 fn sizes(fact: &Fact, bindings: &Bindings) -> Option<([usize; 3], usize)> {
-    match fact.bind(bindings)?.as_slice() {
-        [_, channels, height, width] => Some(([*channels, *height, *width], 4)),
-        [_, tokens, features] => Some(([*features, 1, *tokens], 3)),
-        [_, features] => Some(([*features, 1, 1], 2)),
-        _ => None,
-    }
+    let shape = fact.bind(bindings)?;
+    Some((axes::sizes(shape.get(1..)?), shape.len()))
 }
 
 #[cfg(test)]
@@ -366,7 +399,7 @@ mod tests {
             network.instructions.iter().map(|instruction| instruction.node.name.as_str()).collect();
         assert_eq!(names, ["pool", "conv"]);
         assert_eq!(network.values[1..], [[4, 3, 2]; 2]);
-        assert_eq!(network.outputs, [(2, 4)]);
+        assert_eq!(network.outputs, [(2, vec![4, 3, 2])]);
         let read_twice = self::graph(&nodes, &["relu", "conv"]);
         assert_eq!(instructions(&read_twice), ["conv", "pool", "relu"]);
     }

@@ -11,18 +11,19 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ndarray::{Array2, ArrayD, ArrayView, ArrayView4, Axis, Dimension, Ix3, Ix4, IxDyn};
+use ndarray::{Array2, ArrayD, ArrayView, ArrayView4, Axis, Dimension, Ix2, Ix3, Ix4, IxDyn};
 use rayon::prelude::*;
-use regraft_graph::Model;
+use regraft_graph::{Model, Op};
 
 use crate::{
     Calibration, EngineError, InstructionSet, Normalization, Precision, Settings,
     compile::{Compiled, compile},
-    geometry::{Geometry, NUMBERS_PER_MEGABYTE},
+    geometry::Geometry,
+    groups::{Group, Rows, zeros},
     images::Images,
     kernels::average::GlobalAverage,
     layout,
-    network::{Network, Observed, fold},
+    network::{Instruction, Network, Observed, fold},
     phase::{Arena, Ends, Mode, Phase, Values},
     simd::LANES,
     stages::{self, Division, Parts},
@@ -54,6 +55,8 @@ pub struct Program {
     body: Vec<Stage>,
     /// The steps at the end that compute vectors from vectors.
     tail: Option<Stage>,
+    /// The smallest table whose rows the input names: the node and the number of rows.
+    table: Option<(String, usize)>,
 }
 
 /// Steps that take so many images at a time.
@@ -69,31 +72,18 @@ struct Stage {
 #[derive(Debug)]
 struct Output {
     value: usize,
-    /// 4 for N×C×H×W, 3 for N×S×D, 2 for N×D.
-    axes: usize,
+    /// Sizes behind the batch axis.
+    shape: Vec<usize>,
     /// The value's mean over height and width.
     pooled: usize,
     /// Which stage computes it; the tail comes behind those of the body.
     stage: usize,
 }
 
-/// Some images and the places of their results, one slice an output.
-struct Group<'i, 'r> {
-    images: Images<'i>,
-    results: Vec<&'r mut [f32]>,
-    /// Places of the next stage's inputs.
-    for_next: Vec<&'r mut [f32]>,
-}
-
-/// Numbers of an image in each of a group's slices.
-struct Rows {
-    results: Vec<usize>,
-    for_next: Vec<usize>,
-}
-
 impl Program {
     /// Compiles for batches of N×C×`height`×`width`. `outputs` are wires of the graph, in the order in which
-    /// [`run`](Self::run) returns them; any wire will do, and several. A sequence of S tokens is an image of 1×S pixels.
+    /// [`run`](Self::run) returns them; any wire will do, and several. A sequence of S tokens is an image of 1×S pixels, and
+    /// so are the numbers of S tokens; a vector is one of a single pixel.
     ///
     /// # Errors
     /// A wire is unknown, the image is too small for the network or does not fit its input, a weight is missing, or an
@@ -175,20 +165,21 @@ impl Program {
         drop(model);
         let network = Network::new(&graph, image)?;
         let compiled = compile(&graph, weights, &network, settings, calibration)?;
-        Ok((Self::assemble(compiled, &network.outputs, settings), network.names))
+        let program = Self::assemble(compiled, &network.outputs, settings);
+        Ok((Self { table: smallest_table(&network), ..program }, network.names))
     }
 
-    fn assemble(compiled: Compiled, outputs: &[(usize, usize)], settings: Settings) -> Self {
+    fn assemble(compiled: Compiled, outputs: &[(usize, Vec<usize>)], settings: Settings) -> Self {
         let Compiled { mut steps, mut geometries, views } = compiled;
         let tail = steps.split_off(tail_start(&steps, &geometries, &views));
         let mut divisions = stages::divide(&steps, Values { geometries: &geometries, views: &views });
         divisions.push(Division { steps: steps.len()..steps.len() + tail.len(), images: TAIL_IMAGES });
         let parts = Parts::new(steps.into_iter().chain(tail), &divisions, &views);
         let mut ended: Vec<Ended> = divisions.iter().map(|_| Ended::default()).collect();
-        let place = |(value, axes): &(usize, usize)| {
-            let (value, axes, stage) = (*value, *axes, parts.written_in(*value));
+        let place = |(value, shape): &(usize, Vec<usize>)| {
+            let (value, shape, stage) = (*value, shape.clone(), parts.written_in(*value));
             let pooled = ended.get_mut(stage).map_or(value, |ended| ended.push(value, &mut geometries));
-            Output { value, axes, pooled, stage }
+            Output { value, shape, pooled, stage }
         };
         let outputs = outputs.iter().map(place).collect();
         let inputs: Vec<Vec<usize>> = (0..divisions.len()).map(|stage| parts.inputs(stage)).collect();
@@ -202,12 +193,12 @@ impl Program {
             })
             .collect();
         let tail = body.pop().filter(|tail| !tail.phase.steps().is_empty());
-        Self { settings, outputs, geometries, body, tail }
+        Self { settings, outputs, geometries, body, tail, table: None }
     }
 
-    /// Runs a batch of any size. Returns one array an output, rows in the order of the batch: N×C×H×W for an image wire,
-    /// N×S×D for a sequence, N×D for a vector. A batch of sequences may be given as N×S×D. Work is divided among the threads of the current rayon pool; their number changes no bit of the
-    /// result, nor does the size of the batch.
+    /// Runs a batch of any size: N×C×H×W, N×S×D or N×D, as the graph's input is; numbers of tokens are N×S. Returns one array
+    /// an output, of the wire's shape with rows in the order of the batch. Work is divided among the threads of the current
+    /// rayon pool; their number changes no bit of the result, nor does the size of the batch.
     ///
     /// # Errors
     /// The batch has another image shape than the program, or memory runs out.
@@ -216,19 +207,14 @@ impl Program {
         let batch = input.len();
         let results = self.execute(input, false)?;
         let shaped = self.outputs.iter().zip(results).map(|(output, numbers)| {
-            let Geometry { channels, height, width, .. } = self.geometry(output.value);
-            let shape = match output.axes {
-                4 => vec![batch, channels, height, width],
-                3 => vec![batch, width, channels],
-                _ => vec![batch, channels],
-            };
+            let shape = [&[batch], output.shape.as_slice()].concat();
             ArrayD::from_shape_vec(IxDyn(&shape), numbers).map_err(|_| self.misfit(input))
         });
         shaped.collect()
     }
 
     /// As [`run`](Self::run), with image outputs reduced to their means over height and width, and sequences over the
-    /// tokens: N×C.
+    /// tokens: N×C. Of outputs with more axes the first one behind the batch stays.
     ///
     /// # Errors
     /// As [`run`](Self::run).
@@ -290,18 +276,23 @@ impl Program {
         self.run_part(part, Mode { pooled: false, threads: 1, after: Some(after) })
     }
 
-    /// N×C×H×W as it is; N×S×D as images of D channels, one row and S columns.
+    /// N×C×H×W as it is; N×S×D as images of D channels, one row and S columns; N×D as images of D channels and one pixel.
     pub(crate) fn images<'i, D: Dimension>(
         &self,
         input: ArrayView<'i, f32, D>,
     ) -> Result<ArrayView4<'i, f32>, EngineError> {
         let Geometry { channels, height, width, .. } = self.geometry(0);
         let found = input.shape().to_vec();
-        let images = if input.ndim() == 3 {
-            let sequences = input.into_dimensionality::<Ix3>();
-            sequences.map(|tokens| tokens.permuted_axes([0, 2, 1]).insert_axis(Axis(2)))
-        } else {
-            input.into_dimensionality::<Ix4>()
+        let images = match input.ndim() {
+            2 => {
+                let vectors = input.into_dimensionality::<Ix2>();
+                vectors.map(|vectors| vectors.insert_axis(Axis(2)).insert_axis(Axis(3)))
+            }
+            3 => {
+                let sequences = input.into_dimensionality::<Ix3>();
+                sequences.map(|tokens| tokens.permuted_axes([0, 2, 1]).insert_axis(Axis(2)))
+            }
+            _ => input.into_dimensionality::<Ix4>(),
         };
         images.map_err(|_| EngineError::InputShape { expected: [channels, height, width], found })
     }
@@ -376,7 +367,20 @@ impl Program {
     }
 
     pub(crate) fn check(&self, input: Images<'_>) -> Result<(), EngineError> {
-        if input.fit(self.geometry(0)) { Ok(()) } else { Err(self.misfit(input)) }
+        if !input.fit(self.geometry(0)) {
+            return Err(self.misfit(input));
+        }
+        match (&self.table, input) {
+            (Some((node, entries)), Images::Numbers(numbers)) => {
+                let names_row =
+                    |number: f32| number.fract() == 0.0 && number >= 0.0 && number < *entries as f32;
+                let wrong = numbers.iter().find(|number| !names_row(**number));
+                wrong.map_or(Ok(()), |found| {
+                    Err(EngineError::NoEntry { node: node.clone(), entries: *entries, found: *found })
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Numbers of one row of an output.
@@ -511,18 +515,26 @@ impl Program {
     }
 
     fn store(&self, output: &Output, phase: &Phase, arena: &Arena, pooled: bool, result: &mut [f32]) {
-        let (value, axes) = if pooled { (output.pooled, 2) } else { (output.value, output.axes) };
+        let value = if pooled { output.pooled } else { output.value };
         let geometry = self.geometry(value);
         let rows = result.chunks_exact_mut((geometry.channels * geometry.pixels()).max(1));
         for (image, to) in rows.enumerate() {
             let from = phase.image(arena, value, image);
-            if axes == 3 {
+            if !pooled && output.shape.len() == 2 {
                 layout::unpack_tokens(from, &geometry, to);
             } else {
                 layout::unpack(from, &geometry, to);
             }
         }
     }
+}
+
+fn smallest_table(network: &Network<'_>) -> Option<(String, usize)> {
+    let table = |instruction: &Instruction<'_>| match &instruction.node.op {
+        Op::Embedding(embedding) => Some((instruction.node.name.clone(), embedding.entries)),
+        _ => None,
+    };
+    network.instructions.iter().filter_map(table).min_by_key(|(_, entries)| *entries)
 }
 
 /// The first of the steps at the end that make vectors of vectors, if their weights are many; else the end.
@@ -579,35 +591,4 @@ impl Ended {
         self.pooling.push(Step { name: "mean".to_owned(), reads: vec![value], writes: pooled, operation });
         pooled
     }
-}
-
-impl Group<'_, '_> {
-    /// Cuts off groups of these sizes, one after the other.
-    fn split<'s>(self, rows: &Rows, sizes: impl Iterator<Item = &'s usize>) -> Vec<Self> {
-        let mut rest = self;
-        let mut groups = Vec::new();
-        for size in sizes {
-            let (images, behind) = rest.images.split_at(*size);
-            let (results, results_behind) = split_all(rest.results, &rows.results, *size);
-            let (for_next, for_next_behind) = split_all(rest.for_next, &rows.for_next, *size);
-            groups.push(Group { images, results, for_next });
-            rest = Group { images: behind, results: results_behind, for_next: for_next_behind };
-        }
-        groups
-    }
-}
-
-type Slices<'r> = Vec<&'r mut [f32]>;
-
-fn split_all<'r>(slices: Slices<'r>, rows: &[usize], images: usize) -> (Slices<'r>, Slices<'r>) {
-    slices.into_iter().zip(rows).map(|(slice, row)| slice.split_at_mut(images * row)).unzip()
-}
-
-fn zeros(batch: usize, row: usize) -> Result<Vec<f32>, EngineError> {
-    let failed = EngineError::Memory { megabytes: batch.saturating_mul(row) / NUMBERS_PER_MEGABYTE };
-    let len = batch.checked_mul(row).ok_or_else(|| failed.clone())?;
-    let mut numbers = Vec::new();
-    numbers.try_reserve_exact(len).map_err(|_| failed)?;
-    numbers.resize(len, 0.0);
-    Ok(numbers)
 }

@@ -12,6 +12,7 @@ use crate::{
     element::Levels,
     kernels::int8::LARGEST_SUM,
     network::{Instruction, Network},
+    views::parts,
 };
 
 /// The levels of each value that is stored in bytes.
@@ -74,6 +75,7 @@ fn takes_both(op: &Op) -> bool {
     match op {
         Op::Conv(conv) => is_depthwise(conv),
         Op::BatchNormalization(_)
+        | Op::Scale(_)
         | Op::Relu
         | Op::Clip(_)
         | Op::Sigmoid
@@ -109,15 +111,16 @@ fn in_bytes(network: &Network<'_>) -> Vec<bool> {
             set(&mut in_bytes, value, false);
         }
     }
-    while network.instructions.iter().any(|instruction| withdraw(instruction, &mut in_bytes)) {}
+    while network.instructions.iter().any(|instruction| withdraw(network, instruction, &mut in_bytes)) {}
     in_bytes
 }
 
 /// Takes back what an instruction cannot read or write. Returns whether that changed anything.
-fn withdraw(instruction: &Instruction<'_>, in_bytes: &mut [bool]) -> bool {
+fn withdraw(network: &Network<'_>, instruction: &Instruction<'_>, in_bytes: &mut [bool]) -> bool {
     let op = &instruction.node.op;
     let input = instruction.inputs.first().is_some_and(|input| get(in_bytes, *input));
     let fits = match op {
+        Op::Concat(_) if parts(network, instruction).is_empty() => false,
         Op::Concat(_) => values(instruction).all(|value| get(in_bytes, value)),
         _ if is_dense(op) => input,
         _ => takes_both(op),

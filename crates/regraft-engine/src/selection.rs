@@ -8,7 +8,7 @@ use regraft_graph::{Graph, GraphError, Node, Op};
 
 /// The graph with every selection of a token as early as it can be. Output wires may get other names, in the same order.
 pub(crate) fn select_early(graph: &Graph) -> Result<Graph, GraphError> {
-    let mut draft = Draft { nodes: graph.nodes().to_vec(), outputs: graph.outputs().to_vec() };
+    let mut draft = Draft { graph, nodes: graph.nodes().to_vec(), outputs: graph.outputs().to_vec() };
     while let Some((position, index)) = draft.movable() {
         draft.move_before(position, index);
     }
@@ -18,12 +18,14 @@ pub(crate) fn select_early(graph: &Graph) -> Result<Graph, GraphError> {
     Ok(moved)
 }
 
-struct Draft {
+struct Draft<'a> {
+    /// As it was.
+    graph: &'a Graph,
     nodes: Vec<Node>,
     outputs: Vec<String>,
 }
 
-impl Draft {
+impl Draft<'_> {
     /// The first node of whose output only one token is read, by selections, and that token's index.
     fn movable(&self) -> Option<(usize, usize)> {
         let candidate = |(position, node): (usize, &Node)| Some((position, self.only_token(node)?));
@@ -31,12 +33,19 @@ impl Draft {
     }
 
     fn only_token(&self, node: &Node) -> Option<usize> {
-        if !is_tokenwise(&node.op) || self.outputs.contains(&node.name) {
+        if !is_tokenwise(&node.op) || self.outputs.contains(&node.name) || self.repeats(node) {
             return None;
         }
         let mut readers = self.nodes.iter().filter(|reader| reader.inputs.contains(&node.name));
         let first = selected(readers.next()?)?;
         readers.all(|reader| selected(reader) == Some(first)).then_some(first)
+    }
+
+    /// Whether an input has other sizes than the output: an addition may repeat one token for all.
+    fn repeats(&self, node: &Node) -> bool {
+        let fact = |wire: &str| self.graph.fact(wire).ok();
+        let same = |wire: &String| fact(wire).is_some() && fact(wire) == fact(&node.name);
+        matches!(node.op, Op::Add) && !node.inputs.iter().all(same)
     }
 
     fn move_before(&mut self, position: usize, index: usize) {

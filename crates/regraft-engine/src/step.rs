@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::{
     Settings,
     kernels::{
-        Operands, attention::Attention, average::GlobalAverage, concat::Concat, dense::Dense,
+        Computation, Operands, attention::Attention, average::GlobalAverage, concat::Concat, dense::Dense,
         depthwise::Depthwise, elementwise::Elementwise, normalization::LayerNorm, pool::Pool, rows::Rows,
         tokens::Tokens, winograd::Winograd,
     },
@@ -37,6 +37,8 @@ pub(crate) enum Operation {
     Attention(Attention),
     Tokens(Tokens),
     Winograd(Winograd),
+    /// What networks have a few steps of, or moves and combines numbers.
+    Other(Box<dyn Computation>),
 }
 
 /// How often a step goes through what it reads.
@@ -72,6 +74,7 @@ impl Operation {
             Self::LayerNorm(step) => step.units(images),
             Self::Tokens(step) => step.units(images),
             Self::Winograd(step) => step.units(images, threads),
+            Self::Other(step) => step.units(images),
         }
     }
 
@@ -107,6 +110,7 @@ impl Operation {
             Self::LayerNorm(step) => step.cost(images),
             Self::Tokens(step) => step.cost(images),
             Self::Winograd(step) => step.cost(images),
+            Self::Other(step) => step.cost(images),
         };
         numbers / crate::simd::LANES
     }
@@ -131,6 +135,7 @@ impl Operation {
                 Self::LayerNorm(step) => step.run(settings, operands, units),
                 Self::Tokens(step) => step.run(settings, operands, units),
                 Self::Winograd(step) => step.run(settings, operands, units),
+                Self::Other(step) => step.run(settings, operands, units),
             }
         }
     }

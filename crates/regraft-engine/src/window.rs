@@ -61,6 +61,15 @@ pub(crate) fn pool_views(
     (0..positions).map(view).collect()
 }
 
+/// Rows or columns of the image and its padding that a pool sees at each position; what lies beyond the padding does not
+/// count.
+pub(crate) fn pool_extents(pool: &Pool, axis: usize, size: usize, positions: usize) -> Vec<usize> {
+    let [kernel, stride] = [pool.kernel[axis], pool.stride[axis]];
+    let [before, after] = pool.padding.resolve(axis, size, kernel, stride, 1);
+    let padded = before.saturating_add(size).saturating_add(after);
+    (0..positions).map(|position| kernel.min(padded.saturating_sub(position * stride))).collect()
+}
+
 /// The rows or columns that an adaptive pool sees at each of its positions.
 pub(crate) fn adaptive_views(size: usize, positions: usize) -> Vec<Range<usize>> {
     let view = |position: usize| position * size / positions..((position + 1) * size).div_ceil(positions);

@@ -17,7 +17,7 @@ use std::{
 
 use regraft_engine::{Precision, Program};
 use regraft_graph::Model;
-use support::networks::{compile, convolutional, images, transformer};
+use support::networks::{assorted, compile, convolutional, images, transformer};
 
 /// Vectors that are cut and shared out: of a run, and of a group of images.
 const CALLS: [usize; 2] = [30, 3];
@@ -30,7 +30,8 @@ const RUNS: usize = 8;
 /// A network of so many layers.
 type Build = fn(usize) -> Model;
 
-const NETWORKS: [(&str, Build); 2] = [("convolutional", convolutional), ("transformer", transformer)];
+const NETWORKS: [(&str, Build); 3] =
+    [("convolutional", convolutional), ("transformer", transformer), ("assorted", assorted)];
 
 static COUNTED: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 

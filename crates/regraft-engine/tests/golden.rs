@@ -18,8 +18,15 @@ const TOLERANCE: f64 = 1e-5;
 /// A convolution rounds its input, its weights and its output to 8 significant bits, each by up to 2⁻⁸ of the number; the
 /// errors of several are independent, so that their squares add up.
 fn bfloat16_tolerance(case: &Case) -> f64 {
-    let sums = |node: &&regraft_graph::Node| matches!(node.op, Op::Conv(_) | Op::Gemm(_) | Op::Attention(_));
-    let count = case.model.graph().nodes().iter().filter(sums).count().max(1);
+    let sums = |node: &regraft_graph::Node| match node.op {
+        Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) | Op::Attention(_) | Op::MatMul => 1,
+        // Products of the input, and of every state before.
+        Op::Lstm(_) | Op::Gru(_) => 4,
+        // The first and the second, and factors near zero divide.
+        Op::Div => 4,
+        _ => 0,
+    };
+    let count = case.model.graph().nodes().iter().map(sums).sum::<usize>().max(1);
     3.0 / 256.0 * (count as f64).sqrt()
 }
 

@@ -14,14 +14,14 @@ use rand::RngExt as _;
 use regraft_engine::{Calibration, Calibrator, EngineError, InstructionSet, Precision, Program, Settings};
 use regraft_graph::{Clip, Conv, Fact, Graph, Model, Node, Op, Padding, Tensor, Weights};
 use regraft_system::random::{self, Stream};
-use support::{every_case, family, model, numbers};
+use support::{every_case, family, image_of, model, numbers};
 
 fn available() -> impl Iterator<Item = InstructionSet> {
     InstructionSet::ALL.into_iter().filter(|set| set.is_available())
 }
 
-fn calibrated(model: &Model, input: &Array4<f32>, outputs: &[&str]) -> Calibration {
-    let image = [input.dim().2, input.dim().3];
+fn calibrated(model: &Model, input: &ArrayD<f32>, outputs: &[&str]) -> Calibration {
+    let image = image_of(input);
     let mut calibrator = Calibrator::new(model, image, outputs, InstructionSet::Portable).unwrap();
     calibrator.observe(input.view()).unwrap();
     calibrator.finish()
@@ -29,12 +29,12 @@ fn calibrated(model: &Model, input: &Array4<f32>, outputs: &[&str]) -> Calibrati
 
 fn run(
     model: &Model,
-    input: &Array4<f32>,
+    input: &ArrayD<f32>,
     outputs: &[&str],
     set: InstructionSet,
     by: &Calibration,
 ) -> Vec<ArrayD<f32>> {
-    let image = [input.dim().2, input.dim().3];
+    let image = image_of(input);
     Program::compile_int8(model, image, outputs, set, by).unwrap().run(input.view()).unwrap()
 }
 
@@ -69,7 +69,7 @@ fn tensors(name: &str, conv: &Conv) -> [(String, Tensor); 2] {
 }
 
 /// Bytes of the input and their scale and zero point.
-fn quantized(input: &Array4<f32>, [low, high]: [f32; 2]) -> (Array4<i64>, f32, i64) {
+fn quantized(input: &ArrayD<f32>, [low, high]: [f32; 2]) -> (ArrayD<i64>, f32, i64) {
     let (low, high) = (low.min(0.0), high.max(0.0));
     let scale = (high - low) / 255.0;
     let zero = (-low / scale).round_ties_even().clamp(0.0, 255.0);
@@ -82,12 +82,12 @@ fn definition(
     conv: &Conv,
     weight: &[f32],
     bias: &[f32],
-    (input, scale, zero): &(Array4<i64>, f32, i64),
+    (input, scale, zero): &(ArrayD<i64>, f32, i64),
     output: &mut ArrayD<f32>,
 ) {
     let Padding::Explicit([top, left, ..]) = conv.padding else { panic!("the padding is explicit") };
     let per_group = [conv.in_channels / conv.groups, conv.out_channels / conv.groups];
-    let (_, _, height, width) = input.dim();
+    let [height, width] = [input.shape()[2], input.shape()[3]];
     let row_len = weight.len() / conv.out_channels;
     for (index, output) in output.indexed_iter_mut() {
         let [image, channel, y, x] = [index[0], index[1], index[2], index[3]];
@@ -104,7 +104,7 @@ fn definition(
             let (Some(at_y), Some(at_x)) = (at_y, at_x) else { continue };
             if at_y < height && at_x < width {
                 let rounded = (weight / weight_scale).round_ties_even() as i64;
-                sum += rounded * (input[[image, source, at_y, at_x]] - zero);
+                sum += rounded * (input[[image, source, at_y, at_x].as_slice()] - zero);
             }
         }
         *output = (sum as f32).mul_add(weight_scale * scale, bias[channel]).clamp(-1.0, 1.0);
@@ -125,7 +125,7 @@ fn any_convolution_of_bytes_equals_its_definition_bit_for_bit() {
         let shape = [3, conv.in_channels, size[0], size[1]];
         let shift = (case % 3) as f32 - 1.0;
         let input = numbers("input", shape.iter().product(), 1.0, shift);
-        let input = Array4::from_shape_vec(shape, input).unwrap();
+        let input = Array4::from_shape_vec(shape, input).unwrap().into_dyn();
         let calibration = calibrated(&model, &input, &["clip"]);
         let levels = quantized(&input, calibration.range("input").unwrap());
         for set in available() {
@@ -138,7 +138,7 @@ fn any_convolution_of_bytes_equals_its_definition_bit_for_bit() {
 }
 
 /// Convolutions in a row, a residual of bytes and one of floats, a maximum, a concatenation.
-fn network(seed: u64) -> (Model, Array4<f32>) {
+fn network(seed: u64) -> (Model, ArrayD<f32>) {
     let stream = &mut random::stream(seed, "int8 networks", 0);
     let mut graph = Graph::new("input", Fact::image(5));
     let mut weights = Vec::new();
@@ -165,6 +165,7 @@ fn network(seed: u64) -> (Model, Array4<f32>) {
     graph.set_output("out").unwrap();
     let shape = [3, 5, 11, 9];
     let input = Array4::from_shape_vec(shape, numbers("input", shape.iter().product(), 1.0, 0.3)).unwrap();
+    let input = input.into_dyn();
     (model(graph, weights.into_iter().collect::<Weights>()), input)
 }
 
@@ -256,9 +257,9 @@ fn inputs_beyond_the_range_and_not_numbers_saturate() {
     let (model, input) = network(0);
     let calibration = calibrated(&model, &input, &["out"]);
     let mut wild = input;
-    wild[[0, 0, 0, 0]] = f32::INFINITY;
-    wild[[1, 0, 0, 0]] = f32::NEG_INFINITY;
-    wild[[2, 0, 0, 0]] = f32::NAN;
+    wild[[0, 0, 0, 0].as_slice()] = f32::INFINITY;
+    wild[[1, 0, 0, 0].as_slice()] = f32::NEG_INFINITY;
+    wild[[2, 0, 0, 0].as_slice()] = f32::NAN;
     let results: Vec<_> = available().map(|set| run(&model, &wild, &["out"], set, &calibration)).collect();
     assert!(results[0][0].iter().all(|value| value.is_finite()));
     results.iter().for_each(|found| assert_eq!(found, &results[0]));

@@ -14,15 +14,15 @@ use std::borrow::Cow;
 use ndarray::{Array4, ArrayD, Axis, s};
 use regraft_engine::{Calibrator, EngineError, InstructionSet, Normalization, Precision, Program, Settings};
 use regraft_graph::{
-    ChannelOrder, Conv, Fact, Gemm, Graph, GraphError, Node, Op, Padding, Pool, Preprocessing, Tensor,
-    Weights,
+    ChannelOrder, Conv, Embedding, Fact, Gemm, Graph, GraphError, Node, Op, Padding, Pool, Preprocessing,
+    Tensor, Weights,
 };
-use support::{Case, family, model, numbers};
+use support::{Case, family, model, networks, numbers};
 
 /// Large enough that steps are divided among threads.
 const IMAGE: [usize; 2] = [97, 130];
 
-fn networks() -> Vec<Case> {
+fn cases() -> Vec<Case> {
     family("networks")
 }
 
@@ -58,7 +58,7 @@ fn compile(case: &Case, wires: &[&str], settings: Settings) -> Program {
 #[test]
 fn threads_and_batch_size_change_no_bit() {
     let input = images(11);
-    for case in networks() {
+    for case in cases() {
         for settings in settings() {
             let wires = case.wires();
             let program = compile(&case, &wires, settings);
@@ -73,6 +73,68 @@ fn threads_and_batch_size_change_no_bit() {
             }
         }
     }
+}
+
+#[test]
+fn nor_in_a_network_of_every_other_kernel() {
+    let model = networks::assorted(2);
+    let input = networks::images(11);
+    let wires = ["head", "1.transposed", "0.both"];
+    for settings in settings() {
+        let set = settings.instruction_set;
+        let program = match settings.precision {
+            Precision::Int8 => {
+                let mut calibrator = Calibrator::new(&model, networks::SIZE, &wires, set).unwrap();
+                calibrator.observe(networks::images(1).view()).unwrap();
+                Program::compile_int8(&model, networks::SIZE, &wires, set, &calibrator.finish()).unwrap()
+            }
+            _ => Program::compile_with(&model, networks::SIZE, &wires, settings).unwrap(),
+        };
+        let expected = run(&program, &input, 1);
+        for (threads, batch) in [(2, 11), (3, 11), (2, 8), (1, 1), (2, 1), (3, 2)] {
+            let found = run(&program, &input.slice(s![..batch, .., .., ..]).to_owned(), threads);
+            for ((wire, expected), found) in wires.iter().zip(&expected).zip(&found) {
+                assert!(found.iter().all(|value| value.is_finite()), "'{wire}'");
+                let expected = expected.slice_axis(Axis(0), (..batch).into()).to_owned();
+                assert_eq!(bits(&expected), bits(found), "'{wire}': {threads} threads, batch {batch}");
+            }
+        }
+    }
+}
+
+#[test]
+fn numbers_that_name_no_row_are_refused() {
+    let mut graph = Graph::new("ids", Fact::vector(3));
+    let table = Embedding { entries: 5, features: 2 };
+    graph.push(Node::new("words", Op::Embedding(table), ["ids"])).unwrap();
+    graph.set_output("words").unwrap();
+    let rows: Vec<f32> = (0..10).map(|number| number as f32).collect();
+    let mut weights = Weights::new();
+    weights.insert("words.weight", Tensor::from_f32(vec![5, 2], &rows).unwrap());
+    let program = Program::compile(&model(graph, weights), [1, 1], &["words"]).unwrap();
+    let run = |ids: [f32; 3]| program.run(ndarray::arr2(&[ids]).view());
+    let expected = ndarray::arr3(&[[[8.0, 9.0], [0.0, 1.0], [2.0, 3.0]]]).into_dyn();
+    assert_eq!(run([4.0, 0.0, 1.0]).unwrap()[0], expected);
+    for wrong in [5.0, -1.0, 0.5, f32::NAN, f32::INFINITY, 1e30] {
+        let error = run([0.0, wrong, 1.0]).unwrap_err();
+        assert!(
+            matches!(&error, EngineError::NoEntry { node, entries: 5, .. } if node == "words"),
+            "{error}"
+        );
+        assert!(error.to_string().contains("from 0 to 4"), "{error}");
+    }
+}
+
+#[test]
+fn an_operator_that_is_only_kept_is_named() {
+    let custom = regraft_graph::Custom {
+        domain: "caffe".to_owned(),
+        operator: "SpatialTransformer".to_owned(),
+        attributes: String::new(),
+        output: Fact::image(3),
+    };
+    let error = Program::compile(&single(Op::Custom(custom), 3), [2, 2], &["node"]).unwrap_err().to_string();
+    assert!(error.contains("'node'") && error.contains("'SpatialTransformer' of 'caffe'"), "{error}");
 }
 
 /// Large dense layers at the end are computed for many images together, and for at most so many; this batch is more.
@@ -132,7 +194,7 @@ fn neighbours_in_the_batch_change_no_bit_even_if_they_are_not_numbers() {
     dirty.slice_mut(s![0, .., 10, 10]).fill(f32::NAN);
     dirty.slice_mut(s![2, .., .., ..]).fill(f32::INFINITY);
     dirty.slice_mut(s![3, 0, 0, 0]).fill(f32::NEG_INFINITY);
-    for case in networks() {
+    for case in cases() {
         let program = Program::compile(&case.model, IMAGE, &case.wires()).unwrap();
         let (clean, dirty) = (run(&program, &clean, 2), run(&program, &dirty, 2));
         for (clean, dirty) in clean.iter().zip(&dirty) {
@@ -168,7 +230,7 @@ fn not_a_number_passes_activations_and_pools() {
 
 #[test]
 fn several_threads_may_run_one_program() {
-    let case = &networks()[0];
+    let case = &cases()[0];
     let program = Program::compile(&case.model, IMAGE, &case.wires()).unwrap();
     let input = images(3);
     let expected = bits(&program.run(input.view()).unwrap()[0]);
@@ -181,7 +243,7 @@ fn several_threads_may_run_one_program() {
 
 #[test]
 fn strided_views_and_empty_batches_run() {
-    let case = &networks()[0];
+    let case = &cases()[0];
     let program = Program::compile(&case.model, IMAGE, &["fc", "b.out"]).unwrap();
     let input = images(2);
     let mut channels_last = Array4::zeros([2, IMAGE[0], IMAGE[1], 3]);
@@ -199,7 +261,7 @@ fn strided_views_and_empty_batches_run() {
 
 #[test]
 fn the_input_itself_may_be_an_output() {
-    let case = &networks()[0];
+    let case = &cases()[0];
     let program = Program::compile(&case.model, IMAGE, &["input", "fc"]).unwrap();
     let input = images(2);
     assert_eq!(program.run(input.view()).unwrap()[0], input.into_dyn());
@@ -207,7 +269,7 @@ fn the_input_itself_may_be_an_output() {
 
 #[test]
 fn a_batch_of_another_shape_is_refused_with_both_shapes() {
-    let case = &networks()[0];
+    let case = &cases()[0];
     let program = Program::compile(&case.model, IMAGE, &["fc"]).unwrap();
     for shape in [[1, 1, 97, 130], [1, 3, 97, 129], [1, 3, 130, 97], [0, 4, 97, 130]] {
         let error = program.run(Array4::zeros(shape).view()).unwrap_err();
@@ -218,7 +280,7 @@ fn a_batch_of_another_shape_is_refused_with_both_shapes() {
 
 #[test]
 fn what_cannot_be_compiled_is_named() {
-    let case = &networks()[0];
+    let case = &cases()[0];
     let compile = |image, outputs: &[&str]| Program::compile(&case.model, image, outputs).unwrap_err();
     assert_eq!(compile(IMAGE, &[]), EngineError::NoOutputs);
     assert!(matches!(compile(IMAGE, &["nowhere"]), EngineError::Graph(GraphError::UnknownWire { .. })));
@@ -317,7 +379,7 @@ fn normalised(images: &[Vec<u8>], preprocessing: &Preprocessing) -> Array4<f32> 
 fn pixels_give_the_bits_of_normalised_numbers() {
     let bytes = pixels(5);
     let images: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
-    for case in networks() {
+    for case in cases() {
         let mut preprocessing = case.model.card().preprocessing.clone();
         (preprocessing.mean, preprocessing.std) = imagenet();
         for order in [ChannelOrder::Rgb, ChannelOrder::Bgr] {
@@ -337,7 +399,7 @@ fn pixels_give_the_bits_of_normalised_numbers() {
 
 #[test]
 fn pixels_give_the_ranges_of_normalised_numbers() {
-    let case = &networks()[0];
+    let case = &cases()[0];
     let bytes = pixels(2);
     let images: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
     let mut preprocessing = case.model.card().preprocessing.clone();
@@ -370,7 +432,7 @@ fn pixels_may_have_any_number_of_channels() {
 
 #[test]
 fn pixels_of_another_size_are_refused() {
-    let case = networks().remove(0);
+    let case = cases().remove(0);
     let program = Program::compile(&case.model, IMAGE, &case.wires()).unwrap();
     let normalization = Normalization::new(&case.model.card().preprocessing);
     let error = program.run_pooled_pixels(&[&[0; 5]], &normalization).unwrap_err();

@@ -81,7 +81,9 @@ impl Task<'_> {
         let first = channel + block * LANES;
         // A block at once where that overwrites no neighbour's channels.
         let channels = LANES.min(input.channels - block * LANES);
-        let whole = first.is_multiple_of(LANES) && (channels == LANES || first + channels == output.channels);
+        let is_last = first + channels == output.channels;
+        let idle = if is_last { output.channels.next_multiple_of(LANES) } else { 0 };
+        let whole = first.is_multiple_of(LANES) && (channels == LANES || is_last);
         for x in 0..input.width {
             // SAFETY: the caller's promise; the channels from `first` on are the output's.
             unsafe {
@@ -90,6 +92,10 @@ impl Task<'_> {
                 } else {
                     for lane in 0..channels {
                         *to.add(output.element(first + lane, y, x)) = *from.add(x * LANES + lane);
+                    }
+                    // What stands in lanes without a channel must be finite.
+                    for idle in output.channels..idle {
+                        *to.add(output.element(idle, y, x)) = N::new(0.0);
                     }
                 }
             }

@@ -6,6 +6,7 @@
 //! interleaved parts of one buffer; their sizes are checked once, when a step is built.
 
 pub(crate) mod activation;
+pub(crate) mod arithmetic;
 pub(crate) mod attention;
 #[cfg(target_arch = "x86_64")]
 mod attention_tiled;
@@ -15,19 +16,35 @@ pub(crate) mod concat;
 pub(crate) mod dense;
 pub(crate) mod depthwise;
 pub(crate) mod elementwise;
+pub(crate) mod embedding;
 mod factor;
+pub(crate) mod functions;
+pub(crate) mod gather;
 pub(crate) mod int8;
+pub(crate) mod lrn;
+pub(crate) mod matmul;
 pub(crate) mod normalization;
 pub(crate) mod packing;
 pub(crate) mod pool;
+pub(crate) mod recurrent;
+pub(crate) mod reduce;
 mod register_tile;
+pub(crate) mod resample;
 pub(crate) mod rows;
+pub(crate) mod softmax;
 #[cfg(target_arch = "x86_64")]
 mod tiled;
 pub(crate) mod tokens;
 pub(crate) mod winograd;
 
-use crate::{EngineError, geometry::Geometry};
+use std::ops::Range;
+
+use crate::{
+    EngineError, Settings,
+    element::{Element, Number, load_real, store_real},
+    geometry::Geometry,
+    simd::{LANES, Simd},
+};
 
 /// One value of a group of images: image `i` starts `i · image` bytes behind `pointer`.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +80,95 @@ pub(crate) struct Operands {
     pub(crate) images: usize,
     /// Threads that share the step.
     pub(crate) threads: usize,
+}
+
+/// A computation that the planning of a program need not know more about.
+pub(crate) trait Computation: std::fmt::Debug + Send + Sync {
+    /// Number of parts that the work on a group of images divides into.
+    fn units(&self, images: usize) -> usize;
+    /// Roughly how much work there is: numbers that are computed with.
+    fn cost(&self, images: usize) -> usize;
+    /// Computes some units.
+    ///
+    /// # Safety
+    /// The operands must hold `images` images of the geometries that the step was built with, the output apart from the
+    /// others, and no other thread may compute the same units.
+    unsafe fn run(&self, settings: Settings, operands: &Operands, units: Range<usize>);
+}
+
+/// Units that are rows of a block of an image: the image, the block and the row of one.
+fn row_of(geometry: &Geometry, unit: usize) -> [usize; 3] {
+    let (plane, y) = (unit / geometry.height, unit % geometry.height);
+    [plane / geometry.blocks(), plane % geometry.blocks(), y]
+}
+
+/// A block of a pixel as what its numbers stand for, of any element.
+///
+/// # Safety
+/// The span must hold the image, and the image the block and the pixel.
+#[inline(always)]
+unsafe fn load_block<S: Simd>(
+    simd: S,
+    span: Span,
+    geometry: &Geometry,
+    [image, block]: [usize; 2],
+    [y, x]: [usize; 2],
+) -> S::Vector {
+    let number = block * geometry.plane() + geometry.pixel(y, x);
+    // SAFETY: the caller's promise.
+    unsafe {
+        let from = span.at::<u8>(image).add(number * geometry.element.size());
+        load_real(simd, geometry.element, from)
+    }
+}
+
+/// Writes a block of a pixel of any element, and zeros into the lanes that have no channel: a later sum multiplies what
+/// is there by zero, so that it must be finite.
+///
+/// # Safety
+/// As for [`load_block`], for writing.
+#[inline(always)]
+unsafe fn store_block<S: Simd>(
+    simd: S,
+    span: Span,
+    geometry: &Geometry,
+    [image, block]: [usize; 2],
+    [y, x]: [usize; 2],
+    value: S::Vector,
+) {
+    let number = block * geometry.plane() + geometry.pixel(y, x);
+    let channels = geometry.channels - block * LANES;
+    let value = if channels < LANES { first_lanes(simd, value, channels) } else { value };
+    // SAFETY: the caller's promise.
+    unsafe {
+        store_real(simd, geometry.element, span.at::<u8>(image).add(number * geometry.element.size()), value)
+    };
+}
+
+/// The first lanes of a vector, and zeros.
+#[inline(always)]
+fn first_lanes<S: Simd>(simd: S, value: S::Vector, count: usize) -> S::Vector {
+    let mut lanes = simd.lanes(value);
+    lanes.iter_mut().skip(count).for_each(|lane| *lane = 0.0);
+    // SAFETY: the array has 16 numbers.
+    unsafe { simd.load(lanes.as_ptr()) }
+}
+
+/// A number of any element as what it stands for.
+///
+/// # Safety
+/// `from` must be valid for reading a number of the element.
+#[inline(always)]
+unsafe fn real(element: Element, from: *const u8) -> f32 {
+    use crate::element::{BFloat16, UInt8};
+    // SAFETY: the caller's promise.
+    unsafe {
+        match element {
+            Element::Float32 => *from.cast::<f32>(),
+            Element::BFloat16 => (*from.cast::<BFloat16>()).value(),
+            Element::UInt8(_) => element.to_real().of((*from.cast::<UInt8>()).value()),
+        }
+    }
 }
 
 /// Calls a function with the number of pixels of a tile as a constant. Sizes above the instruction set's are never asked

@@ -19,6 +19,8 @@ pub(crate) struct Pool {
     pub(crate) output: Geometry,
     /// Rows and columns that each position sees; none is empty.
     pub(crate) views: [Vec<Range<usize>>; 2],
+    /// Rows and columns that each position sees, with those in the padding.
+    pub(crate) extents: [Vec<usize>; 2],
     pub(crate) kind: Kind,
 }
 
@@ -28,8 +30,8 @@ pub(crate) enum Kind {
     Largest,
     /// The sum over the number of summands.
     Mean,
-    /// The sum over the size of a window, with the padding counted as zeros.
-    PaddedMean(usize),
+    /// The sum over the extent of a window, with the padding counted as zeros.
+    PaddedMean,
 }
 
 impl Pool {
@@ -71,7 +73,7 @@ impl Kernel for Task<'_> {
 impl Task<'_> {
     #[inline(always)]
     fn windows<S: Simd, I: Number, O: Number>(&self, simd: S) {
-        let Pool { input, output, views: [rows, columns], .. } = self.pool;
+        let Pool { input, output, views: [rows, columns], extents, .. } = self.pool;
         let Affine { factor, shift } = Affine::between(input.element, output.element);
         let (factor, shift) = (simd.splat(factor), simd.splat(shift));
         for unit in self.units.clone() {
@@ -82,7 +84,8 @@ impl Task<'_> {
                 let from = self.operands.input.at::<I>(image).add(block * input.plane());
                 let to = self.operands.output.at::<O>(image).add(block * output.plane() + output.pixel(y, 0));
                 for (x, columns) in columns.iter().enumerate() {
-                    let mut value = self.window(simd, from, rows[y].clone(), columns.clone());
+                    let extent = extents[0][y] * extents[1][x];
+                    let mut value = self.window(simd, from, rows[y].clone(), columns.clone(), extent);
                     if I::IS_LEVEL || O::IS_LEVEL {
                         value = simd.fused_multiply_add(value, factor, shift);
                     }
@@ -101,6 +104,7 @@ impl Task<'_> {
         from: *const I,
         rows: Range<usize>,
         columns: Range<usize>,
+        extent: usize,
     ) -> S::Vector {
         let count = rows.len() * columns.len();
         let largest = matches!(self.pool.kind, Kind::Largest);
@@ -108,7 +112,7 @@ impl Task<'_> {
         let mut result = simd.splat(match self.pool.kind {
             Kind::Largest => f32::NEG_INFINITY,
             Kind::Mean => 0.0,
-            Kind::PaddedMean(size) => zero * size.saturating_sub(count) as f32,
+            Kind::PaddedMean => zero * extent.saturating_sub(count) as f32,
         });
         for y in rows {
             for x in columns.clone() {
@@ -120,7 +124,7 @@ impl Task<'_> {
         let divisor = match self.pool.kind {
             Kind::Largest => return result,
             Kind::Mean => count,
-            Kind::PaddedMean(size) => size,
+            Kind::PaddedMean => extent,
         };
         simd.multiply_add(result, simd.splat(1.0 / divisor as f32), simd.splat(0.0))
     }

@@ -15,8 +15,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Rows {
     /// `exp(x − max) / Σ exp(x − max)`, which no logit can overflow, over the channels of a vector or of each
-    /// token, or over the width of an image.
-    Softmax { input: Geometry, output: Geometry, over_width: bool },
+    /// token.
+    Softmax { input: Geometry, output: Geometry },
     /// Blocked channels, rows and columns to one vector in row-major order.
     Flatten { input: Geometry, output: Geometry },
     /// Dot products with the stored examples (input) of a query (second) to log-probabilities.
@@ -26,7 +26,7 @@ pub(crate) enum Rows {
 impl Rows {
     fn geometries(&self) -> [&Geometry; 3] {
         match self {
-            Self::Softmax { input, output, .. } | Self::Flatten { input, output } => [input, input, output],
+            Self::Softmax { input, output } | Self::Flatten { input, output } => [input, input, output],
             Self::Votes { input, query, output, .. } => [input, query, output],
         }
     }
@@ -75,24 +75,11 @@ impl Rows {
         output: &mut [O],
     ) {
         match self {
-            Self::Softmax { input: from, output: to, over_width } => {
-                let axes = if *over_width {
-                    [from.channels, from.height, from.width]
-                } else {
-                    [1, from.pixels(), from.channels]
-                };
-                for row in 0..axes[0] * axes[1] {
-                    let place = |geometry: &Geometry, index: usize| {
-                        let (channel, y) = (row / axes[1], row % axes[1]);
-                        if *over_width {
-                            geometry.element(channel, y, index)
-                        } else {
-                            geometry.element(index, row / geometry.width, row % geometry.width)
-                        }
-                    };
-                    let logit = |index| input[place(from, index)].value();
-                    let mut write = |index, value| output[place(to, index)] = O::new(value);
-                    softmax(axes[2], logit, &mut write);
+            Self::Softmax { input: from, output: to } => {
+                for token in 0..from.width {
+                    let logit = |index| input[from.element(index, 0, token)].value();
+                    let mut write = |index, value| output[to.element(index, 0, token)] = O::new(value);
+                    softmax(from.channels, logit, &mut write);
                 }
             }
             Self::Flatten { input: from, .. } => {

@@ -5,13 +5,13 @@ pub(crate) mod networks;
 
 use std::path::PathBuf;
 
-use ndarray::{Array4, ArrayD};
+use ndarray::ArrayD;
 use regraft_graph::{
     Card, ChannelOrder, Graph, Model, Preprocessing, Resize, ResizeFilter, Roles, Tensor, Weights,
 };
 use serde_json::Value;
 
-pub(crate) const FAMILIES: [&str; 13] = [
+pub(crate) const FAMILIES: [&str; 19] = [
     "conv",
     "conv_sizes",
     "conv_first",
@@ -25,20 +25,25 @@ pub(crate) const FAMILIES: [&str; 13] = [
     "rows",
     "transformers",
     "networks",
+    "normalisations",
+    "functions",
+    "windows",
+    "moves",
+    "pairs",
+    "sequences",
 ];
 
 pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) model: Model,
-    pub(crate) input: Array4<f32>,
+    pub(crate) input: ArrayD<f32>,
     /// Wire and what PyTorch computes for it.
     pub(crate) outputs: Vec<(String, ArrayD<f32>)>,
 }
 
 impl Case {
     pub(crate) fn image(&self) -> [usize; 2] {
-        let [_, _, height, width] = <[usize; 4]>::try_from(self.input.shape()).unwrap();
-        [height, width]
+        image_of(&self.input)
     }
 
     pub(crate) fn wires(&self) -> Vec<&str> {
@@ -69,9 +74,12 @@ fn read(family: &str, case: &Value, results: &mut impl Iterator<Item = f32>) -> 
     let tensors = case["tensors"].as_object().unwrap();
     let weights: Weights =
         tensors.iter().map(|(name, tensor)| (name.clone(), weight(name, tensor))).collect();
-    let shape = <[usize; 4]>::try_from(sizes(&case["input"])).unwrap();
+    let shape = sizes(&case["input"]);
     let scale = case["input_scale"].as_f64().unwrap() as f32;
-    let input = numbers("input", shape.iter().product(), scale, 0.0);
+    let mut input = numbers("input", shape.iter().product(), scale, 0.0);
+    if let Some(levels) = case["input_levels"].as_f64() {
+        input.iter_mut().for_each(|x| *x = ((f64::from(*x) + 1.0) / 2.0 * levels).floor() as f32);
+    }
     let outputs = case["outputs"].as_array().unwrap().iter().map(|output| {
         let shape = sizes(&output["shape"]);
         let values = results.by_ref().take(shape.iter().product()).collect();
@@ -81,7 +89,16 @@ fn read(family: &str, case: &Value, results: &mut impl Iterator<Item = f32>) -> 
         name: format!("{family}: {}", case["name"].as_str().unwrap()),
         outputs: outputs.collect(),
         model: model(graph, weights),
-        input: Array4::from_shape_vec(shape, input).unwrap(),
+        input: ArrayD::from_shape_vec(shape, input).unwrap(),
+    }
+}
+
+/// Height and width of the images that a batch is taken for.
+pub(crate) fn image_of(batch: &ArrayD<f32>) -> [usize; 2] {
+    match batch.shape() {
+        [_, _, height, width] => [*height, *width],
+        [_, tokens, _] => [1, *tokens],
+        _ => [1, 1],
     }
 }
 

@@ -3,8 +3,11 @@
 use ndarray::Array4;
 use regraft_engine::{Calibrator, InstructionSet, Precision, Program, Settings};
 use regraft_graph::{
-    Approximation, Attention, ClassToken, Clip, Conv, Dim, Fact, Gelu, Gemm, Graph, LayerNormalization,
-    Model, Node, Op, Padding, Parameter, ParameterKind, Pool, PositionEmbedding, Symbol, Tensor, Weights,
+    Approximation, Attention, ClassToken, Clip, Concat, Constant, Conv, ConvTranspose, Coordinates, Dim,
+    Fact, GateFunction, Gelu, Gemm, Graph, Interpolation, InterpolationMode, InterpolationSize,
+    LayerNormalization, Lrn, LrnRegion, Model, Node, Op, PRelu, Pad, PadMode, Padding, Parameter,
+    ParameterKind, Pool, PositionEmbedding, Power, Recurrent, Reduce, ReduceKind, Reshape, Symbol, Tensor,
+    Transpose, Weights,
 };
 
 use super::{model, numbers};
@@ -163,4 +166,92 @@ pub(crate) fn transformer(layers: usize) -> Model {
     chain.dense("logits", WIDTH, 10);
     chain.push("head", Op::Softmax, &[]);
     chain.finish()
+}
+
+/// Every kernel that the other networks do not have, in so many layers.
+pub(crate) fn assorted(layers: usize) -> Model {
+    let mut chain = Chain::new();
+    chain.conv("first", [3, CHANNELS], 3, 4);
+    for layer in 0..layers {
+        chain.assorted_layer(&|part: &str| format!("{layer}.{part}"));
+    }
+    chain.push("mean", Op::GlobalAveragePool, &[]);
+    chain.push("flatten", Op::Flatten, &[]);
+    chain.dense("head", CHANNELS, 10);
+    chain.finish()
+}
+
+/// Channels of the assorted network, and the rows and columns of its images behind the first layer.
+const CHANNELS: usize = 24;
+const SIDE: usize = 16;
+
+impl Chain {
+    fn assorted_layer(&mut self, name: &dyn Fn(&str) -> String) {
+        let region = LrnRegion::AcrossChannels;
+        self.push(&name("lrn"), Op::Lrn(Lrn { size: 5, alpha: 0.1, beta: 0.75, bias: 1.0, region }), &[]);
+        self.push(&name("tanh"), Op::Tanh, &[]);
+        self.push(&name("prelu"), Op::PRelu(PRelu { slopes: CHANNELS }), &[]);
+        let borders = vec![[0, 0], [0, 0], [2, 1], [0, 3]];
+        self.push(&name("pad"), Op::Pad(Pad { borders, mode: PadMode::Reflect }), &[]);
+        let half = Coordinates::HalfPixel;
+        let (size, mode) = (InterpolationSize::Fixed([SIDE; 2]), InterpolationMode::Linear);
+        let resized =
+            self.push(&name("resize"), Op::Resize(Interpolation { size, mode, coordinates: half }), &[]);
+        let (kind, axes, keep_axes) = (ReduceKind::L2, vec![1, 3], true);
+        let length = self.push(&name("length"), Op::Reduce(Reduce { kind, axes, keep_axes }), &[]);
+        self.last.clone_from(&resized);
+        self.push(&name("ratio"), Op::Div, &[&length]);
+        let constant =
+            Node::new(name("constant"), Op::Constant(Constant { shape: vec![1, SIDE, 1] }), [""; 0]);
+        self.graph.push(constant).unwrap();
+        self.push(&name("larger"), Op::Max, &[&name("constant")]);
+        let conv = ConvTranspose {
+            in_channels: CHANNELS,
+            out_channels: CHANNELS,
+            kernel: [3; 2],
+            stride: [1; 2],
+            dilation: [1; 2],
+            padding: [1; 4],
+            output_padding: [0; 2],
+            groups: 1,
+            bias: true,
+        };
+        self.push(&name("transposed"), Op::ConvTranspose(conv), &[]);
+        self.conv_in_groups(&name("groups"), [CHANNELS; 2], 3, 1, 6);
+        self.push(&name("sum"), Op::Add, &[&resized]);
+        self.matrices(name);
+        self.words(name);
+    }
+
+    /// Products of the channels' maps with one another.
+    fn matrices(&mut self, name: &dyn Fn(&str) -> String) {
+        let reshape = |shape: &[i64]| Op::Reshape(Reshape { shape: shape.to_vec() });
+        let maps = self.push(&name("maps"), reshape(&[4, 6, -1]), &[]);
+        let turned = self.push(&name("turned"), Op::Transpose(Transpose { axes: vec![0, 1, 3, 2] }), &[]);
+        self.last.clone_from(&maps);
+        self.push(&name("scores"), Op::MatMul, &[&turned]);
+        self.push(&name("scaled"), Op::Power(Power { scale: 0.01, shift: 0.0, power: 1.0 }), &[]);
+        self.push(&name("shares"), Op::Softmax, &[]);
+        self.push(&name("mixed"), Op::MatMul, &[&maps]);
+        let side = SIDE as i64;
+        self.push(&name("images"), reshape(&[CHANNELS as i64, side, side]), &[]);
+    }
+
+    /// The pixels as a sequence, in both directions.
+    fn words(&mut self, name: &dyn Fn(&str) -> String) {
+        let image = self.last.clone();
+        let pixels = self.push(&name("pixels"), Op::Tokens, &[]);
+        let hidden = CHANNELS / 2;
+        let gates = GateFunction::Sigmoid;
+        let layer = |reverse| Recurrent { features: CHANNELS, hidden, reverse, gates, reset_after: true };
+        let there = self.push(&name("there"), Op::Lstm(layer(false)), &[]);
+        self.last = pixels;
+        let back = self.push(&name("back"), Op::Gru(layer(true)), &[]);
+        self.last = there;
+        self.push(&name("both"), Op::Concat(Concat { axis: 2 }), &[&back]);
+        self.push(&name("channels"), Op::Transpose(Transpose { axes: vec![0, 2, 1] }), &[]);
+        let side = SIDE as i64;
+        self.push(&name("again"), Op::Reshape(Reshape { shape: vec![0, side, side] }), &[]);
+        self.push(&name("residual"), Op::Add, &[&image]);
+    }
 }

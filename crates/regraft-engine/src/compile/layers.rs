@@ -1,0 +1,211 @@
+//! Layers that are computed in several steps, and functions of single numbers.
+
+use regraft_graph::{ConvTranspose, Node, Op, ParameterKind, Recurrent as Layer};
+
+use super::{Compiler, Shapes};
+use crate::{
+    EngineError,
+    axes::{Axes, NOWHERE},
+    buffer::Buffer,
+    geometry::Geometry,
+    kernels::{
+        Computation,
+        dense::{Dense, Recipe},
+        embedding::Embedding,
+        functions::{Formula, Pointwise},
+        gather::{Constant, Gather, Otherwise, Sources},
+        lrn::Lrn,
+        matmul::MatMul,
+        recurrent::{Cell, Recurrent},
+    },
+    network::{Clamp, Instruction},
+    simd::LANES,
+    step::Operation,
+    window::Window,
+};
+
+impl Compiler<'_> {
+    /// Operators of one step that nothing is fused with.
+    pub(super) fn other(&self, instruction: &Instruction<'_>) -> Result<Box<dyn Computation>, EngineError> {
+        let node = instruction.node;
+        let Shapes { input, output, .. } = self.shapes(instruction);
+        match &node.op {
+            Op::Flatten | Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Pad(_) => {
+                self.moved(instruction)
+            }
+            Op::Resize(resize) => self.resized(instruction, resize),
+            Op::Reduce(reduce) => self.reduced(instruction, reduce),
+            Op::Lrn(attributes) if attributes.size % 2 == 1 => {
+                Ok(Box::new(Lrn { input, output, attributes: *attributes }))
+            }
+            Op::Lrn(_) => Err(self.refused(instruction, "an even number of neighbours has no middle")),
+            Op::Constant(_) => {
+                let to = self.axes(&node.name, instruction.output)?;
+                Ok(Box::new(Constant::new(&to, &self.tensor(node, ParameterKind::Value)?)?))
+            }
+            Op::MatMul => self.product(instruction),
+            Op::Embedding(attributes) => {
+                if instruction.inputs != [0] || attributes.entries == 0 {
+                    let message = "only the network's input can name rows of a table, which must have some";
+                    return Err(self.refused(instruction, message));
+                }
+                let rows = self.tensor(node, ParameterKind::Weight)?;
+                Ok(Box::new(Embedding::new([input, output], &rows)?))
+            }
+            Op::Custom(custom) => {
+                let message = format!(
+                    "the operator '{}' of '{}' is kept and written, but cannot be computed; cut the network before it",
+                    custom.operator, custom.domain
+                );
+                Err(self.refused(instruction, message))
+            }
+            _ => {
+                let formula = self.formula(node, &input)?;
+                let formula =
+                    formula.ok_or_else(|| self.refused(instruction, "this operator has no kernel"))?;
+                Ok(Box::new(Pointwise { input, output, formula }))
+            }
+        }
+    }
+
+    fn formula(&self, node: &Node, input: &Geometry) -> Result<Option<Formula>, EngineError> {
+        let slopes = |slope: &dyn Fn(usize) -> f32| {
+            let mut slopes = Buffer::zeroed(input.blocks() * LANES)?;
+            slopes.iter_mut().enumerate().for_each(|(channel, place)| *place = slope(channel));
+            Ok::<_, EngineError>(Formula::Rectify(slopes))
+        };
+        Ok(Some(match &node.op {
+            Op::Tanh => Formula::Tanh,
+            Op::Elu(elu) => Formula::Elu(elu.alpha),
+            Op::LeakyRelu(rectifier) => slopes(&|_| rectifier.alpha)?,
+            Op::PRelu(rectifier) => {
+                let learned = self.tensor(node, ParameterKind::Weight)?;
+                let single = rectifier.slopes == 1;
+                slopes(&|channel| learned.get(if single { 0 } else { channel }).copied().unwrap_or(0.0))?
+            }
+            Op::Softplus => Formula::Softplus,
+            Op::Exp => Formula::Exp,
+            Op::Log => Formula::Log,
+            Op::Abs => Formula::Abs,
+            Op::Power(power) => {
+                Formula::Power { scale: power.scale, shift: power.shift, exponent: power.power }
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    fn product(&self, instruction: &Instruction<'_>) -> Result<Box<dyn Computation>, EngineError> {
+        let [left, _] = self.ends(instruction)?;
+        let Shapes { input, second, output } = self.shapes(instruction);
+        let [.., rows, terms] = left.shape.as_slice() else {
+            return Err(self.refused(instruction, "a product needs matrices behind the batch axis"));
+        };
+        let is_sequence = left.shape.len() == 2;
+        let inputs = [input, second.unwrap_or(input)];
+        Ok(Box::new(MatMul { inputs, output, rows: *rows, terms: *terms, is_sequence }))
+    }
+
+    /// The image with zeros between its pixels and around them, and a convolution with the kernel turned around.
+    pub(super) fn push_transposed(
+        &mut self,
+        instruction: &Instruction<'_>,
+        conv: &ConvTranspose,
+    ) -> Result<(), EngineError> {
+        let node = instruction.node;
+        let Shapes { input, output, .. } = self.shapes(instruction);
+        let ([rows, columns], [down, right]) = (conv.kernel, conv.dilation);
+        let [reach_down, reach_right] = [(rows - 1) * down, (columns - 1) * right];
+        let (height, width) = (output.height + reach_down, output.width + reach_right);
+        let (value, spread) = self.new_value([input.channels, height, width])?;
+        let [from, _] = self.ends(instruction)?;
+        let to = Axes { shape: vec![input.channels, height, width], geometry: spread };
+        let [top, left, ..] = conv.padding;
+        let places = vec![
+            from.places(0),
+            apart(&from.places(1), height, conv.stride[0], [reach_down, top]),
+            apart(&from.places(2), width, conv.stride[1], [reach_right, left]),
+        ];
+        let sources = Sources::Parts(to.parts(&input, places));
+        let step = Gather::new([input, spread], sources, Otherwise::Fill(0.0))?;
+        let name = format!("{} (spread)", node.name);
+        self.push_step(&name, instruction.inputs.clone(), value, Operation::Other(Box::new(step)));
+
+        let weight = turned(conv, &self.tensor(node, ParameterKind::Weight)?);
+        let tensors = [weight, self.bias(node, conv.bias)?];
+        let shapes = Shapes { input: spread, second: None, output };
+        let window = Window { kernel: conv.kernel, stride: [1; 2], dilation: conv.dilation, before: [0; 2] };
+        let recipe = shapes.recipe(&tensors, (Clamp::NONE, None));
+        let operation = self.convolution(&Recipe { window, groups: conv.groups, ..recipe })?;
+        self.push_step(&node.name, vec![value], instruction.output, operation);
+        Ok(())
+    }
+
+    /// The products of all tokens' inputs as one dense layer, and the recurrence.
+    pub(super) fn push_recurrent(
+        &mut self,
+        instruction: &Instruction<'_>,
+        layer: &Layer,
+    ) -> Result<(), EngineError> {
+        use ParameterKind::{InputBias, InputWeight, StateBias, StateWeight};
+        let node = instruction.node;
+        let Shapes { input, output, .. } = self.shapes(instruction);
+        let cell = match (&node.op, layer.reset_after) {
+            (Op::Lstm(_), _) => Cell::Lstm,
+            (_, true) => Cell::GruAfter,
+            (_, false) => Cell::GruBefore,
+        };
+        let [weight, state_weight] = [self.tensor(node, InputWeight)?, self.tensor(node, StateWeight)?];
+        let [bias, state_bias] = [self.tensor(node, InputBias)?, self.tensor(node, StateBias)?];
+        // The state's bias of a GRU's new gate is not added to the input's product but to the state's.
+        let added = if cell == Cell::Lstm { 4 } else { 2 } * layer.hidden;
+        let bias = bias.iter().zip(&state_bias).enumerate();
+        let bias: Vec<f32> =
+            bias.map(|(row, (bias, more))| if row < added { bias + more } else { *bias }).collect();
+        let new_bias = state_bias.get(added..).unwrap_or(&[]);
+
+        let padded = layer.hidden.next_multiple_of(LANES);
+        let (value, products) = self.new_value([cell.gates() * padded, 1, output.width])?;
+        let tensors = [by_blocks(&weight, layer, layer.features), by_blocks(&bias, layer, 1)];
+        let shapes = Shapes { input, second: None, output: products };
+        let dense = Dense::new(&shapes.recipe(&tensors, (Clamp::NONE, None)), self.settings)?;
+        let name = format!("{} (inputs)", node.name);
+        self.push_step(&name, instruction.inputs.clone(), value, Operation::Dense(dense));
+
+        let kind = (cell, layer.gates, layer.reverse);
+        let step = Recurrent::new([products, output], kind, &state_weight, new_bias)?;
+        self.push_step(&node.name, vec![value], instruction.output, Operation::Other(Box::new(step)));
+        Ok(())
+    }
+}
+
+/// Rows of each gate followed by zeros up to a whole block.
+fn by_blocks(rows: &[f32], layer: &Layer, row: usize) -> Vec<f32> {
+    let padding = (layer.hidden.next_multiple_of(LANES) - layer.hidden) * row;
+    let gates = rows.chunks(layer.hidden * row);
+    gates.flat_map(|gate| gate.iter().copied().chain(std::iter::repeat_n(0.0, padding))).collect()
+}
+
+/// For each row or column of an image with zeros between the pixels the pixel that is there.
+fn apart(places: &[u32], size: usize, stride: usize, [reach, cut]: [usize; 2]) -> Vec<u32> {
+    let at = |index: usize| {
+        // Pixel p is at p · stride + reach − cut.
+        let place = (index + cut).checked_sub(reach).filter(|place| place.is_multiple_of(stride));
+        place.and_then(|place| places.get(place / stride)).copied().unwrap_or(NOWHERE)
+    };
+    (0..size).map(at).collect()
+}
+
+/// From in × out / groups × rows × columns to out × in / groups × rows × columns, both of the latter backwards.
+fn turned(conv: &ConvTranspose, weight: &[f32]) -> Vec<f32> {
+    let [out_group, in_group] =
+        [conv.out_channels, conv.in_channels].map(|channels| channels / conv.groups.max(1));
+    let taps: usize = conv.kernel.iter().product();
+    let number = |index: usize| {
+        let (tap, row) = (index % taps, index / taps);
+        let (output, input) = (row / in_group, row % in_group);
+        let (group, output) = (output / out_group, output % out_group);
+        let from = ((group * in_group + input) * out_group + output) * taps + (taps - 1 - tap);
+        weight.get(from).copied().unwrap_or(0.0)
+    };
+    (0..weight.len()).map(number).collect()
+}
