@@ -26,7 +26,7 @@ const EVAL: &str = "crates/regraft-eval/tests/golden";
 /// In the order in which they run: a later script may read what an earlier one left in `{work}`. Scripts that measure
 /// (`bench_*`, `study_*`, `adapt_emoji_reference`) or only serve others write no golden and are not here.
 #[rustfmt::skip]
-const SCRIPTS: [Script; 17] = [
+const SCRIPTS: [Script; 18] = [
     Script { file: "data_decode.py", arguments: &[DATA] },
     Script { file: "data_emoji.py", arguments: &[DATA, "{emoji}"] },
     Script { file: "data_resize.py", arguments: &[DATA] },
@@ -37,6 +37,7 @@ const SCRIPTS: [Script; 17] = [
     Script { file: "eval_metrics.py", arguments: &[EVAL] },
     Script { file: "eval_paired.py", arguments: &[EVAL] },
     Script { file: "formats_files.py", arguments: &["crates/regraft-formats/tests/golden"] },
+    Script { file: "graph_input.py", arguments: &["crates/regraft-graph/tests/golden"] },
     Script { file: "report_sample.py", arguments: &["crates/regraft-report/tests/sample"] },
     Script { file: "zoo_logits.py", arguments: &["crates/regraft-zoo/tests/golden", PUBLISHED, EMBEDDED] },
     Script { file: "zoo_networks.py", arguments: &["crates/regraft-zoo/tests/golden"] },

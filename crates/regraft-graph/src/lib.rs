@@ -27,6 +27,7 @@ mod infer;
 mod model;
 mod op;
 mod patch;
+mod resampling;
 mod roles;
 mod tensor;
 
@@ -45,5 +46,6 @@ pub use fact::Fact;
 pub use graph::{Graph, Node};
 pub use model::Model;
 pub use op::{Op, Parameter, ParameterKind};
-pub use patch::Patch;
+pub use patch::{ChannelRule, Patch};
+pub use resampling::Resampling;
 pub use tensor::{DType, Tensor, Weights};

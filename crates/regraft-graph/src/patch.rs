@@ -3,7 +3,12 @@
 //! A patch never renames what it does not touch, so that weights keep the names of their origin, and applying it
 //! infers every shape and checks every weight again. The reasons stay with the model.
 
-use crate::{Gemm, Graph, GraphError, Model, Node, Op, ParameterKind, Tensor, Weights};
+use crate::{Fact, Gemm, Graph, GraphError, Model, Node, Op, ParameterKind, Preprocessing, Tensor, Weights};
+
+mod channels;
+mod size;
+
+pub use channels::ChannelRule;
 
 /// A change to a model.
 #[derive(Debug, Clone)]
@@ -22,6 +27,10 @@ enum Edit {
     Bypass { node: String },
     /// The node's operator and weights change; its name and inputs stay.
     Replace { node: Node, weights: Weights },
+    /// The node goes in front of its readers, which read it in place of the wire that it reads.
+    Insert { node: Node, weights: Weights, readers: Vec<String> },
+    /// The network takes other images.
+    Input { fact: Fact, preprocessing: Preprocessing },
     /// The wire becomes the features; the logits are the output if `logits`.
     Roles { features: String, logits: Option<String>, labels: Vec<String> },
     /// Nothing up to and including this wire is trained.
@@ -242,6 +251,7 @@ fn affine(model: &Model, norm: &Node) -> Result<Affine, GraphError> {
 /// A model in pieces, between the first edit and the check.
 struct Draft {
     model: Model,
+    input_fact: Fact,
     nodes: Vec<Node>,
     outputs: Vec<String>,
     history: Vec<String>,
@@ -250,7 +260,8 @@ struct Draft {
 impl Draft {
     fn of(mut model: Model) -> Self {
         let history = std::mem::take(&mut model.history);
-        Self { nodes: model.graph.nodes().to_vec(), outputs: model.graph.outputs().to_vec(), history, model }
+        let (nodes, outputs) = (model.graph.nodes().to_vec(), model.graph.outputs().to_vec());
+        Self { input_fact: model.graph.input_fact().clone(), nodes, outputs, history, model }
     }
 
     fn edit(&mut self, edit: Edit) -> Result<(), GraphError> {
@@ -273,6 +284,13 @@ impl Draft {
                 same.for_each(|old| old.op = node.op.clone());
             }
             Edit::Bypass { node } => self.bypass(&node),
+            Edit::Insert { node, weights, readers } => {
+                self.put(weights);
+                self.insert(node, &readers);
+            }
+            Edit::Input { fact, preprocessing } => {
+                (self.input_fact, self.model.card.preprocessing) = (fact, preprocessing);
+            }
             Edit::Roles { features, logits, labels } => {
                 let roles = &mut self.model.card.roles;
                 (roles.features, roles.logits, self.model.card.labels) = (features, logits, labels);
@@ -295,6 +313,17 @@ impl Draft {
         }
     }
 
+    fn insert(&mut self, node: Node, readers: &[String]) {
+        let Some(position) = self.nodes.iter().position(|other| readers.contains(&other.name)) else {
+            return;
+        };
+        let Some(source) = node.inputs.first().cloned() else { return };
+        let reading = self.nodes.iter_mut().filter(|other| readers.contains(&other.name));
+        let wires = reading.flat_map(|other| &mut other.inputs).filter(|wire| **wire == source);
+        wires.for_each(|wire| wire.clone_from(&node.name));
+        self.nodes.insert(position, node);
+    }
+
     fn bypass(&mut self, name: &str) {
         let Some(position) = self.nodes.iter().position(|node| node.name == name) else { return };
         let node = self.nodes.remove(position);
@@ -312,7 +341,7 @@ impl Draft {
     fn graph(&self) -> Result<Graph, GraphError> {
         let old = &self.model.graph;
         let outputs = self.outputs.iter().map(String::as_str);
-        Graph::assemble(old.input(), old.input_fact().clone(), self.nodes.iter().cloned(), outputs)
+        Graph::assemble(old.input(), self.input_fact.clone(), self.nodes.iter().cloned(), outputs)
     }
 
     fn finish(mut self) -> Result<Model, GraphError> {
