@@ -158,7 +158,7 @@ fn grey_goes_through_a_map_of_its_own_where_a_border_of_zeros_is_not_grey() {
     assert_eq!(weight(&grey, "conv.weight"), weight(&model, "conv.weight"), "trained weights stay");
     close(&weight(&grey, "input_channels.weight"), &[7.0 / 3.0, 7.0 / 6.0, 7.0 / 12.0], "weight");
     close(&weight(&grey, "input_channels.bias"), &[10.0, 0.0, -2.5], "bias");
-    assert_eq!(grey.history(), ["take images of 1 channels (grey, seen as the grey of its colours)"]);
+    assert_eq!(grey.history(), ["other channels: 1 (grey, seen as the grey of its colours)"]);
 }
 
 #[test]

@@ -139,7 +139,7 @@ impl Patch {
         }
         let data = Preprocessing { channel_order: ChannelOrder::Rgb, ..data };
         let map = ChannelMap::new(rule, source, &data);
-        let reason = format!("take images of {} channels ({})", data.channels(), rule.description());
+        let reason = format!("{}: {} ({})", ChannelRule::REASON, data.channels(), rule.description());
         let readers: Vec<&Node> = model.graph().consumers(model.graph().input()).collect();
         let mut edits = vec![Edit::Input { fact, preprocessing: data }];
         if readers.iter().all(|reader| can_hold(reader, &map)) {
@@ -155,6 +155,10 @@ impl Patch {
 }
 
 impl ChannelRule {
+    /// How the reason in a model's history begins, which tells that its card is about other channels than those of its
+    /// source.
+    pub const REASON: &'static str = "other channels";
+
     fn description(self) -> &'static str {
         match self {
             Self::Grey => "grey, seen as the grey of its colours",

@@ -7,8 +7,8 @@
 use super::channels::free_name;
 use super::{Edit, Patch};
 use crate::{
-    Conv, Dim, Fact, Graph, GraphError, Model, Node, Op, ParameterKind, PositionEmbedding, Preprocessing,
-    Resampling, Resize, ResizeFilter, Tensor, Weights,
+    Conv, Dim, Fact, Graph, GraphError, Model, Node, Op, ParameterKind, Pool, PositionEmbedding,
+    Preprocessing, Resampling, Resize, ResizeFilter, Tensor, Weights,
 };
 
 impl Patch {
@@ -56,32 +56,32 @@ impl Patch {
     /// # Errors
     /// There is no such layer that steps, or the first layer cuts the image into patches.
     pub fn small_stem(model: &Model) -> Result<(Self, usize), GraphError> {
-        let graph = model.graph();
-        let stem = stem(graph);
-        let first = stem
-            .iter()
-            .find_map(|node| if let Op::Conv(conv) = &node.op { Some((*node, conv)) } else { None });
+        let stem = stem(model.graph());
         let (mut edits, mut finer) = (Vec::new(), 1);
-        if let Some((node, conv)) = first.filter(|(_, conv)| overlaps(conv)) {
+        if let Some((node, conv)) = stem.iter().find_map(convolution).filter(|(_, conv)| overlaps(conv)) {
             finer *= conv.stride.into_iter().max().unwrap_or(1);
             let node = Node { op: Op::Conv(Conv { stride: [1; 2], ..conv.clone() }), ..node.clone() };
             edits.push(Edit::Replace { node, weights: Weights::new() });
         }
-        if let Some((node, pool)) = stem
-            .iter()
-            .find_map(|node| if let Op::MaxPool(pool) = &node.op { Some((*node, pool)) } else { None })
-        {
+        if let Some((node, pool)) = stem.iter().find_map(maximum) {
             finer *= pool.stride.into_iter().max().unwrap_or(1);
             edits.push(Edit::Bypass { node: node.name.clone() });
         }
         if finer == 1 {
-            let message =
-                "no convolution or maximum in front of the first block steps over pixels; use another source";
-            let (node, op) = (graph.input().to_owned(), "Input");
+            let message = "no convolution or maximum in front of the first branch steps over pixels; use another source";
+            let (node, op) = (model.graph().input().to_owned(), "Input");
             return Err(GraphError::Attribute { node, op, message: message.to_owned() });
         }
         Ok((Self::new("take the steps out of the first layers, for small images", edits), finer))
     }
+}
+
+fn convolution<'g>(node: &&'g Node) -> Option<(&'g Node, &'g Conv)> {
+    if let Op::Conv(conv) = &node.op { Some((node, conv)) } else { None }
+}
+
+fn maximum<'g>(node: &&'g Node) -> Option<(&'g Node, &'g Pool)> {
+    if let Op::MaxPool(pool) = &node.op { Some((node, pool)) } else { None }
 }
 
 /// The nodes from the input up to the first wire that several read.

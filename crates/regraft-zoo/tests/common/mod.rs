@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use regraft_graph::{DType, Tensor, Weights};
+use regraft_graph::{DType, Graph, Tensor, Weights};
 use regraft_zoo::Encoder;
 
 pub(crate) fn golden(name: &str) -> PathBuf {
@@ -54,6 +54,14 @@ pub(crate) fn hashed_weights(architecture: &str, classifier: &str, classes: usiz
         (name, tensor)
     });
     tensors.collect()
+}
+
+/// Every tensor that a graph names, filled by [`hashed`].
+pub(crate) fn formula_weights(graph: &Graph) -> Weights {
+    let parameters = graph.parameters().into_iter();
+    parameters
+        .map(|parameter| (parameter.name.clone(), hashed(&parameter.name, parameter.shape, 1.0)))
+        .collect()
 }
 
 /// The formula of `oracles/zoo_logits.py`: the same numbers there and here, so that no weight file need be kept.
