@@ -35,6 +35,115 @@ pub fn read_f64(path: &Path) -> Result<ArrayD<f64>, FormatError> {
     })
 }
 
+/// An image as an array: height × width, or height × width × channels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageArray {
+    /// Rows.
+    pub height: usize,
+    /// Pixels in a row.
+    pub width: usize,
+    /// Values of a pixel.
+    pub channels: usize,
+    /// All values, row by row, those of a pixel side by side.
+    pub values: ImageValues,
+}
+
+/// The values of an [`ImageArray`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum ImageValues {
+    /// `uint8`.
+    U8(Vec<u8>),
+    /// `uint16`.
+    U16(Vec<u16>),
+    /// `float32`, or `float64` rounded to it.
+    F32(Vec<f32>),
+}
+
+/// What the header of an [`ImageArray`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageHeader {
+    /// Rows.
+    pub height: usize,
+    /// Pixels in a row.
+    pub width: usize,
+    /// Values of a pixel.
+    pub channels: usize,
+    /// Whether a value has more than 8 bits.
+    pub deep: bool,
+}
+
+impl ImageArray {
+    /// Shape and type of the array in a file's content, without its values.
+    ///
+    /// # Errors
+    /// What is wrong with the content, in words.
+    pub fn header(content: &[u8]) -> Result<ImageHeader, String> {
+        check_header(content)?;
+        let file = NpyFile::new(content).map_err(|error| error.to_string())?;
+        let [height, width, channels] = image_shape(file.shape())?;
+        let deep = !file.dtype().descr().contains("u1");
+        Ok(ImageHeader { height, width, channels, deep })
+    }
+
+    /// Reads the array in a file's content.
+    ///
+    /// # Errors
+    /// What is wrong with the content, in words.
+    pub fn read(content: &[u8]) -> Result<Self, String> {
+        let ImageHeader { height, width, channels, .. } = Self::header(content)?;
+        let file = NpyFile::new(content).map_err(|error| error.to_string())?;
+        let fortran = file.order() == Order::Fortran;
+        let values = image_values(file, fortran)?;
+        Ok(Self { height, width, channels, values })
+    }
+}
+
+/// With more, the axes are in another order.
+const MOST_CHANNELS: usize = 1024;
+
+fn image_shape(shape: &[u64]) -> Result<[usize; 3], String> {
+    let axis = |size: u64| usize::try_from(size).ok().filter(|size| *size > 0);
+    let sizes: Option<Vec<usize>> = shape.iter().map(|size| axis(*size)).collect();
+    match sizes.as_deref() {
+        Some(&[height, width]) => Ok([height, width, 1]),
+        Some(&[height, width, channels]) if channels <= MOST_CHANNELS => Ok([height, width, channels]),
+        _ => Err(format!("expected height × width × channels, found the shape {shape:?}")),
+    }
+}
+
+fn image_values(file: NpyFile<&[u8]>, fortran: bool) -> Result<ImageValues, String> {
+    fn rows<T: Deserialize + Clone>(
+        values: npyz::NpyReader<T, &[u8]>,
+        fortran: bool,
+    ) -> Result<Vec<T>, String> {
+        Ok(array(values, fortran)?.into_raw_vec_and_offset().0)
+    }
+    let file = match file.try_data::<u8>() {
+        Ok(values) => return rows(values, fortran).map(ImageValues::U8),
+        Err(file) => file,
+    };
+    let file = match file.try_data::<u16>() {
+        Ok(values) => return rows(values, fortran).map(ImageValues::U16),
+        Err(file) => file,
+    };
+    let file = match file.try_data::<f32>() {
+        Ok(values) => return rows(values, fortran).map(ImageValues::F32),
+        Err(file) => file,
+    };
+    match file.try_data::<f64>() {
+        Ok(values) => {
+            let values = rows(values, fortran)?;
+            Ok(ImageValues::F32(values.into_iter().map(|value| value as f32).collect()))
+        }
+        Err(file) => {
+            let found = file.dtype().descr();
+            Err(format!(
+                "expected elements of type u1, u2, f4 or f8, found {found}; convert the array with .astype"
+            ))
+        }
+    }
+}
+
 /// Writes an array in C order, whole or not at all.
 ///
 /// # Errors
