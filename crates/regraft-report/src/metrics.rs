@@ -36,6 +36,7 @@ fn subject(record: &RunRecord) -> Value {
         "cut": record.cut,
         "method": record.method,
         "precision": record.precision,
+        "input": record.input,
         "temperature": record.temperature,
         "image_size": record.image_size,
         "model_parameters": record.model_parameters,

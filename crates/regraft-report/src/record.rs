@@ -42,6 +42,8 @@ pub struct RunRecord {
     pub method: String,
     /// Numbers that the frozen part was computed in.
     pub precision: PrecisionRecord,
+    /// What the network sees of the images, and how it came to; empty in records of former versions.
+    pub input: String,
     /// Every head that was tried, in the order of trial.
     pub head_candidates: Vec<HeadCandidate>,
     /// Headline numbers on the test set.
@@ -105,6 +107,7 @@ impl Default for RunRecord {
             cut: String::new(),
             method: String::new(),
             precision: PrecisionRecord::default(),
+            input: String::new(),
             head_candidates: Vec::new(),
             test: TestMetrics::default(),
             baselines: Baselines::default(),

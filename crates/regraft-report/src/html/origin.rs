@@ -50,9 +50,10 @@ fn facts(heading: &str, facts: &[Fact]) -> String {
 
 fn source(record: &RunRecord) -> [Fact; 9] {
     let number = |value: u64| if value == 0 { String::new() } else { with_prefix(value) };
-    let size = match record.image_size {
-        0 => String::new(),
-        side => format!("{side} × {side} pixels"),
+    let size = match (record.input.as_str(), record.image_size) {
+        ("", 0) => String::new(),
+        ("", side) => format!("{side} × {side} pixels"),
+        (input, _) => escape(input),
     };
     [
         ("Name", name(&record.source)),

@@ -45,6 +45,9 @@ pub(crate) fn nine_classes() -> RunRecord {
     RunRecord {
         name: "SAMPLE: emoji (made-up numbers)".to_owned(),
         run_path: "runs/sample".to_owned(),
+        input: "The network sees RGB, as its source was trained. It sees 224×224 pixels, the size that its source was \
+                trained on."
+            .to_owned(),
         data_path: "examples/emoji".to_owned(),
         n_train: 1066,
         n_test: 267,
