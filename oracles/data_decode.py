@@ -120,6 +120,7 @@ def tiffs():
     yield "rgb.tiff", encode(PHOTO, "TIFF")
     yield "rgba.tiff", encode(PHOTO.convert("RGBA"), "TIFF")
     yield "grey.tiff", encode(PHOTO.convert("L"), "TIFF")
+    yield "grey_alpha.tiff", encode(PHOTO.convert("LA"), "TIFF")
     yield "one_bit.tiff", encode(PHOTO.convert("1"), "TIFF")
     yield "group4.tiff", encode(PHOTO.convert("1"), "TIFF", compression="group4")
     yield "cmyk.tiff", encode(PHOTO.convert("CMYK"), "TIFF")
@@ -144,7 +145,6 @@ def write_unsupported():
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "palette.tiff").write_bytes(encode(PHOTO.quantize(20), "TIFF"))
     (folder / "cmyk_420.jpg").write_bytes(encode(PHOTO.convert("CMYK"), "JPEG", subsampling=2))
-    (folder / "grey_alpha.tiff").write_bytes(encode(PHOTO.convert("LA"), "TIFF"))
 
 
 def write_photographs():

@@ -15,7 +15,7 @@ mod tests {
         ("regraft-formats", &["regraft-graph", "regraft-system"]),
         ("regraft-engine", &["regraft-graph"]),
         ("regraft-zoo", &["regraft-formats", "regraft-graph", "regraft-system"]),
-        ("regraft-data", &["regraft-graph", "regraft-system"]),
+        ("regraft-data", &["regraft-formats", "regraft-graph", "regraft-system"]),
         ("regraft-eval", &["regraft-system"]),
         ("regraft-adapt", &["regraft-eval", "regraft-system"]),
         ("regraft-report", &[]),

@@ -26,7 +26,8 @@ const EVAL: &str = "crates/regraft-eval/tests/golden";
 /// In the order in which they run: a later script may read what an earlier one left in `{work}`. Scripts that measure
 /// (`bench_*`, `study_*`, `adapt_emoji_reference`) or only serve others write no golden and are not here.
 #[rustfmt::skip]
-const SCRIPTS: [Script; 18] = [
+const SCRIPTS: [Script; 19] = [
+    Script { file: "data_channels.py", arguments: &[DATA] },
     Script { file: "data_decode.py", arguments: &[DATA] },
     Script { file: "data_emoji.py", arguments: &[DATA, "{emoji}"] },
     Script { file: "data_resize.py", arguments: &[DATA] },

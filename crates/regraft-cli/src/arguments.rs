@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use regraft::{HeadKind, PrecisionChoice};
+use regraft::{ChannelChoice, ExtraChannels, HeadKind, InputChoice, PrecisionChoice, Stem};
 
 /// Transfer learning on your own images: one command, one binary, offline.
 ///
@@ -85,6 +85,9 @@ pub(crate) struct Fit {
     #[arg(long, value_name = "PRECISION", value_parser = precision)]
     pub(crate) precision: Option<PrecisionChoice>,
 
+    #[command(flatten)]
+    pub(crate) input: Input,
+
     /// Run folder; it must not exist yet [default: runs/NAME after the data folder, numbered where that is taken]
     #[arg(long, short, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
@@ -124,6 +127,40 @@ pub(crate) struct Source {
     /// Architecture of a weight file, such as resnet50 [default: guessed from the names of the weights]
     #[arg(long, value_name = "NAME")]
     pub(crate) arch: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Input {
+    /// What the network sees of the images: rgb, grey, native (as they have it, alpha included), or auto: grey where all are
+    /// grey, bands where they have bands, else rgb [default: auto]
+    #[arg(long, value_name = "CHANNELS", value_parser = channels)]
+    pub(crate) channels: Option<ChannelChoice>,
+
+    /// First kernels of channels that the source was not trained on: repeat (those of its own channels), zero, or mean
+    /// [default: zero for alpha, else repeat]
+    #[arg(long, value_name = "RULE", value_parser = extra_channels)]
+    pub(crate) extra_channels: Option<ExtraChannels>,
+
+    /// Height and width in pixels that the network sees, 1 to 4096 [default: what the source was trained on]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) image_size: Option<usize>,
+
+    /// First layers: source, or small, which takes their steps over pixels out and shows the network images that much
+    /// smaller [default: source]
+    #[arg(long, value_name = "STEM", value_parser = stem)]
+    pub(crate) stem: Option<Stem>,
+}
+
+impl Input {
+    /// What was asked for, over what is in force without it.
+    pub(crate) fn over(&self, base: InputChoice) -> InputChoice {
+        InputChoice {
+            channels: self.channels.unwrap_or(base.channels),
+            extra_channels: self.extra_channels.or(base.extra_channels),
+            image_size: self.image_size.or(base.image_size),
+            stem: self.stem.unwrap_or(base.stem),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -185,6 +222,9 @@ pub(crate) struct Embed {
     #[arg(long, value_name = "PRECISION", value_parser = precision)]
     pub(crate) precision: Option<PrecisionChoice>,
 
+    #[command(flatten)]
+    pub(crate) input: Input,
+
     /// The .npy file to write: N×D, f32, rows in bytewise order of relative path; the paths go to F.paths.txt
     /// beside it; both are replaced where they exist
     #[arg(long, short, value_name = "F.npy")]
@@ -236,6 +276,27 @@ fn precision(name: &str) -> Result<PrecisionChoice, String> {
     let known = || PrecisionChoice::ALL.map(PrecisionChoice::name).join(", ");
     let choice = PrecisionChoice::ALL.into_iter().find(|choice| choice.name().eq_ignore_ascii_case(name));
     choice.ok_or_else(|| format!("known precisions: {}", known()))
+}
+
+/// The channels that a name stands for.
+fn channels(name: &str) -> Result<ChannelChoice, String> {
+    named(&ChannelChoice::ALL, ChannelChoice::name, name)
+}
+
+/// The rule for further channels that a name stands for.
+fn extra_channels(name: &str) -> Result<ExtraChannels, String> {
+    named(&ExtraChannels::ALL, ExtraChannels::name, name)
+}
+
+/// The kind of first layers that a name stands for.
+fn stem(name: &str) -> Result<Stem, String> {
+    named(&Stem::ALL, Stem::name, name)
+}
+
+fn named<T: Copy>(all: &[T], name_of: fn(T) -> &'static str, name: &str) -> Result<T, String> {
+    let known = || all.iter().map(|choice| name_of(*choice)).collect::<Vec<_>>().join(", ");
+    let choice = all.iter().find(|choice| name_of(**choice).eq_ignore_ascii_case(name));
+    choice.copied().ok_or_else(|| format!("known are: {}", known()))
 }
 
 /// The kind of head that a name stands for.

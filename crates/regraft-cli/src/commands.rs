@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use regraft::{
-    Cache, Context, EmbedPrecision, Error, FitConfig, FrozenPrecision, Limits, Result, with_threads,
+    Cache, Context, EmbedPrecision, Error, FitConfig, FrozenPrecision, InputChoice, Limits, Result,
+    with_threads,
 };
 use serde_json::json;
 
@@ -68,7 +69,12 @@ fn fit(flags: &arguments::Fit, arguments: &Arguments, context: &Context<'_>) -> 
 /// The configuration file, or the defaults, with the flags that were given on top.
 fn fit_config(flags: &arguments::Fit, arguments: &Arguments) -> Result<FitConfig> {
     let base = flags.config.as_deref().map_or_else(|| Ok(FitConfig::default()), FitConfig::read)?;
+    let InputChoice { channels, extra_channels, image_size, stem } = flags.input.over(base.input());
     Ok(FitConfig {
+        channels,
+        extra_channels,
+        image_size,
+        stem,
         data: flags.data.clone().unwrap_or(base.data),
         source: flags.source.source.clone().unwrap_or(base.source),
         arch: flags.source.arch.clone().or(base.arch),
@@ -137,7 +143,8 @@ fn embed(flags: &arguments::Embed, as_json: bool, context: &Context<'_>) -> Resu
     let source = flags.source.source.as_deref().unwrap_or(regraft::DEFAULT_SOURCE);
     let model = regraft::load_source(source, flags.source.arch.as_deref())?;
     let precision = EmbedPrecision::of_source(Path::new(source), flags.precision)?;
-    let embedded = regraft::embed(&model, &flags.inputs, &flags.cut, precision, &flags.out, context)?;
+    let input = flags.input.over(InputChoice::default());
+    let embedded = regraft::embed(&model, &flags.inputs, &input, &flags.cut, precision, &flags.out, context)?;
     for file in &embedded.unusable {
         context.progress.message(&format!("skipped {}: {}", file.path, file.reason));
     }

@@ -297,6 +297,12 @@ fn precisions_are_checked_and_said() {
     place.two_classes("data", 6);
     place.run("fit data --precision f16").fails(USAGE, &["f16", "f32, bf16, int8, auto"]);
     place.run("embed data --out f.npy --precision auto").fails(USAGE, &["labels", "f32, bf16 or int8"]);
+    place.run("embed data --out f.npy --channels red").fails(USAGE, &["auto, rgb, grey, native"]);
+    place.run("embed data --out f.npy --extra-channels one").fails(USAGE, &["repeat, zero, mean"]);
+    place.run("embed data --out f.npy --image-size 0").fails(USAGE, &["image-size: 0 is not from 1"]);
+    place
+        .run("embed data --out f.npy --image-size 9999")
+        .fails(USAGE, &["image-size: 9999 is not from 1 to 4096"]);
     for precision in ["bf16", "int8"] {
         let line = format!("embed data --out {precision}.npy --precision {precision} --json");
         assert_eq!(place.run(&line).is(DONE).json()["precision"], precision);

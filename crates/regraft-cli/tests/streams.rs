@@ -149,9 +149,8 @@ fn embed_takes_arrays() {
     assert_eq!((&embedded["images"], &embedded["dim"]), (&Value::from(2), &Value::from(1280)));
     assert_eq!(fs::read(place.at("f.paths.txt")).unwrap(), b"0\n1\n");
     for (kind, shape, bytes, words) in [
-        ("<f4", "2, 3", 24, &["N×3×H×W", "[2, 3]"][..]),
-        ("<f4", "2, 4, 8, 8", 2048, &["N×3×H×W", "[2, 4, 8, 8]"]),
-        ("<f4", "0, 3, 8, 8", 0, &["N×3×H×W"]),
+        ("<f4", "2, 3", 24, &["N×C×H×W", "[2, 3]"][..]),
+        ("<f4", "0, 3, 8, 8", 0, &["N×C×H×W"]),
         ("<f4", "2, 3, 8, 8", 100, &["incomplete"]),
         ("<f4", "4294967296, 3, 4294967296, 9", 100, &["incomplete"]),
         ("|O", "2, 3, 8, 8", 1536, &["float32"]),

@@ -1,4 +1,5 @@
-//! Encoded files to pixels, as Pillow's `ImageOps.exif_transpose(Image.open(file)).convert("RGB")` gives them.
+//! Encoded files to pixels, as Pillow's `ImageOps.exif_transpose(Image.open(file)).convert("RGB")` gives them, or with the
+//! channels that the file has.
 //!
 //! The format is told from the content; the file's name is not consulted. Sizes are checked before anything of that
 //! size is allocated.
@@ -23,17 +24,24 @@
 //!
 //! # Where Pillow is not followed
 //! A file whose pixel data stop early is refused even where Pillow tolerates a missing last byte. A part of a GIF's
-//! screen that its first frame leaves uncovered is black; Pillow paints it in a palette colour. TIFF with a palette or
-//! with grey and alpha, and CMYK JPEG whose inks are subsampled unequally, are refused by name. JPEG inside TIFF differs
-//! by at most one level.
+//! screen that its first frame leaves uncovered is black; Pillow paints it in a palette colour. TIFF with a palette,
+//! and CMYK JPEG whose inks are subsampled unequally, are refused by name. JPEG inside TIFF differs by at most one level.
+//!
+//! # Samples of more than 8 bits
+//! Where an image keeps the channels of its file ([`decode_as`]), samples of more than 8 bits are numbers on a scale where
+//! 255 is the largest 16-bit (or 32-bit) whole number, or the floating-point number 1. The rule looks at the type alone,
+//! so that all images of a set are scaled alike.
 
+mod array;
 mod formats;
 mod jpeg;
+mod native;
 mod orientation;
+mod tiff;
 
 use std::panic::{UnwindSafe, catch_unwind};
 
-use crate::raster::RgbImage;
+use crate::raster::{Channels, Image};
 
 /// The decoders and their versions, for cache keys: pixels from two decoders must never mix.
 pub const DECODER: &str = "libjpeg-turbo-rs 0.9.0, image 0.25.10, image-webp 0.2.4; conversion 1";
@@ -60,7 +68,7 @@ pub enum DecodeError {
     Empty,
     /// The content is no image in any known format.
     #[error(
-        "the content is {found}, not a JPEG, PNG, WebP, BMP, GIF or TIFF image; convert the file or remove it \
+        "the content is {found}, not a JPEG, PNG, WebP, BMP, GIF or TIFF image nor a NumPy array; convert the file or remove it \
          (its name does not matter)"
     )]
     NotAnImage {
@@ -96,6 +104,17 @@ pub enum DecodeError {
         /// What the decoder says.
         reason: String,
     },
+    /// The channels cannot become those that the network takes.
+    #[error(
+        "the image has {found}, the network takes {}; leave the file out, or give all images of the set the same \
+         channels", channels_taken(*.expected)
+    )]
+    WrongChannels {
+        /// Channels of the network.
+        expected: usize,
+        /// What the image has, in words.
+        found: String,
+    },
     /// A variant of the format that is not implemented.
     #[error("this kind of {format} is not supported ({reason}); convert the file to PNG")]
     Unsupported {
@@ -106,15 +125,65 @@ pub enum DecodeError {
     },
 }
 
-/// Decodes a file's bytes, applies its EXIF orientation, and converts to 8-bit RGB.
+fn channels_taken(count: usize) -> String {
+    match count {
+        1 => "grey images".to_owned(),
+        3 => "RGB images".to_owned(),
+        count => format!("images of {count} channels"),
+    }
+}
+
+/// Decodes a file's bytes, applies its EXIF orientation, and converts to RGB: of 8 bits, but for arrays and for bands of
+/// more bits.
 ///
 /// # Errors
-/// The content is empty, no image, too large, truncated, damaged or of an unsupported kind.
-pub fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage, DecodeError> {
+/// The content is empty, no image, too large, truncated, damaged, of an unsupported kind, or has channels that are no
+/// picture.
+pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Image, DecodeError> {
     let format = sniff(bytes)?;
     guarded(format, || match format {
         Format::Jpeg => jpeg::decode(bytes, limits),
-        Format::Other(format) => formats::decode(bytes, format, limits),
+        Format::Array => converted(array::decode(bytes, limits)?, 3),
+        Format::Other(format) => converted(formats::decode(bytes, format, limits)?, 3),
+    })
+}
+
+/// Decodes a file's bytes for a network of so many channels and applies the EXIF orientation. Three are those of
+/// [`decode`]; otherwise pictures keep their grey or colours, alpha and depth, as far as the number asks for them, and
+/// what is no picture must have that number.
+///
+/// # Errors
+/// As [`decode`], or the channels cannot become those.
+pub fn decode_as(bytes: &[u8], channels: usize, limits: &Limits) -> Result<Image, DecodeError> {
+    if channels == 3 {
+        return decode(bytes, limits);
+    }
+    let format = sniff(bytes)?;
+    guarded(format, || {
+        let image = match format {
+            Format::Jpeg => jpeg::native(bytes, limits),
+            Format::Array => array::decode(bytes, limits),
+            Format::Other(format) => formats::native(bytes, format, limits),
+        };
+        converted(image?, channels)
+    })
+}
+
+fn converted(image: Image, channels: usize) -> Result<Image, DecodeError> {
+    let found = image.file().name();
+    native::with_channels(image, channels).ok_or(DecodeError::WrongChannels { expected: channels, found })
+}
+
+/// What the pixels are made of, from the header alone.
+///
+/// # Errors
+/// As [`dimensions`].
+pub fn channels(bytes: &[u8]) -> Result<Channels, DecodeError> {
+    let format = sniff(bytes)?;
+    guarded(format, || match format {
+        Format::Jpeg => jpeg::channels(bytes),
+        Format::Array => array::channels(bytes),
+        Format::Other(format) => formats::channels(bytes, format),
     })
 }
 
@@ -126,6 +195,7 @@ pub fn dimensions(bytes: &[u8]) -> Result<(usize, usize), DecodeError> {
     let format = sniff(bytes)?;
     guarded(format, || match format {
         Format::Jpeg => jpeg::dimensions(bytes),
+        Format::Array => array::dimensions(bytes),
         Format::Other(format) => formats::dimensions(bytes, format),
     })
 }
@@ -133,6 +203,7 @@ pub fn dimensions(bytes: &[u8]) -> Result<(usize, usize), DecodeError> {
 #[derive(Clone, Copy)]
 enum Format {
     Jpeg,
+    Array,
     Other(formats::Format),
 }
 
@@ -140,6 +211,7 @@ impl Format {
     fn name(self) -> &'static str {
         match self {
             Self::Jpeg => "JPEG",
+            Self::Array => "npy",
             Self::Other(format) => format.name(),
         }
     }
@@ -161,6 +233,9 @@ fn sniff(bytes: &[u8]) -> Result<Format, DecodeError> {
     }
     if bytes.starts_with(&[0xff, 0xd8, 0xff]) {
         return Ok(Format::Jpeg);
+    }
+    if bytes.starts_with(array::MAGIC) {
+        return Ok(Format::Array);
     }
     formats::guess(bytes)
         .map(Format::Other)
@@ -195,10 +270,10 @@ fn rgb_image(
     height: usize,
     pixels: Vec<u8>,
     format: &'static str,
-) -> Result<RgbImage, DecodeError> {
+) -> Result<Image, DecodeError> {
     let reason = || format!("{} bytes for {width}×{height} pixels", pixels.len());
     let error = DecodeError::Damaged { format, reason: reason() };
-    RgbImage::new(width, height, pixels).ok_or(error)
+    Image::rgb(width, height, pixels).ok_or(error)
 }
 
 /// Ink to light as Pillow computes it: `255 − black − ink · (255 − black) / 255`, rounded and clipped.

@@ -103,6 +103,7 @@ pub fn examine(
         class_imbalance,
         different_sizes,
         transparent_images,
+        different_channels,
         duplicates,
         class_order,
         ignored_files,
@@ -450,6 +451,31 @@ fn transparent_images(examination: &Examination) -> Vec<Finding> {
         counted(positions.len(), "image")
     );
     vec![Finding::new(Severity::Warning, "transparent-images", message, examination.files(&positions))]
+}
+
+/// Images of which some have colours and some do not, or not as many bands.
+fn different_channels(examination: &Examination) -> Vec<Finding> {
+    let mut by_kind: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (position, inspection) in examination.inspections.iter().enumerate() {
+        if let Ok(Inspection { channels, .. }) = inspection {
+            let kind = if channels.is_colour() { "colour".to_owned() } else { channels.name() };
+            by_kind.entry(kind).or_default().push(position);
+        }
+    }
+    if by_kind.len() < 2 {
+        return Vec::new();
+    }
+    let kinds = by_kind.iter().map(|(kind, positions)| {
+        let example = positions.first().map_or_else(String::new, |position| examination.file(*position));
+        format!("{} of {kind} (such as {example})", positions.len())
+    });
+    let message = format!(
+        "the images have different channels: {}; make sure that this does not give the class away",
+        kinds.collect::<Vec<_>>().join(", ")
+    );
+    let fewest = by_kind.values().min_by_key(|positions| positions.len());
+    let files = fewest.map_or_else(Vec::new, |positions| examination.files(positions));
+    vec![Finding::new(Severity::Note, "different-channels", message, files)]
 }
 
 /// Class numbers follow the bytes of the names; where a person would expect another order, that is said.

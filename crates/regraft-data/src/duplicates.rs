@@ -174,11 +174,21 @@ impl DisjointSets {
 mod tests {
     use super::*;
     use crate::inspect::{THUMBNAIL_BYTES, Thumbnail};
+    use crate::raster::Channels;
 
     fn inspection(pixel_hash: usize, difference_hash: u64, level: u8) -> Inspection {
         let thumbnail = Thumbnail([level; THUMBNAIL_BYTES]);
         let pixel_hash = pixel_hash.to_string();
-        Inspection { width: 8, height: 8, transparent: false, pixel_hash, difference_hash, thumbnail }
+        let channels = Channels::RGB;
+        Inspection {
+            width: 8,
+            height: 8,
+            transparent: false,
+            channels,
+            pixel_hash,
+            difference_hash,
+            thumbnail,
+        }
     }
 
     fn near(inspections: &[Inspection]) -> Vec<Vec<usize>> {

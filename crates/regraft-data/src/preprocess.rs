@@ -6,7 +6,7 @@
 
 use regraft_graph::{Preprocessing, Resize};
 
-use crate::raster::RgbImage;
+use crate::raster::{Image, Samples};
 use crate::resize::{centre, resize_window, short_side_size};
 
 /// Why no input could be made.
@@ -22,30 +22,42 @@ pub enum PreprocessError {
         /// Height and width of the crop.
         crop: [usize; 2],
     },
-    /// The output does not hold three planes of the crop's size.
+    /// The image has other channels than the network.
+    #[error("the image has {found} channels, the network takes {expected}")]
+    WrongChannels {
+        /// Channels of the network.
+        expected: usize,
+        /// Channels of the image.
+        found: usize,
+    },
+    /// The output does not hold a plane of the crop's size for each channel.
     #[error(
-        "the output holds {found} values, the preprocessing gives {expected} (3 × height × width of the crop)"
+        "the output holds {found} values, the preprocessing gives {expected} (channels × height × width of the crop)"
     )]
     WrongLength {
-        /// `3 × height × width` of the crop.
+        /// `channels × height × width` of the crop.
         expected: usize,
         /// Length of the output given.
         found: usize,
     },
 }
 
-/// Number of values that [`preprocess`] writes: `3 × height × width` of the crop.
+/// Number of values that [`preprocess`] writes: `channels × height × width` of the crop.
 pub fn output_length(preprocessing: &Preprocessing) -> usize {
     let [height, width] = preprocessing.crop;
-    height.saturating_mul(width).saturating_mul(3)
+    height.saturating_mul(width).saturating_mul(preprocessing.channels())
 }
 
 /// The part of the resized image that the network sees, in the crop's size, not normalised yet.
 ///
 /// # Errors
-/// A size in `preprocessing` is zero.
-pub fn crop(image: &RgbImage, preprocessing: &Preprocessing) -> Result<RgbImage, PreprocessError> {
+/// A size in `preprocessing` is zero, or the image has other channels than the network.
+pub fn crop(image: &Image, preprocessing: &Preprocessing) -> Result<Image, PreprocessError> {
     let [height, width] = preprocessing.crop;
+    let (expected, found) = (preprocessing.channels(), image.channels());
+    if expected != found {
+        return Err(PreprocessError::WrongChannels { expected, found });
+    }
     let zero = PreprocessError::ZeroSize { resize: preprocessing.resize, crop: preprocessing.crop };
     let size = resized_size(image, preprocessing.resize);
     let (columns, left) = centre(size.0, width);
@@ -55,20 +67,36 @@ pub fn crop(image: &RgbImage, preprocessing: &Preprocessing) -> Result<RgbImage,
     if (columns.len(), rows.len()) == (width, height) {
         return Ok(window);
     }
-    let mut padded = vec![0; 3 * width * height];
-    let places = padded.chunks_exact_mut(3 * width).skip(top);
-    for (row, place) in window.rows().zip(places) {
-        place.iter_mut().skip(3 * left).zip(row).for_each(|(place, sample)| *place = *sample);
-    }
-    Ok(RgbImage::new(width, height, padded).unwrap_or(window))
+    let place = (left, top);
+    let padded = match window.samples() {
+        Samples::Bytes(bytes) => Samples::Bytes(padded(bytes, &window, place, (width, height))),
+        Samples::Numbers(numbers) => Samples::Numbers(padded(numbers, &window, place, (width, height))),
+    };
+    Ok(window.with_samples((width, height), found, padded).unwrap_or(window))
 }
 
-/// Writes the network's input, shape 3 × height × width (of the crop), channels in the order that the network expects.
+/// The window's samples with black around them.
+fn padded<T: Copy + Default>(
+    samples: &[T],
+    window: &Image,
+    (left, top): (usize, usize),
+    (width, height): (usize, usize),
+) -> Vec<T> {
+    let channels = window.channels();
+    let mut padded = vec![T::default(); channels * width * height];
+    let places = padded.chunks_exact_mut(channels * width).skip(top);
+    for (row, place) in samples.chunks_exact(channels * window.width()).zip(places) {
+        place.iter_mut().skip(channels * left).zip(row).for_each(|(place, sample)| *place = *sample);
+    }
+    padded
+}
+
+/// Writes the network's input, shape channels × height × width (of the crop), channels in the order that the network expects.
 ///
 /// # Errors
-/// A size in `preprocessing` is zero, or `output` does not have [`output_length`] elements.
+/// As [`crop`], or `output` does not have [`output_length`] elements.
 pub fn preprocess(
-    image: &RgbImage,
+    image: &Image,
     preprocessing: &Preprocessing,
     output: &mut [f32],
 ) -> Result<(), PreprocessError> {
@@ -76,20 +104,34 @@ pub fn preprocess(
     if output.len() != expected {
         return Err(PreprocessError::WrongLength { expected, found: output.len() });
     }
-    let cropped = crop(image, preprocessing)?;
-    let plane = cropped.width() * cropped.height();
-    for (channel, plane) in output.chunks_exact_mut(plane).enumerate() {
-        let (sample, values) = preprocessing.channel(channel);
-        let samples = cropped.pixels().iter().skip(sample).step_by(3);
-        for (value, sample) in plane.iter_mut().zip(samples) {
-            *value = values.get(usize::from(*sample)).copied().unwrap_or_default();
-        }
-    }
+    normalise(crop(image, preprocessing)?.samples(), preprocessing, output);
     Ok(())
 }
 
+/// Writes the planes of a [`crop`], normalised.
+pub fn normalise(crop: &Samples, preprocessing: &Preprocessing, output: &mut [f32]) {
+    let channels = preprocessing.channels().max(1);
+    let plane = (output.len() / channels).max(1);
+    for (channel, plane) in output.chunks_exact_mut(plane).enumerate() {
+        let (sample, values) = preprocessing.channel(channel);
+        match crop {
+            Samples::Bytes(bytes) => {
+                let samples = bytes.iter().skip(sample).step_by(channels);
+                let values =
+                    samples.map(|sample| values.get(usize::from(*sample)).copied().unwrap_or_default());
+                plane.iter_mut().zip(values).for_each(|(place, value)| *place = value);
+            }
+            Samples::Numbers(numbers) => {
+                let samples = numbers.iter().skip(sample).step_by(channels);
+                let values = samples.map(|sample| preprocessing.normalise(channel, *sample));
+                plane.iter_mut().zip(values).for_each(|(place, value)| *place = value);
+            }
+        }
+    }
+}
+
 /// Width and height after the resize.
-fn resized_size(image: &RgbImage, resize: Resize) -> (usize, usize) {
+fn resized_size(image: &Image, resize: Resize) -> (usize, usize) {
     match resize {
         Resize::ShortSide(short) => short_side_size((image.width(), image.height()), short),
         Resize::Exact([height, width]) => (width, height),

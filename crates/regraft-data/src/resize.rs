@@ -1,4 +1,4 @@
-//! Resampling, bit for bit as Pillow's `Image.resize` does it on 8-bit RGB.
+//! Resampling, bit for bit as Pillow's `Image.resize` does it on 8-bit images, and as it does it on floating-point ones.
 //!
 //! The image is convolved along one direction, rounded to 8 bits, then along the other. The filter is stretched by the
 //! scale when shrinking, which is the antialiasing. Weights are computed and normalised in f64, then rounded to 22
@@ -8,6 +8,8 @@
 //!
 //! Rows are resampled across first, except where the image loses more than twice as many rows as columns: there
 //! Pillow 13 resamples down first, and before version 13 did not. The two orders differ by one level here and there.
+//!
+//! Samples of more than 8 bits are summed in f64 and rounded to f32 after each direction.
 #![allow(clippy::indexing_slicing, reason = "weights are built for the rows and columns that they index")]
 
 #[cfg(target_arch = "x86_64")]
@@ -15,15 +17,15 @@ mod avx2;
 
 use std::ops::Range;
 
-use regraft_graph::ResizeFilter;
+use regraft_graph::{Resampling, ResizeFilter};
 
-use crate::raster::RgbImage;
+use crate::raster::{self, Image};
 
 /// Fractional bits of a weight: an 8-bit sample times a weight, with two bits of headroom for overshoot, fits i32.
 const PRECISION: u32 = 32 - 8 - 2;
 
 /// Resizes to exactly `width × height`. `None` if a side is zero.
-pub fn resize(image: &RgbImage, width: usize, height: usize, filter: ResizeFilter) -> Option<RgbImage> {
+pub fn resize(image: &Image, width: usize, height: usize, filter: ResizeFilter) -> Option<Image> {
     resize_window(image, (width, height), 0..width, 0..height, filter)
 }
 
@@ -31,26 +33,44 @@ pub fn resize(image: &RgbImage, width: usize, height: usize, filter: ResizeFilte
 ///
 /// `size` is the width and height of the whole resized image. `None` if a range is empty or leaves `size`.
 pub fn resize_window(
-    image: &RgbImage,
+    image: &Image,
     size: (usize, usize),
     columns: Range<usize>,
     rows: Range<usize>,
     filter: ResizeFilter,
-) -> Option<RgbImage> {
+) -> Option<Image> {
     if columns.is_empty() || rows.is_empty() || columns.end > size.0 || rows.end > size.1 {
         return None;
     }
     let across = Weights::new(image.width(), size.0, columns, filter);
     let down = Weights::new(image.height(), size.1, rows, filter);
-    let source = Samples { bytes: image.pixels(), width: image.width() };
-    let pixels = if loses_more_rows((image.width(), image.height()), size) {
-        let shortened = shorten(&source.rows(&down.needed), &across.needed, &down);
-        narrow(&Samples { bytes: &shortened, width: across.needed.len() }, 0, &across)
-    } else {
-        let narrowed = narrow(&source.rows(&down.needed), across.needed.start, &across);
-        shorten(&Samples { bytes: &narrowed, width: across.len() }, &(0..across.len()), &down)
+    let rows_first = loses_more_rows((image.width(), image.height()), size);
+    let (width, channels) = (image.width(), image.channels());
+    let samples = match image.samples() {
+        raster::Samples::Bytes(bytes) => {
+            let source = Samples { bytes, width, channels };
+            raster::Samples::Bytes(resample_bytes(&source, &across, &down, rows_first))
+        }
+        raster::Samples::Numbers(numbers) => raster::Samples::Numbers(if rows_first {
+            let shortened = shorten_numbers(numbers, channels * width, &down);
+            narrow_numbers(&shortened, width, channels, &across)
+        } else {
+            let narrowed = narrow_numbers(numbers, width, channels, &across);
+            shorten_numbers(&narrowed, channels * across.len(), &down)
+        }),
     };
-    RgbImage::new(across.len(), down.len(), pixels)
+    image.with_samples((across.len(), down.len()), channels, samples)
+}
+
+fn resample_bytes(source: &Samples<'_>, across: &Weights, down: &Weights, rows_first: bool) -> Vec<u8> {
+    let Samples { channels, .. } = *source;
+    if rows_first {
+        let shortened = shorten(&source.rows(&down.needed), &across.needed, down);
+        narrow(&Samples { bytes: &shortened, width: across.needed.len(), channels }, 0, across)
+    } else {
+        let narrowed = narrow(&source.rows(&down.needed), across.needed.start, across);
+        shorten(&Samples { bytes: &narrowed, width: across.len(), channels }, &(0..across.len()), down)
+    }
 }
 
 /// Pillow 13's condition for resampling down before across.
@@ -77,22 +97,20 @@ pub fn centre(available: usize, wanted: usize) -> (Range<usize>, usize) {
     (start..start + wanted, 0)
 }
 
-/// RGB rows of `width` pixels on the way through the two passes.
+/// Rows of `width` pixels on the way through the two passes.
 struct Samples<'a> {
     bytes: &'a [u8],
     width: usize,
+    channels: usize,
 }
 
 impl Samples<'_> {
     fn stride(&self) -> usize {
-        3 * self.width
+        self.channels * self.width
     }
 
     fn rows(&self, rows: &Range<usize>) -> Samples<'_> {
-        Samples {
-            bytes: &self.bytes[rows.start * self.stride()..rows.end * self.stride()],
-            width: self.width,
-        }
+        Samples { bytes: &self.bytes[rows.start * self.stride()..rows.end * self.stride()], ..*self }
     }
 }
 
@@ -107,22 +125,26 @@ struct Weights {
     /// `stride` fixed-point weights for each output position, of which `counts` are in use.
     values: Vec<i32>,
     stride: usize,
+    resampling: Resampling,
+    wanted: Range<usize>,
 }
 
 impl Weights {
     /// Weights for the output positions `wanted` when `input` samples become `output`.
     fn new(input: usize, output: usize, wanted: Range<usize>, filter: ResizeFilter) -> Self {
-        let kernel = Kernel::new(input, output, filter);
-        let stride = kernel.longest();
-        let spans: Vec<Range<usize>> = wanted.clone().map(|position| kernel.span(position)).collect();
+        let resampling = Resampling::new(input, output, filter);
+        let stride = resampling.longest();
+        let spans: Vec<Range<usize>> = wanted.clone().map(|position| resampling.span(position)).collect();
         // Spans move forward with the output position.
         let needed = spans.first().map_or(0, |span| span.start)..spans.last().map_or(0, |span| span.end);
         let mut values = vec![0; stride * spans.len()];
-        for (position, values) in wanted.zip(values.chunks_exact_mut(stride)) {
-            kernel.write(position, values);
+        for (position, values) in wanted.clone().zip(values.chunks_exact_mut(stride)) {
+            let weights = resampling.weights(position);
+            values.iter_mut().zip(weights).for_each(|(value, weight)| *value = fixed_point(weight));
         }
         let starts = spans.iter().map(|span| span.start - needed.start).collect();
-        Self { needed, starts, counts: spans.iter().map(ExactSizeIterator::len).collect(), values, stride }
+        let counts = spans.iter().map(ExactSizeIterator::len).collect();
+        Self { needed, starts, counts, values, stride, resampling, wanted }
     }
 
     fn len(&self) -> usize {
@@ -135,75 +157,11 @@ impl Weights {
             self.values.chunks_exact(self.stride).zip(&self.counts).map(|(values, &count)| &values[..count]);
         self.starts.iter().copied().zip(values)
     }
-}
 
-/// A filter stretched over the input of one direction.
-struct Kernel {
-    filter: ResizeFilter,
-    input: usize,
-    /// Input positions per output position.
-    scale: f64,
-    /// `scale` when shrinking, 1 when enlarging.
-    stretch: f64,
-}
-
-impl Kernel {
-    fn new(input: usize, output: usize, filter: ResizeFilter) -> Self {
-        let scale = input as f64 / output as f64;
-        Self { filter, input, scale, stretch: scale.max(1.0) }
-    }
-
-    /// Half its width in input positions.
-    fn support(&self) -> f64 {
-        support(self.filter) * self.stretch
-    }
-
-    /// No span is longer than this.
-    fn longest(&self) -> usize {
-        (self.support().ceil() as usize * 2 + 1).min(self.input)
-    }
-
-    fn centre(&self, position: usize) -> f64 {
-        (position as f64 + 0.5) * self.scale
-    }
-
-    /// The input positions under the kernel at an output position. The casts cut towards zero and saturate at zero.
-    fn span(&self, position: usize) -> Range<usize> {
-        let start = (self.centre(position) - self.support() + 0.5) as usize;
-        let end = (self.centre(position) + self.support() + 0.5) as usize;
-        start..end.min(self.input)
-    }
-
-    /// Writes the normalised weights of an output position, in Pillow's order of operations.
-    fn write(&self, position: usize, weights: &mut [i32]) {
-        let (span, centre, inverse) = (self.span(position), self.centre(position), 1.0 / self.stretch);
-        let raw: Vec<f64> =
-            span.map(|sample| evaluate(self.filter, (sample as f64 - centre + 0.5) * inverse)).collect();
-        let sum: f64 = raw.iter().sum();
-        for (weight, raw) in weights.iter_mut().zip(&raw) {
-            *weight = fixed_point(if sum == 0.0 { *raw } else { raw / sum });
-        }
-    }
-}
-
-/// Half the width of a filter at scale 1.
-fn support(filter: ResizeFilter) -> f64 {
-    match filter {
-        ResizeFilter::Bilinear => 1.0,
-        ResizeFilter::Bicubic => 2.0,
-    }
-}
-
-/// The filter's value at a distance: the triangle, or Keys' cubic convolution with a = −0.5
-/// (IEEE Trans. ASSP 29, 1981), in the order of operations that Pillow uses.
-fn evaluate(filter: ResizeFilter, distance: f64) -> f64 {
-    const A: f64 = -0.5;
-    let x = distance.abs();
-    match filter {
-        ResizeFilter::Bilinear if x < 1.0 => 1.0 - x,
-        ResizeFilter::Bicubic if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
-        ResizeFilter::Bicubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
-        _ => 0.0,
+    /// Every output position: its first input position, counted from the very first one, and its weights unrounded.
+    fn exact(&self) -> impl Iterator<Item = (usize, Vec<f64>)> {
+        let wanted = self.wanted.clone();
+        wanted.map(|position| (self.resampling.span(position).start, self.resampling.weights(position)))
     }
 }
 
@@ -214,12 +172,62 @@ fn fixed_point(weight: f64) -> i32 {
 
 /// Resamples every row across; the first column that is needed is column `first`.
 fn narrow(source: &Samples<'_>, first: usize, weights: &Weights) -> Vec<u8> {
+    if source.channels != 3 {
+        return narrow_any(source, first, weights);
+    }
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
         // SAFETY: the processor was just asked whether it has AVX2.
         return unsafe { avx2::narrow(source, first, weights) };
     }
     narrow_portable(source, first, weights)
+}
+
+/// For any number of channels, one sample at a time.
+fn narrow_any(source: &Samples<'_>, first: usize, weights: &Weights) -> Vec<u8> {
+    let channels = source.channels;
+    let mut output = vec![0; source.bytes.len() / source.width * weights.len()];
+    let rows =
+        source.bytes.chunks_exact(source.stride()).zip(output.chunks_exact_mut(channels * weights.len()));
+    for (row, output) in rows {
+        for ((start, values), pixel) in weights.iter().zip(output.chunks_exact_mut(channels)) {
+            for (channel, byte) in pixel.iter_mut().enumerate() {
+                let samples = row[channels * (first + start) + channel..].iter().step_by(channels);
+                let products = samples.zip(values).map(|(sample, weight)| i32::from(*sample) * weight);
+                *byte = clip(products.fold(1 << (PRECISION - 1), |sum, product| sum + product));
+            }
+        }
+    }
+    output
+}
+
+/// Resamples every row across, in floating point.
+fn narrow_numbers(numbers: &[f32], width: usize, channels: usize, weights: &Weights) -> Vec<f32> {
+    let exact: Vec<(usize, Vec<f64>)> = weights.exact().collect();
+    let mut output = Vec::with_capacity(numbers.len() / width * weights.len());
+    for row in numbers.chunks_exact(channels * width) {
+        for (start, values) in &exact {
+            output.extend((0..channels).map(|channel| {
+                let samples = row[channels * start + channel..].iter().step_by(channels);
+                samples.zip(values).map(|(sample, weight)| f64::from(*sample) * weight).sum::<f64>() as f32
+            }));
+        }
+    }
+    output
+}
+
+/// Resamples all columns down, in floating point.
+fn shorten_numbers(numbers: &[f32], stride: usize, weights: &Weights) -> Vec<f32> {
+    let mut output = Vec::with_capacity(stride * weights.len());
+    let mut sums = vec![0.0; stride];
+    for (start, values) in weights.exact() {
+        sums.fill(0.0);
+        for (row, weight) in numbers.chunks_exact(stride).skip(start).zip(values) {
+            sums.iter_mut().zip(row).for_each(|(sum, sample)| *sum += f64::from(*sample) * weight);
+        }
+        output.extend(sums.iter().map(|sum| *sum as f32));
+    }
+    output
 }
 
 fn narrow_portable(source: &Samples<'_>, first: usize, weights: &Weights) -> Vec<u8> {
@@ -268,9 +276,10 @@ fn narrow_band(band: &[[i32; LANES]], weights: &Weights, output: &mut [u8]) {
 
 /// Resamples some columns down; the first row of the source is the first that is needed.
 fn shorten(source: &Samples, columns: &Range<usize>, weights: &Weights) -> Vec<u8> {
-    let (stride, offset) = (source.stride(), 3 * columns.start);
-    let mut output = vec![0; 3 * columns.len() * weights.len()];
-    for (row, (start, values)) in output.chunks_exact_mut(3 * columns.len()).zip(weights.iter()) {
+    let (stride, offset) = (source.stride(), source.channels * columns.start);
+    let width = source.channels * columns.len();
+    let mut output = vec![0; width * weights.len()];
+    for (row, (start, values)) in output.chunks_exact_mut(width).zip(weights.iter()) {
         shorten_row(&source.bytes[start * stride + offset..], stride, values, row);
     }
     output
@@ -346,7 +355,7 @@ mod tests {
     #[test]
     fn a_window_is_a_part_of_the_whole() {
         let pixels = (0..3 * 40 * 30).map(|index| (index * 37 % 251) as u8).collect();
-        let image = RgbImage::new(40, 30, pixels).unwrap();
+        let image = Image::rgb(40, 30, pixels).unwrap();
         for filter in [ResizeFilter::Bilinear, ResizeFilter::Bicubic] {
             let whole = resize(&image, 23, 57, filter).unwrap();
             let part = resize_window(&image, (23, 57), 5..17, 11..50, filter).unwrap();
@@ -361,7 +370,7 @@ mod tests {
         for (width, rows) in [(1, 1), (2, 3), (7, 4), (61, 5), (500, 9), (3001, 6)] {
             let bytes: Vec<u8> =
                 (0..3 * width * rows).map(|index| (index * index * 31 % 509) as u8).collect();
-            let source = Samples { bytes: &bytes, width };
+            let source = Samples { bytes: &bytes, width, channels: 3 };
             for (to, filter) in [1, 2, 13, 224, 1000]
                 .into_iter()
                 .flat_map(|to| [ResizeFilter::Bilinear, ResizeFilter::Bicubic].map(|filter| (to, filter)))
@@ -377,8 +386,47 @@ mod tests {
     }
 
     #[test]
+    fn any_number_of_channels_gives_what_each_channel_gives_alone() {
+        let grey = |channel: usize| -> Vec<u8> {
+            (0..41 * 29).map(|index| (index * index * (31 + channel) % 509) as u8).collect()
+        };
+        for channels in [1, 2, 4, 5] {
+            let planes: Vec<Vec<u8>> = (0..channels).map(grey).collect();
+            let bytes = (0..41 * 29).flat_map(|pixel| planes.iter().map(move |plane| plane[pixel])).collect();
+            let image = Image::new(41, 29, channels, raster::Samples::Bytes(bytes)).unwrap();
+            for size in [(17, 50), (60, 5), (41, 29)] {
+                let found = resize(&image, size.0, size.1, ResizeFilter::Bicubic).unwrap();
+                for (channel, plane) in planes.iter().enumerate() {
+                    let colour = plane.iter().flat_map(|sample| [*sample; 3]).collect();
+                    let colour = Image::rgb(41, 29, colour).unwrap();
+                    let expected = resize(&colour, size.0, size.1, ResizeFilter::Bicubic).unwrap();
+                    let of_channel = found.pixels().iter().skip(channel).step_by(channels);
+                    assert!(of_channel.eq(expected.pixels().iter().step_by(3)), "{channels} {size:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_are_resampled_as_bytes_are_but_for_rounding() {
+        let bytes: Vec<u8> = (0..5 * 41 * 29).map(|index| (index * 37 % 251) as u8).collect();
+        let numbers = bytes.iter().map(|byte| f32::from(*byte)).collect();
+        let bytes = Image::new(41, 29, 5, raster::Samples::Bytes(bytes)).unwrap();
+        let numbers = Image::new(41, 29, 5, raster::Samples::Numbers(numbers)).unwrap();
+        for (width, height) in [(17, 50), (60, 5), (4, 2)] {
+            let expected =
+                resize_window(&bytes, (width, height), 1..3, 1..2, ResizeFilter::Bilinear).unwrap();
+            let found = resize_window(&numbers, (width, height), 1..3, 1..2, ResizeFilter::Bilinear).unwrap();
+            let raster::Samples::Numbers(found) = found.into_samples() else { panic!("numbers") };
+            for (found, expected) in found.iter().zip(expected.pixels()) {
+                assert!((found - f32::from(*expected)).abs() <= 1.0, "{found} {expected}");
+            }
+        }
+    }
+
+    #[test]
     fn impossible_sizes_are_refused() {
-        let image = RgbImage::new(1, 1, vec![1, 2, 3]).unwrap();
+        let image = Image::rgb(1, 1, vec![1, 2, 3]).unwrap();
         assert_eq!(resize(&image, 0, 5, ResizeFilter::Bilinear), None);
         assert_eq!(resize_window(&image, (4, 4), 2..5, 0..1, ResizeFilter::Bilinear), None);
     }

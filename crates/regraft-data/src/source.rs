@@ -14,7 +14,7 @@ use serde::Serialize;
 mod walk;
 
 /// Extensions that are taken for images, in lower case.
-pub const EXTENSIONS: [&str; 8] = ["bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
+pub const EXTENSIONS: [&str; 9] = ["bmp", "gif", "jpeg", "jpg", "npy", "png", "tif", "tiff", "webp"];
 
 /// The part of a divided data set that an image belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

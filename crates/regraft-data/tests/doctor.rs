@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use regraft_data::decode::Limits;
 use regraft_data::doctor::{Finding, LISTED_FILES, Severity, examine};
 use regraft_data::inspect::{Inspection, THUMBNAIL_BYTES, Thumbnail, inspect};
+use regraft_data::raster::Channels;
 use regraft_data::source::{ImageFolder, Item, Layout, Part, Problem};
 use regraft_system::files;
 
@@ -42,6 +43,7 @@ fn folder(files: &[String]) -> ImageFolder {
 fn different(index: usize) -> Inspection {
     Inspection {
         transparent: false,
+        channels: Channels::RGB,
         width: 64,
         height: 48,
         pixel_hash: format!("{index:064}"),
@@ -254,4 +256,21 @@ fn transparency_is_a_warning() {
     assert_eq!((finding.severity, finding.code), (Severity::Warning, "transparent-images"));
     assert!(finding.message.starts_with("1 image with transparent pixels"), "{}", finding.message);
     assert_eq!(finding.files.len(), 1);
+}
+
+#[test]
+fn images_with_and_without_colours_are_told() {
+    let files = names(&FOUR);
+    let mut inspections = healthy(&files);
+    let four = Channels { count: 4, ..Channels::RGB };
+    let grey = Channels { count: 1, deep: true, visible: true };
+    let bands = Channels { count: 5, deep: false, visible: false };
+    for (inspection, channels) in inspections.iter_mut().zip([four, grey, Channels::RGB, bands]) {
+        inspection.as_mut().unwrap().channels = channels;
+    }
+    let finding = only(examine(&folder(&files), &inspections, 2));
+    assert_eq!((finding.severity, finding.code), (Severity::Note, "different-channels"));
+    for words in ["2 of colour (such as a/1.png)", "1 of 5 bands", "1 of grey (such as a/2.png)"] {
+        assert!(finding.message.contains(words), "{}", finding.message);
+    }
 }

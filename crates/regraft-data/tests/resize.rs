@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use regraft_data::decode::{Limits, decode};
 use regraft_data::preprocess::{PreprocessError, output_length, preprocess};
-use regraft_data::raster::RgbImage;
+use regraft_data::raster::Image;
 use regraft_data::resize::resize;
 use regraft_graph::{ChannelOrder, Preprocessing, ResizeFilter};
 use regraft_system::{files, hash};
@@ -25,7 +25,7 @@ fn json(name: &str) -> Value {
     serde_json::from_slice(&files::read(&golden(name)).unwrap()).unwrap()
 }
 
-fn photo() -> RgbImage {
+fn photo() -> Image {
     decode(&files::read(&golden("resize.png")).unwrap(), &Limits::default()).unwrap()
 }
 
@@ -33,11 +33,11 @@ fn numbers(value: &Value) -> Vec<usize> {
     value.as_array().unwrap().iter().map(|number| number.as_u64().unwrap() as usize).collect()
 }
 
-fn crop(image: &RgbImage, corners: &[usize]) -> RgbImage {
+fn crop(image: &Image, corners: &[usize]) -> Image {
     let (left, top, right, bottom) = (corners[0], corners[1], corners[2], corners[3]);
     let rows = image.rows().skip(top).take(bottom - top);
     let pixels = rows.flat_map(|row| row[3 * left..3 * right].to_vec()).collect();
-    RgbImage::new(right - left, bottom - top, pixels).unwrap()
+    Image::rgb(right - left, bottom - top, pixels).unwrap()
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn every_resize_equals_pillow() {
     }
 }
 
-fn network_input(image: &RgbImage, preprocessing: &Preprocessing) -> Vec<f32> {
+fn network_input(image: &Image, preprocessing: &Preprocessing) -> Vec<f32> {
     let mut output = vec![f32::NAN; output_length(preprocessing)];
     preprocess(image, preprocessing, &mut output).unwrap();
     output
@@ -92,7 +92,7 @@ fn blue_first_exchanges_the_planes() {
 fn an_extreme_aspect_needs_no_extreme_memory() {
     let preprocessing: Preprocessing =
         serde_json::from_value(json("preprocess.json")["lite0"].clone()).unwrap();
-    let line = RgbImage::new(60_000, 1, vec![200; 180_000]).unwrap();
+    let line = Image::rgb(60_000, 1, vec![200; 180_000]).unwrap();
     let found = network_input(&line, &preprocessing);
     assert!(found.iter().all(|value| *value == (200.0 - 127.0) / 128.0));
 }

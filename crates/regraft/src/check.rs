@@ -1,17 +1,16 @@
 //! `regraft check`: the data doctor alone.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use regraft_data::doctor::{Finding, Severity, examine};
 use regraft_data::source::{ImageFolder, Item, display};
-use regraft_graph::{ChannelOrder, Preprocessing, Resize, ResizeFilter};
 use serde::Serialize;
 
 use crate::config::{FOLDS, outside};
-use crate::ingest::{FileRecord, Ingest, Ingested, inspection_store};
+use crate::ingest::{FileRecord, Ingest, Ingested};
+use crate::input::{ChannelChoice, Seen};
 use crate::predict::Unusable;
 use crate::{Context, Error, Result};
 
@@ -46,13 +45,7 @@ pub fn check(data: &Path, folds: usize, context: &Context<'_>) -> Result<Checkup
     }
     let folder = ImageFolder::scan(data).map_err(Error::data)?;
     let paths: Vec<PathBuf> = folder.items.iter().map(|item| item.path.clone()).collect();
-    let ingest = Ingest {
-        limits: context.limits,
-        inspections: Some(inspection_store(&context.cache)),
-        networks: Vec::new(),
-        preprocessing: UNUSED,
-        progress: context.progress,
-    };
+    let ingest = Ingest::inspecting(Seen::of(&paths, ChannelChoice::Auto).channels.count, context);
     context.progress.start("checking images", paths.len() as u64);
     let ingested = ingest.run(&paths)?;
     context.progress.finish();
@@ -68,16 +61,6 @@ pub fn check(data: &Path, folds: usize, context: &Context<'_>) -> Result<Checkup
     let unreadable = folder.items.iter().zip(ingested.files).filter_map(failed).collect();
     Ok(Checkup { images: folder.items.len(), classes, unreadable, findings })
 }
-
-/// Nothing is prepared for a network here.
-const UNUSED: Preprocessing = Preprocessing {
-    channel_order: ChannelOrder::Rgb,
-    resize: Resize::ShortSide(1),
-    filter: ResizeFilter::Bilinear,
-    crop: [1, 1],
-    mean: Cow::Borrowed(&[0.0; 3]),
-    std: Cow::Borrowed(&[1.0; 3]),
-};
 
 /// The doctor's findings on what came in, most serious first.
 pub(crate) fn findings(folder: &ImageFolder, ingested: &Ingested, folds: usize) -> Vec<Finding> {

@@ -8,7 +8,8 @@ use regraft_adapt::HeadKind;
 use regraft_system::files;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{Error, PrecisionChoice, Result};
+use crate::input::InputChoice;
+use crate::{ChannelChoice, Error, ExtraChannels, PrecisionChoice, Result, Stem};
 
 /// Everything that determines a run. Written into the run folder with every default filled in, so that
 /// `regraft fit --config RUN/regraft.toml` repeats the run.
@@ -27,6 +28,16 @@ pub struct FitConfig {
     pub cut: String,
     /// Numbers that the frozen part is computed in.
     pub precision: PrecisionChoice,
+    /// Channels of the images that the network sees.
+    pub channels: ChannelChoice,
+    /// Kernels of channels that the source was not trained on; zeros for alpha and repeated ones otherwise if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extra_channels: Option<ExtraChannels>,
+    /// Height and width in pixels that the network sees, 1 to 4096; those that the source was trained on if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<usize>,
+    /// First layers of the network.
+    pub stem: Stem,
     /// Run folder; `runs/<name of the data folder>` if absent, with a number where that is taken.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_text")]
     pub out: Option<PathBuf>,
@@ -54,6 +65,10 @@ impl Default for FitConfig {
             arch: None,
             cut: "features".to_owned(),
             precision: PrecisionChoice::default(),
+            channels: ChannelChoice::default(),
+            extra_channels: None,
+            image_size: None,
+            stem: Stem::default(),
             out: None,
             seed: 0,
             test_fraction: 0.2,
@@ -99,6 +114,7 @@ impl FitConfig {
             (!FOLDS.contains(&self.folds)).then(|| outside("folds", self.folds, &FOLDS)),
             (!CURVE_REPETITIONS.contains(&self.curve_repetitions))
                 .then(|| outside("curve-repetitions", self.curve_repetitions, &CURVE_REPETITIONS)),
+            self.input().mistake(),
             (self.heads.is_empty()).then(|| "heads: name at least one kind of head".to_owned()),
             (!(0.0..=1.0).contains(&self.max_unreadable))
                 .then(|| format!("max-unreadable: {} is not a share from 0 to 1", self.max_unreadable)),
@@ -107,6 +123,14 @@ impl FitConfig {
         ];
         let mistakes: Vec<String> = mistakes.into_iter().flatten().collect();
         if mistakes.is_empty() { Ok(()) } else { Err(Error::Usage(mistakes.join("\n"))) }
+    }
+}
+
+impl FitConfig {
+    /// What is asked for of the network's input.
+    pub fn input(&self) -> InputChoice {
+        let Self { channels, extra_channels, image_size, stem, .. } = *self;
+        InputChoice { channels, extra_channels, image_size, stem }
     }
 }
 

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use ndarray::{Array4, Axis, Ix4, s};
 use regraft_engine::{Calibration, Calibrator, InstructionSet};
-use regraft_formats::npy;
+use regraft_formats::npy::{self, ImageArray};
 use regraft_graph::Model;
 use regraft_system::clock::Stopwatch;
-use regraft_system::files::{UnfinishedFile, write_atomically};
+use regraft_system::files::{UnfinishedFile, map, write_atomically};
 use serde::Serialize;
 
 use crate::ingest::{Ingest, Network};
+use crate::input::{InputChoice, Seen, adapt, adapt_to_array, statistics};
 use crate::inputs::{Input, expand};
 use crate::precision::{CALIBRATION_IMAGES, EmbedPrecision, calibrate, warn_of_few};
 use crate::predict::Unusable;
@@ -44,6 +45,9 @@ pub struct Embedded {
 /// One `.npy` file of shape N×C×H×W (f32, already normalised) may stand in place of the images; its rows keep their
 /// order and their paths are their indices.
 ///
+/// The network is made to take the images as `input` says; mean and deviation of channels that need them are those of the
+/// images themselves.
+///
 /// [`EmbedPrecision::CalibratedInt8`] calibrates on up to 256 of the images, evenly spread, or the first of the array.
 ///
 /// # Errors
@@ -52,19 +56,23 @@ pub struct Embedded {
 pub fn embed(
     model: &Model,
     inputs: &[PathBuf],
+    input: &InputChoice,
     cut: &str,
     precision: EmbedPrecision,
     out: &Path,
     context: &Context<'_>,
 ) -> Result<Embedded> {
-    let (cut, name) = (resolve_cut(model, cut)?, precision.name());
+    // What is mistyped is known before any image is read.
+    input.mistake().map_or(Ok(()), |mistake| Err(Error::Usage(mistake)))?;
+    resolve_cut(model, cut)?;
+    let name = precision.name();
     let watch = Stopwatch::start();
     let embedding = match inputs {
-        [tensor] if is_array(tensor) => {
+        [tensor] if is_array(tensor, true) => {
             check_output(out, std::slice::from_ref(tensor))?;
-            from_tensor(model, tensor, &cut, precision, out, context)?
+            from_tensor(model, tensor, input, cut, precision, out, context)?
         }
-        _ => from_images(model, inputs, &cut, precision, out, context)?,
+        _ => from_images(model, inputs, input, cut, precision, out, context)?,
     };
     let seconds = watch.seconds();
     let Some(rows) = embedding.rows.writer else {
@@ -90,8 +98,12 @@ pub fn embed(
     })
 }
 
-fn is_array(input: &Path) -> bool {
-    input.extension().is_some_and(|end| end == "npy")
+/// Whether a file is an array that stands in place of all images. One alone is, unless it has the axes of an image in
+/// bands; among others, unless it is an image.
+fn is_array(input: &Path, alone: bool) -> bool {
+    let header = || map(input).ok().and_then(|content| ImageArray::header(&content).ok());
+    let is_image = || header().is_some_and(|header| !alone || header.channels > 1);
+    input.extension().is_some_and(|end| end == "npy") && !is_image()
 }
 
 /// A mistyped `--out` must not cost an image, nor the time until it cannot be written.
@@ -137,18 +149,25 @@ impl Rows<'_> {
 fn from_images<'a>(
     model: &Model,
     inputs: &[PathBuf],
+    input: &InputChoice,
     cut: &str,
     precision: EmbedPrecision,
     out: &'a Path,
     context: &Context<'_>,
 ) -> Result<Embedding<'a>> {
-    if let Some(array) = inputs.iter().find(|input| is_array(input)) {
+    if let Some(array) = inputs.iter().find(|input| is_array(input, inputs.len() == 1)) {
         let message = "an array stands in place of all images; give it alone";
         return Err(Error::Usage(format!("{}: {message}", array.display())));
     }
     let inputs = expand(inputs)?;
     let files: Vec<PathBuf> = inputs.iter().map(|input| input.file().to_path_buf()).collect();
     check_output(out, &files)?;
+    let seen = Seen::of(&files, input.channels).alike(input.channels);
+    let count = seen.channels.count;
+    let statistics = seen.needs_statistics().then(|| statistics(&files, count, &context.limits));
+    let adapted = adapt(model.clone(), input, &seen, statistics)?;
+    adapted.tell(context);
+    let (model, cut) = (&adapted.model, &resolve_cut(&adapted.model, cut)?);
     let precision = precision.frozen(|| calibrate(model, cut, &files, context))?;
     let ingest = Ingest {
         limits: context.limits,
@@ -186,6 +205,7 @@ fn line(input: &Input) -> Vec<u8> {
 fn from_tensor<'a>(
     model: &Model,
     path: &Path,
+    input: &InputChoice,
     cut: &str,
     precision: EmbedPrecision,
     out: &'a Path,
@@ -193,12 +213,11 @@ fn from_tensor<'a>(
 ) -> Result<Embedding<'a>> {
     let array = npy::read_f32(path).map_err(Error::data)?;
     let found = array.shape().to_vec();
-    let array =
-        array.into_dimensionality::<Ix4>().ok().filter(|array| array.dim().1 == 3 && !array.is_empty());
+    let array = array.into_dimensionality::<Ix4>().ok().filter(|array| !array.is_empty());
     let array = array.ok_or_else(|| {
         let advice = "stack and transpose the images to that shape";
         Error::Data(format!(
-            "{}: expected an array of shape N×3×H×W, found {found:?}; {advice}",
+            "{}: expected an array of shape N×C×H×W, found {found:?}; {advice}",
             path.display()
         ))
     })?;
@@ -207,7 +226,9 @@ fn from_tensor<'a>(
         let message = "holds a number that is infinite or none; mend it or leave it out";
         return Err(Error::Data(format!("{}: image {image} {message}", path.display())));
     }
-    let (images, _, height, width) = array.dim();
+    let (images, channels, height, width) = array.dim();
+    let model = &adapt_to_array(model.clone(), input.extra_channels, channels, [height, width], path)?;
+    let cut = &resolve_cut(model, cut)?;
     let precision = precision.frozen(|| calibrate_on_tensor(model, cut, &array, context))?;
     let program = precision.compile(model, [height, width], &[cut]).map_err(Error::model)?;
     context.progress.start("computing features", images as u64);

@@ -6,17 +6,19 @@
 //! its way is the bytes that the network sees, and results are handed on batch by batch, so memory depends neither on
 //! the number of files nor, beyond one decoded image a thread, on their sizes.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ndarray::Array2;
+use ndarray::{Array2, Array4};
 use rayon::prelude::*;
-use regraft_data::decode::{DECODER, Limits, decode};
+use regraft_data::decode::{DECODER, Limits, decode_as};
 use regraft_data::inspect::{Inspection, inspect_image};
-use regraft_data::preprocess::crop;
-use regraft_engine::{InstructionSet, KERNELS, Normalization, Program};
-use regraft_graph::{Dim, Model, Preprocessing};
+use regraft_data::preprocess::{crop, normalise};
+use regraft_data::raster::Samples;
+use regraft_engine::{EngineError, InstructionSet, KERNELS, Normalization, Program};
+use regraft_graph::{ChannelOrder, Dim, Model, Preprocessing, Resize, ResizeFilter};
 use regraft_system::clock::Stopwatch;
 use regraft_system::files;
 use regraft_system::hash::KeyHasher;
@@ -25,7 +27,7 @@ use crate::cache::{Cache, ContentHash, Store, StoreInfo};
 use crate::inspections;
 use crate::precision::FrozenPrecision;
 use crate::progress::Progress;
-use crate::{Error, Result};
+use crate::{Context, Error, Result};
 
 /// A network that gives one row of numbers an image: the value of a wire, averaged over height and width.
 pub(crate) struct Network<'a> {
@@ -93,9 +95,14 @@ impl<'a> Network<'a> {
         Ok(Self { weights, name, cut, precision, dimensions, store, program: OnceLock::new() })
     }
 
-    /// One row for each image of height × width × 3 bytes.
-    fn run(&self, images: &[&[u8]], normalization: &Normalization) -> Result<Array2<f32>> {
-        let rows = self.program()?.run_pooled_pixels(images, normalization).map_err(Error::model)?.pop();
+    /// One row for each crop.
+    fn run(&self, crops: &[&Samples], preprocessing: &Preprocessing) -> Result<Array2<f32>> {
+        let program = self.program()?;
+        let rows = match bytes(crops) {
+            Some(bytes) => program.run_pooled_pixels(&bytes, &Normalization::new(preprocessing)),
+            None => numbers(crops, preprocessing).and_then(|images| program.run_pooled(images.view())),
+        };
+        let rows = rows.map_err(Error::model)?.pop();
         let rows =
             rows.ok_or_else(|| Error::Model(format!("the network has no output at '{}'", self.cut)))?;
         if rows.iter().all(|value| value.is_finite()) {
@@ -133,11 +140,34 @@ impl<'a> Network<'a> {
     }
 }
 
-/// Number of values that a wire gives for one image, once averaged over height and width.
+/// The bytes of crops, if all of them have 8-bit samples.
+pub(crate) fn bytes<'s>(crops: &[&'s Samples]) -> Option<Vec<&'s [u8]>> {
+    let bytes = crops.iter().map(|crop| match crop {
+        Samples::Bytes(bytes) => Some(bytes.as_slice()),
+        Samples::Numbers(_) => None,
+    });
+    bytes.collect()
+}
+
+/// Crops as a normalised array, N×C×H×W.
+pub(crate) fn numbers(
+    crops: &[&Samples],
+    preprocessing: &Preprocessing,
+) -> std::result::Result<Array4<f32>, EngineError> {
+    let ([height, width], channels) = (preprocessing.crop, preprocessing.channels());
+    let mut images = Array4::zeros([crops.len(), channels, height, width]);
+    let places = images.as_slice_mut().unwrap_or_default();
+    let places = places.chunks_mut((channels * height * width).max(1));
+    crops.iter().zip(places).for_each(|(crop, place)| normalise(crop, preprocessing, place));
+    Ok(images)
+}
+
+/// Number of values that a wire gives for one image, once averaged over height and width, or over the tokens.
 fn channels(model: &Model, wire: &str) -> Result<usize> {
     let fact = model.graph().fact(wire).map_err(Error::model)?;
-    match fact.shape.get(1) {
-        Some(Dim::Fixed(channels)) => Ok(*channels),
+    match fact.shape.as_slice() {
+        [_, _, Dim::Fixed(features)] => Ok(*features),
+        [_, Dim::Fixed(channels), ..] => Ok(*channels),
         _ => Err(Error::Model(format!("wire '{wire}' of shape {fact} cannot be used as features"))),
     }
 }
@@ -191,14 +221,35 @@ pub(crate) struct IngestTiming {
     pub(crate) from_cache: usize,
 }
 
-/// The store for the data doctor's summaries.
-pub(crate) fn inspection_store(cache: &Cache) -> Store {
+impl<'a> Ingest<'a> {
+    /// For the data doctor alone, who looks at images as a network of so many channels is shown them.
+    pub(crate) fn inspecting(channels: usize, context: &'a Context<'_>) -> Self {
+        Self {
+            limits: context.limits,
+            inspections: Some(inspection_store(&context.cache, channels)),
+            networks: Vec::new(),
+            preprocessing: Preprocessing {
+                channel_order: ChannelOrder::Rgb,
+                resize: Resize::ShortSide(1),
+                filter: ResizeFilter::Bilinear,
+                crop: [1, 1],
+                mean: Cow::Owned(vec![0.0; channels]),
+                std: Cow::Owned(vec![1.0; channels]),
+            },
+            progress: context.progress,
+        }
+    }
+}
+
+/// The store for the data doctor's summaries of images as a network of so many channels is shown them.
+pub(crate) fn inspection_store(cache: &Cache, channels: usize) -> Store {
     let info = StoreInfo {
         kind: "inspections".to_owned(),
         description: format!("what the data doctor saw ({DECODER})"),
         row_bytes: inspections::ROW_BYTES,
     };
-    cache.store(&KeyHasher::new().field("decoder", DECODER).field("layout", inspections::LAYOUT), info)
+    let key = KeyHasher::new().field("decoder", DECODER).field("layout", inspections::LAYOUT);
+    cache.store(&key.field("channels", (channels as u64).to_le_bytes()), info)
 }
 
 /// A file on its way: what the cache knew and what is still to be computed.
@@ -208,8 +259,8 @@ pub(crate) struct Prepared {
     /// One a network: the row, if the cache has it or once it is computed.
     rows: Vec<Option<Vec<f32>>>,
     from_cache: bool,
-    /// What the networks see, height × width × 3 bytes, if a row is missing.
-    crop: Vec<u8>,
+    /// What the networks see, height × width × channels, if a row is missing.
+    crop: Option<Samples>,
 }
 
 impl Prepared {
@@ -305,16 +356,17 @@ impl Ingest<'_> {
         let rows: Vec<_> =
             self.networks.iter().map(|network| network.store.get(&key).map(|row| floats(row))).collect();
         let missing = rows.iter().any(Option::is_none);
-        let mut prepared = Prepared { key, inspection, rows, from_cache: !missing, crop: Vec::new() };
+        let mut prepared = Prepared { key, inspection, rows, from_cache: !missing, crop: None };
         let inspect = self.inspections.is_some() && prepared.inspection.is_none();
         if inspect || missing {
-            let image = decode(&content, &self.limits).map_err(|error| error.to_string())?;
+            let image = decode_as(&content, self.preprocessing.channels(), &self.limits);
+            let image = image.map_err(|error| error.to_string())?;
             if inspect {
                 prepared.inspection = Some(inspect_image(&image));
             }
             if missing {
                 let cropped = crop(&image, &self.preprocessing).map_err(|error| error.to_string())?;
-                prepared.crop = cropped.into_pixels();
+                prepared.crop = Some(cropped.into_samples());
             }
         }
         Ok(prepared)
@@ -322,15 +374,14 @@ impl Ingest<'_> {
 
     /// Runs the networks over the files of a batch that need them, and hands new results to the cache.
     fn compute(&self, mut batch: Vec<Outcome>) -> Result<Vec<Outcome>> {
-        let normalization = Normalization::new(&self.preprocessing);
         for (index, network) in self.networks.iter().enumerate() {
             let mut missing: Vec<&mut Prepared> =
                 batch.iter_mut().flatten().filter(|file| is_missing(file, index)).collect();
             if missing.is_empty() {
                 continue;
             }
-            let crops: Vec<&[u8]> = missing.iter().map(|file| file.crop.as_slice()).collect();
-            let rows = network.run(&crops, &normalization)?;
+            let crops: Vec<&Samples> = missing.iter().filter_map(|file| file.crop.as_ref()).collect();
+            let rows = network.run(&crops, &self.preprocessing)?;
             for (file, row) in missing.iter_mut().zip(rows.rows()) {
                 self.without_failing(
                     network.store.put(file.key, row.iter().flat_map(|value| value.to_le_bytes()).collect()),

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use regraft_data::decode::{Limits, decode};
+use regraft_data::decode::{Limits, decode_as};
 use regraft_data::preprocess::crop;
+use regraft_data::raster::Samples;
 use regraft_engine::{
     Calibration, Calibrator, EngineError, InstructionSet, Normalization, Precision, Program, Settings,
 };
@@ -13,6 +14,7 @@ use regraft_system::files;
 use regraft_system::hash::KeyHasher;
 use serde::{Deserialize, Serialize};
 
+use crate::ingest::{bytes, numbers};
 use crate::{Context, Error, Result};
 
 /// What `--precision` says.
@@ -211,11 +213,15 @@ pub(crate) fn calibrate(
             return Err(Error::Interrupted);
         }
         let read = batch.par_iter().map(|path| pixels(path, preprocessing, &context.limits));
-        let read: Vec<std::result::Result<Vec<u8>, String>> = read.collect();
+        let read: Vec<std::result::Result<Samples, String>> = read.collect();
         reason = reason.or_else(|| read.iter().find_map(|image| image.as_ref().err().cloned()));
-        let images: Vec<Vec<u8>> = read.into_iter().flatten().collect();
-        let images: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
-        calibrator.observe_pixels(&images, &normalization).map_err(Error::model)?;
+        let images: Vec<Samples> = read.into_iter().flatten().collect();
+        let images: Vec<&Samples> = images.iter().collect();
+        let observed = match bytes(&images) {
+            Some(bytes) => calibrator.observe_pixels(&bytes, &normalization),
+            None => numbers(&images, preprocessing).and_then(|images| calibrator.observe(images.view())),
+        };
+        observed.map_err(Error::model)?;
         seen += images.len();
         context.progress.advance(batch.len() as u64);
     }
@@ -243,11 +249,12 @@ fn pixels(
     path: &Path,
     preprocessing: &Preprocessing,
     limits: &Limits,
-) -> std::result::Result<Vec<u8>, String> {
+) -> std::result::Result<Samples, String> {
     let because = |reason: String| format!("{}: {reason}", path.display());
     let content = files::read(path).map_err(|error| error.to_string())?;
-    let image = decode(&content, limits).map_err(|error| because(error.to_string()))?;
-    Ok(crop(&image, preprocessing).map_err(|error| because(error.to_string()))?.into_pixels())
+    let image = decode_as(&content, preprocessing.channels(), limits);
+    let image = image.map_err(|error| because(error.to_string()))?;
+    Ok(crop(&image, preprocessing).map_err(|error| because(error.to_string()))?.into_samples())
 }
 
 /// At most so many of the items, evenly spread over them.

@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use regraft::{Context, EmbedPrecision, FrozenPrecision, Model, embed};
+use regraft::{Context, EmbedPrecision, FrozenPrecision, InputChoice, Model, embed};
 use regraft_graph::{
     Card, ChannelOrder, Conv, Fact, Graph, Node, Op, Padding, ParameterKind, Preprocessing, Resize,
     ResizeFilter, Roles, Tensor,
@@ -93,6 +93,7 @@ fn peak(model: &Model, photo: &Path, files: usize) -> usize {
     let embedded = embed(
         model,
         &inputs,
+        &InputChoice::default(),
         "features",
         EmbedPrecision::Given(FrozenPrecision::Float32),
         &out,

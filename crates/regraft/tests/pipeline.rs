@@ -14,7 +14,9 @@ mod formula;
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array2, Ix2};
-use regraft::{Context, DEFAULT_SOURCE, EmbedPrecision, FrozenPrecision, Model, embed, load_source, predict};
+use regraft::{
+    Context, DEFAULT_SOURCE, EmbedPrecision, FrozenPrecision, InputChoice, Model, embed, load_source, predict,
+};
 use regraft_formats::{npy, safetensors};
 
 use formula::{golden, hashed_weights};
@@ -41,8 +43,16 @@ fn matrix(path: &Path) -> Array2<f32> {
 fn logits(model: &Model, files: &[PathBuf]) -> Array2<f32> {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("logits.npy");
-    embed(model, files, "logits", EmbedPrecision::Given(FrozenPrecision::Float32), &out, &Context::default())
-        .unwrap();
+    embed(
+        model,
+        files,
+        &InputChoice::default(),
+        "logits",
+        EmbedPrecision::Given(FrozenPrecision::Float32),
+        &out,
+        &Context::default(),
+    )
+    .unwrap();
     matrix(&out)
 }
 

@@ -1,18 +1,48 @@
 //! JPEG, through `libjpeg-turbo-rs`. No other file names that crate.
 
 use libjpeg_turbo_rs::{
-    ColorSpace, ComponentInfo, DecodeLimits, DecodeWarning, Decoder, FrameHeader, Image, JpegError,
-    PixelFormat,
+    ColorSpace, ComponentInfo, DecodeLimits, DecodeWarning, Decoder, FrameHeader, Image as Decoded,
+    JpegError, PixelFormat,
 };
 
 use super::{DecodeError, Limits, check_size, orientation, rgb_image};
-use crate::raster::RgbImage;
+use crate::raster::{Channels, Image, Samples};
 
 const FORMAT: &str = "JPEG";
 /// Scans of a progressive file: real ones have about ten, a bomb thousands.
 const MAX_SCANS: usize = 500;
 
-pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage, DecodeError> {
+pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Image, DecodeError> {
+    decode_with(bytes, limits, rgb)
+}
+
+/// Grey where the file is.
+pub(super) fn native(bytes: &[u8], limits: &Limits) -> Result<Image, DecodeError> {
+    decode_with(bytes, limits, |image| match image.pixel_format {
+        PixelFormat::Grayscale => {
+            let reason = format!("{} bytes for {}×{} pixels", image.data.len(), image.width, image.height);
+            let image = Image::new(image.width, image.height, 1, Samples::Bytes(image.data));
+            image.ok_or(DecodeError::Damaged { format: FORMAT, reason })
+        }
+        _ => rgb(image),
+    })
+}
+
+/// What the pixels are made of; inks count as colours.
+pub(super) fn channels(bytes: &[u8]) -> Result<Channels, DecodeError> {
+    Ok(of_format(output_format(&open(bytes)?)))
+}
+
+fn of_format(format: PixelFormat) -> Channels {
+    let count = if format == PixelFormat::Grayscale { 1 } else { 3 };
+    Channels { count, ..Channels::RGB }
+}
+
+fn decode_with(
+    bytes: &[u8],
+    limits: &Limits,
+    pixels: impl Fn(Decoded) -> Result<Image, DecodeError>,
+) -> Result<Image, DecodeError> {
     let mut decoder = open(bytes)?;
     check_sampling(decoder.header())?;
     check_size(decoder.header().width() as u64, decoder.header().height() as u64, limits)?;
@@ -24,7 +54,8 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage, DecodeEr
     if is_truncated(bytes, &image) {
         return Err(DecodeError::Truncated { format: FORMAT });
     }
-    Ok(orientation::apply(rgb(image)?, orientation))
+    let file = of_format(image.pixel_format);
+    Ok(orientation::apply(pixels(image)?, orientation).from_file(file))
 }
 
 pub(super) fn dimensions(bytes: &[u8]) -> Result<(usize, usize), DecodeError> {
@@ -75,13 +106,13 @@ fn output_format(decoder: &Decoder) -> PixelFormat {
 }
 
 /// The decoder noticed missing data, or the end-of-image marker never came after the last start of scan.
-fn is_truncated(bytes: &[u8], image: &Image) -> bool {
+fn is_truncated(bytes: &[u8], image: &Decoded) -> bool {
     let last = bytes.windows(2).rfind(|pair| matches!(pair, [0xff, 0xd9 | 0xda]));
     image.warnings.iter().any(|warning| matches!(warning, DecodeWarning::TruncatedData { .. }))
         || last == Some(&[0xff, 0xda])
 }
 
-fn rgb(image: Image) -> Result<RgbImage, DecodeError> {
+fn rgb(image: Decoded) -> Result<Image, DecodeError> {
     let pixels = match image.pixel_format {
         PixelFormat::Grayscale => image.data.iter().flat_map(|&grey| [grey; 3]).collect(),
         PixelFormat::Cmyk => image.data.as_chunks().0.iter().flat_map(|&cmyk| inverted_cmyk(cmyk)).collect(),

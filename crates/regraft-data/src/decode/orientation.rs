@@ -1,6 +1,6 @@
 //! The orientation that a camera recorded: read from XMP where EXIF is silent, and applied to the pixels.
 
-use crate::raster::RgbImage;
+use crate::raster::{Image, Samples};
 
 /// The value of `tiff:Orientation`, 0 to 9, in an XMP packet; Pillow's fallback when EXIF does not say.
 pub(super) fn from_xmp(packet: &[u8]) -> Option<u8> {
@@ -18,37 +18,66 @@ pub(super) fn exchanges_sides(orientation: u8) -> bool {
 }
 
 /// The image as the camera meant it to be seen. Values other than 2 to 8 leave it as it is (EXIF 2.32, tag 274).
-pub(super) fn apply(image: RgbImage, orientation: u8) -> RgbImage {
-    let upright = if exchanges_sides(orientation) { transposed(&image) } else { image };
+pub(super) fn apply(image: Image, orientation: u8) -> Image {
+    if !(2..=8).contains(&orientation) {
+        return image;
+    }
+    let (width, height, channels) = (image.width(), image.height(), image.channels());
+    let samples = match image.samples() {
+        Samples::Bytes(bytes) => Samples::Bytes(turned(bytes, (width, height), channels, orientation)),
+        Samples::Numbers(numbers) => {
+            Samples::Numbers(turned(numbers, (width, height), channels, orientation))
+        }
+    };
+    let size = if exchanges_sides(orientation) { (height, width) } else { (width, height) };
+    image.with_samples(size, channels, samples).unwrap_or(image)
+}
+
+fn turned<T: Copy>(
+    samples: &[T],
+    (width, height): (usize, usize),
+    channels: usize,
+    orientation: u8,
+) -> Vec<T> {
     let (from_right, from_bottom) = match orientation {
         2 | 6 => (true, false),
         3 | 7 => (true, true),
         4 | 8 => (false, true),
-        _ => return upright,
+        _ => (false, false),
     };
-    mirrored(upright, from_right, from_bottom)
+    if exchanges_sides(orientation) {
+        mirrored(&transposed(samples, width, channels), height * channels, channels, from_right, from_bottom)
+    } else {
+        mirrored(samples, width * channels, channels, from_right, from_bottom)
+    }
 }
 
 /// Rows become columns.
-fn transposed(image: &RgbImage) -> RgbImage {
-    let stride = 3 * image.width();
-    let mut pixels = Vec::with_capacity(image.pixels().len());
-    for x in 0..image.width() {
-        let column = image.pixels().chunks_exact(stride).filter_map(|row| row.get(3 * x..3 * x + 3));
-        pixels.extend(column.flatten());
+fn transposed<T: Copy>(samples: &[T], width: usize, channels: usize) -> Vec<T> {
+    let mut transposed = Vec::with_capacity(samples.len());
+    for x in 0..width {
+        let rows = samples.chunks_exact(channels * width);
+        let column = rows.filter_map(|row| row.get(channels * x..channels * (x + 1)));
+        transposed.extend(column.flatten());
     }
-    RgbImage::new(image.height(), image.width(), pixels).unwrap_or_else(|| image.clone())
+    transposed
 }
 
-fn mirrored(image: RgbImage, from_right: bool, from_bottom: bool) -> RgbImage {
-    let (width, height) = (image.width(), image.height());
-    let rows: Vec<&[u8]> = if from_bottom { image.rows().rev().collect() } else { image.rows().collect() };
-    let pixels = if from_right {
-        rows.iter().flat_map(|row| row.rchunks_exact(3)).flatten().copied().collect()
-    } else {
-        rows.concat()
-    };
-    RgbImage::new(width, height, pixels).unwrap_or(image)
+fn mirrored<T: Copy>(
+    samples: &[T],
+    stride: usize,
+    channels: usize,
+    from_right: bool,
+    from_bottom: bool,
+) -> Vec<T> {
+    let mut rows: Vec<&[T]> = samples.chunks_exact(stride).collect();
+    if from_bottom {
+        rows.reverse();
+    }
+    if !from_right {
+        return rows.concat();
+    }
+    rows.iter().flat_map(|row| row.rchunks_exact(channels)).flatten().copied().collect()
 }
 
 #[cfg(test)]

@@ -75,15 +75,19 @@ pub(crate) struct Split {
 }
 
 impl Dataset {
-    /// Reads the folder and runs the source network, with trained and with random weights, up to `cut`.
-    pub(crate) fn load(config: &FitConfig, model: &Model, cut: &str, context: &Context<'_>) -> Result<Self> {
-        let folder = ImageFolder::scan(&config.data).map_err(Error::data)?;
-        try_split(&folder, config)?;
+    /// Reads the images and runs the source network, with trained and with random weights, up to `cut`.
+    pub(crate) fn load(
+        config: &FitConfig,
+        folder: ImageFolder,
+        model: &Model,
+        cut: &str,
+        context: &Context<'_>,
+    ) -> Result<Self> {
         let paths: Vec<PathBuf> = folder.items.iter().map(|item| item.path.clone()).collect();
         let chosen = precision::resolve(config, &folder, model, cut, context)?;
         let ingest = Ingest {
             limits: context.limits,
-            inspections: Some(inspection_store(&context.cache)),
+            inspections: Some(inspection_store(&context.cache, model.card().preprocessing.channels())),
             networks: vec![
                 Network::trained(model, cut, &chosen.precision, &context.cache)?,
                 Network::random(model, cut, &chosen.precision, config.seed, &context.cache)?,
@@ -123,12 +127,15 @@ impl Dataset {
     }
 }
 
-/// Splits by the folders' names alone, so that classes that are too small are refused before any image is read.
-fn try_split(folder: &ImageFolder, config: &FitConfig) -> Result<()> {
+/// Lists the folder and splits it by the folders' names alone, so that classes that are too small are refused before any
+/// image is read.
+pub(crate) fn scan(config: &FitConfig) -> Result<ImageFolder> {
+    let folder = ImageFolder::scan(&config.data).map_err(Error::data)?;
     let labels: Vec<usize> = folder.items.iter().map(|item| item.class).collect();
     let groups: Vec<usize> = (0..labels.len()).collect();
     let examples = Examples { labels: &labels, groups: &groups, classes: &folder.classes };
-    Split::of(&folder.items, examples, config).map(|_| ())
+    Split::of(&folder.items, examples, config)?;
+    Ok(folder)
 }
 
 /// The values at these positions.

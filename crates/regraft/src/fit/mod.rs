@@ -14,11 +14,14 @@ mod record;
 use std::path::PathBuf;
 
 use regraft_adapt::HeadKind;
+use regraft_data::source::ImageFolder;
+use regraft_graph::Model;
 use regraft_report::RunRecord;
 use regraft_system::clock::Stopwatch;
 use regraft_system::files::UnfinishedFolder;
 use serde_json::json;
 
+use crate::input::{Adapted, Seen, adapt, statistics};
 use crate::log::Log;
 use crate::source::{load_source, resolve_cut};
 use crate::{Context, Error, FitConfig, Result};
@@ -51,9 +54,13 @@ pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
     let unfinished =
         UnfinishedFolder::start(&place).map_err(Error::output(&place, "creating the run folder"))?;
     let source = load_source(&config.source, config.arch.as_deref())?;
+    // A mistyped name is known before any image is read; a small stem may lack a wire that the source has.
+    resolve_cut(&source, &config.cut)?;
+    let folder = dataset::scan(config)?;
+    let Adapted { model: source, sentences, .. } = adapted(config, source, &folder, context)?;
     let cut = resolve_cut(&source, &config.cut)?;
-    log.event("source", json!({ "name": source.card().name, "cut": cut }));
-    let dataset = Dataset::load(config, &source, &cut, context)?;
+    log.event("source", json!({ "name": source.card().name, "cut": cut, "input": sentences }));
+    let dataset = Dataset::load(config, folder, &source, &cut, context)?;
     log.event("data", json!({
         "images": dataset.items.len(), "classes": dataset.classes.len(), "from_cache": dataset.timing.from_cache,
         "train": dataset.split.train.len(), "validation": dataset.split.validation.len(), "test": dataset.split.test.len(),
@@ -78,9 +85,11 @@ pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
     let model = graft::graft(&source, &cut, &heads.source.selection, &dataset)?;
     let measured =
         record::Measured { dataset: &dataset, heads: &heads, learning_curve, head_seconds: watch.seconds() };
+    let input = sentences.join(" ");
     // Another run may have taken the name meanwhile.
     let place = destination(config)?;
     let record = record::assemble(config, &place, &source, &cut, &model, measured, context, &log)?;
+    let record = RunRecord { input, ..record };
     log.event("done", json!({ "accuracy": record.test.accuracy.value }));
     let contents = Contents {
         config,
@@ -92,6 +101,27 @@ pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
     };
     folder::write(unfinished, &place, &contents)?;
     Ok(Fitted { folder: place, record })
+}
+
+/// The source as the images need it, and the user told.
+fn adapted(
+    config: &FitConfig,
+    source: Model,
+    folder: &ImageFolder,
+    context: &Context<'_>,
+) -> Result<Adapted> {
+    let paths: Vec<PathBuf> = folder.items.iter().map(|item| item.path.clone()).collect();
+    let seen = Seen::of(&paths, config.channels);
+    let of_training =
+        |training: precision::Training| statistics(&training.paths, seen.channels.count, &context.limits);
+    let statistics = if seen.needs_statistics() {
+        Some(precision::Training::read(config, folder, seen.channels.count, context).map(of_training)?)
+    } else {
+        None
+    };
+    let adapted = adapt(source, &config.input(), &seen, statistics)?;
+    adapted.tell(context);
+    Ok(adapted)
 }
 
 /// The head on the source's features, and the baselines on the same split.

@@ -15,7 +15,7 @@ use regraft_graph::Model;
 use regraft_report::record::{PrecisionCandidate, PrecisionRecord};
 
 use super::dataset::{Usable, at, fold_count};
-use crate::ingest::{Ingest, Network, inspection_store};
+use crate::ingest::{Ingest, Network};
 use crate::precision::{CALIBRATION_IMAGES, FrozenPrecision, PrecisionChoice, calibrate, spread};
 use crate::{Context, Error, FitConfig, Result};
 
@@ -57,7 +57,7 @@ pub(crate) fn resolve(
         PrecisionChoice::BFloat16 => return Ok(Chosen::asked_for(FrozenPrecision::BFloat16, 0)),
         PrecisionChoice::Int8 | PrecisionChoice::Auto => {}
     }
-    let training = Training::read(config, folder, model, context)?;
+    let training = Training::read(config, folder, model.card().preprocessing.channels(), context)?;
     let calibration_images = training.paths.len().min(CALIBRATION_IMAGES);
     let set = InstructionSet::detect();
     if config.precision == PrecisionChoice::Int8 {
@@ -79,24 +79,23 @@ pub(crate) fn resolve(
 }
 
 /// Images that may be learned from.
-struct Training {
-    paths: Vec<PathBuf>,
+pub(super) struct Training {
+    pub(super) paths: Vec<PathBuf>,
     labels: Vec<usize>,
     groups: Vec<usize>,
     classes: Vec<String>,
 }
 
 impl Training {
-    /// The training part as the run will have it.
-    fn read(config: &FitConfig, folder: &ImageFolder, model: &Model, context: &Context<'_>) -> Result<Self> {
+    /// The training part as the run will have it, of images of so many channels.
+    pub(super) fn read(
+        config: &FitConfig,
+        folder: &ImageFolder,
+        channels: usize,
+        context: &Context<'_>,
+    ) -> Result<Self> {
         let paths: Vec<PathBuf> = folder.items.iter().map(|item| item.path.clone()).collect();
-        let ingest = Ingest {
-            limits: context.limits,
-            inspections: Some(inspection_store(&context.cache)),
-            networks: Vec::new(),
-            preprocessing: model.card().preprocessing.clone(),
-            progress: context.progress,
-        };
+        let ingest = Ingest::inspecting(channels, context);
         context.progress.start("reading images", paths.len() as u64);
         let ingested = ingest.run(&paths)?;
         context.progress.finish();

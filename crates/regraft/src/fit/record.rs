@@ -76,7 +76,7 @@ pub(crate) fn assemble(
         baselines,
         per_class: judgement.per_class,
         confusion: judgement.confusion,
-        mistakes: mistakes(dataset, heads, &truths, context),
+        mistakes: mistakes(dataset, heads, &truths, source.card().preprocessing.channels(), context),
         findings: dataset.findings.iter().map(finding).collect(),
         timing: Timing {
             decode_s: dataset.timing.decode_seconds,
@@ -143,7 +143,13 @@ fn candidates(heads: &Heads) -> Vec<HeadCandidate> {
 }
 
 /// Wrong answers, the most confident first, with a small picture each.
-fn mistakes(dataset: &Dataset, heads: &Heads, truths: &[usize], context: &Context<'_>) -> Vec<Mistake> {
+fn mistakes(
+    dataset: &Dataset,
+    heads: &Heads,
+    truths: &[usize],
+    channels: usize,
+    context: &Context<'_>,
+) -> Vec<Mistake> {
     let class = |index: usize| dataset.classes.get(index).cloned().unwrap_or_default();
     let items = at(&dataset.items, &dataset.split.test);
     let answers = heads.source.test_probabilities.rows().into_iter().map(|row| {
@@ -161,16 +167,16 @@ fn mistakes(dataset: &Dataset, heads: &Heads, truths: &[usize], context: &Contex
                 true_class: class(*truth),
                 predicted: class(predicted),
                 probability,
-                thumbnail: thumbnail(&item.path, context),
+                thumbnail: thumbnail(&item.path, channels, context),
             }
         };
     wrong.into_iter().take(MISTAKES).map(mistake).collect()
 }
 
 /// A picture that cannot be read any more is left out of the report; it costs no run.
-fn thumbnail(path: &Path, context: &Context<'_>) -> Option<String> {
+fn thumbnail(path: &Path, channels: usize, context: &Context<'_>) -> Option<String> {
     let content = regraft_system::files::read(path).ok()?;
-    let image = regraft_data::decode::decode(&content, &context.limits).ok()?;
+    let image = regraft_data::decode::decode_as(&content, channels, &context.limits).ok()?;
     regraft_data::thumbnail::png(&image, THUMBNAIL_SIDE).ok().map(|png| png_data_uri(&png))
 }
 
