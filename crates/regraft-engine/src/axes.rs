@@ -6,10 +6,16 @@
 //! one channel of one pixel. The place of an element is a sum of one part for each axis, which is what the kernels that move
 //! numbers rely on.
 
-use crate::geometry::Geometry;
+use crate::{
+    EngineError,
+    geometry::{Geometry, NUMBERS_PER_MEGABYTE},
+};
 
 /// Part of a place that is none.
 pub(crate) const NOWHERE: u32 = u32::MAX;
+
+/// Numbers of the largest tensor that tables of places are made for: a gigabyte.
+const LARGEST: usize = 1 << 28;
 
 /// Channels, height and width of a tensor of these axes behind the batch.
 pub(crate) fn sizes(shape: &[usize]) -> [usize; 3] {
@@ -41,6 +47,15 @@ pub(crate) struct Parts {
 }
 
 impl Axes {
+    /// # Errors
+    /// [`EngineError::Memory`]: tables of places would be too large.
+    pub(crate) fn new(shape: Vec<usize>, geometry: Geometry) -> Result<Self, EngineError> {
+        let numbers = geometry.image();
+        let fits = numbers <= LARGEST;
+        let megabytes = numbers / NUMBERS_PER_MEGABYTE;
+        if fits { Ok(Self { shape, geometry }) } else { Err(EngineError::Memory { megabytes }) }
+    }
+
     /// What each index of an axis adds to a place; the parts of all axes and the origin make it.
     pub(crate) fn places(&self, axis: usize) -> Vec<u32> {
         let Geometry { lanes, .. } = self.geometry;

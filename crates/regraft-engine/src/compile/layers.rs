@@ -118,7 +118,7 @@ impl Compiler<'_> {
         let (height, width) = (output.height + reach_down, output.width + reach_right);
         let (value, spread) = self.new_value([input.channels, height, width])?;
         let [from, _] = self.ends(instruction)?;
-        let to = Axes { shape: vec![input.channels, height, width], geometry: spread };
+        let to = Axes::new(vec![input.channels, height, width], spread)?;
         let [top, left, ..] = conv.padding;
         let places = vec![
             from.places(0),

@@ -2,7 +2,7 @@
 
 use regraft_graph::{Coordinates, Interpolation, InterpolationMode, Op, Pad, PadMode, Reduce as Reduction};
 
-use super::{Compiler, Shapes, input_wire, unsupported};
+use super::{Compiler, input_wire, unsupported};
 use crate::{
     EngineError,
     axes::{Axes, NOWHERE, sizes},
@@ -25,7 +25,7 @@ impl Compiler<'_> {
     /// The tensor on a wire, whose numbers are a value.
     pub(super) fn axes(&self, wire: &str, value: usize) -> Result<Axes, EngineError> {
         let shape = self.graph.fact(wire)?.bind(&self.network.bindings).unwrap_or_default();
-        Ok(Axes { shape: shape.into_iter().skip(1).collect(), geometry: self.geometry(value) })
+        Axes::new(shape.into_iter().skip(1).collect(), self.geometry(value))
     }
 
     /// An instruction's first input and its output.
@@ -91,10 +91,12 @@ impl Compiler<'_> {
         instruction: &Instruction<'_>,
         resize: &Interpolation,
     ) -> Result<Box<dyn Computation>, EngineError> {
-        let Shapes { input, output, .. } = self.shapes(instruction);
         match resize.mode {
             InterpolationMode::Nearest => self.moved(instruction),
-            mode => Ok(Box::new(Resample::new([input, output], mode, resize.coordinates))),
+            mode => {
+                let ends = self.ends(instruction)?.map(|tensor| tensor.geometry);
+                Ok(Box::new(Resample::new(ends, mode, resize.coordinates)))
+            }
         }
     }
 
@@ -184,7 +186,7 @@ impl Compiler<'_> {
             return Ok(value);
         }
         let (repeated, geometry) = self.new_value(sizes(&to.shape))?;
-        let to = Axes { shape: to.shape.clone(), geometry };
+        let to = Axes::new(to.shape.clone(), geometry)?;
         let places = to.shape.iter().zip(all_places(&from));
         let places = places.map(|(size, places)| match places.as_slice() {
             [single] => vec![*single; *size],

@@ -30,10 +30,22 @@ impl Lrn {
         self.attributes.region == LrnRegion::AcrossChannels
     }
 
-    /// Neighbours, the number itself included.
-    fn neighbours(&self) -> usize {
-        let size = self.attributes.size;
-        if self.across() { size } else { size * size }
+    /// How far the neighbours reach that can be there.
+    fn reach(&self) -> usize {
+        let Geometry { channels, height, width, .. } = self.input;
+        let most = if self.across() { channels } else { height.max(width) };
+        (self.attributes.size / 2).min(most)
+    }
+
+    /// Rows and columns, or channels, of the neighbours.
+    fn window(&self) -> usize {
+        2 * self.reach() + 1
+    }
+
+    /// What the sum of the squares is multiplied by.
+    fn share(&self) -> f32 {
+        let size = self.attributes.size as f32;
+        self.attributes.alpha / if self.across() { size } else { size * size }
     }
 }
 
@@ -44,13 +56,14 @@ impl Computation for Lrn {
     }
 
     fn cost(&self, images: usize) -> usize {
-        (16 + self.neighbours()) * images * self.output.image()
+        let neighbours = if self.across() { self.window() } else { self.window() * self.window() };
+        (16 + neighbours) * images * self.output.image()
     }
 
     unsafe fn run(&self, settings: Settings, operands: &Operands, units: Range<usize>) {
         let mut squares = SQUARES.take();
         squares.clear();
-        squares.resize(self.input.blocks() * LANES + self.attributes.size, 0.0);
+        squares.resize(self.input.blocks() * LANES + self.window(), 0.0);
         let task = Task { step: self, operands, units, squares: RefCell::new(&mut squares) };
         simd::launch(settings.instruction_set, &task);
         SQUARES.set(squares);
@@ -90,8 +103,7 @@ impl Task<'_> {
     /// The pixel must lie in the image.
     #[inline(always)]
     unsafe fn across<S: Simd>(&self, simd: S, squares: &mut [f32], image: usize, pixel: [usize; 2]) {
-        let Lrn { input, attributes, .. } = self.step;
-        let before = attributes.size / 2;
+        let (input, before) = (&self.step.input, self.step.reach());
         for block in 0..input.blocks() {
             // SAFETY: the caller's promise; the squares have room for all blocks and what lies around them.
             unsafe {
@@ -103,7 +115,7 @@ impl Task<'_> {
         }
         for block in 0..input.blocks() {
             let mut sum = simd.splat(0.0);
-            for neighbour in 0..attributes.size {
+            for neighbour in 0..self.step.window() {
                 // SAFETY: as above.
                 sum = simd
                     .add(sum, unsafe { simd.load(squares[block * LANES + neighbour..][..LANES].as_ptr()) });
@@ -117,8 +129,7 @@ impl Task<'_> {
     /// The pixel must lie in the image.
     #[inline(always)]
     unsafe fn within<S: Simd>(&self, simd: S, image: usize, [y, x]: [usize; 2]) {
-        let Lrn { input, attributes, .. } = self.step;
-        let reach = attributes.size / 2;
+        let (input, reach) = (&self.step.input, self.step.reach());
         let near = |place: usize, size: usize| place.saturating_sub(reach)..(place + reach + 1).min(size);
         for block in 0..input.blocks() {
             let mut sum = simd.splat(0.0);
@@ -139,8 +150,8 @@ impl Task<'_> {
     /// The pixel must lie in the image.
     #[inline(always)]
     unsafe fn finish<S: Simd>(&self, simd: S, image: usize, block: usize, pixel: [usize; 2], sum: S::Vector) {
-        let Lrn { input, output, attributes: Attributes { alpha, beta, bias, .. } } = self.step;
-        let share = simd.splat(alpha / self.step.neighbours() as f32);
+        let Lrn { input, output, attributes: Attributes { beta, bias, .. } } = self.step;
+        let share = simd.splat(self.step.share());
         let logarithm = functions::log(simd, simd.multiply_add(sum, share, simd.splat(*bias)));
         let factor = functions::exp(simd, simd.multiply(logarithm, simd.splat(-beta)));
         // SAFETY: the caller's promise.
