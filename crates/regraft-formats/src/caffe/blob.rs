@@ -44,9 +44,9 @@ impl Blob {
     /// # Errors
     /// The file states another shape, or holds as many numbers as another has.
     pub(super) fn tensor(&self, shape: Vec<usize>) -> Result<Tensor, String> {
-        let stated = !self.shape.is_empty() && without_ones(&self.shape) != without_ones(&shape);
+        let another = !self.shape.is_empty() && without_ones(&self.shape) != without_ones(&shape);
         let tensor = Tensor::new(self.dtype, shape.clone(), self.data.clone());
-        tensor.ok().filter(|_| !stated).ok_or_else(|| {
+        tensor.ok().filter(|_| !another).ok_or_else(|| {
             let found = if self.shape.is_empty() { vec![self.len()] } else { self.shape.clone() };
             format!("weights of shape {found:?}, expected {shape:?}")
         })

@@ -103,7 +103,9 @@ impl Builder {
         let scale = layers.get(reader)?;
         let blobs = arrays(weights, scale);
         let joins = is_factor_behind(scale, blobs);
-        joins.then(|| self.joined.insert(reader));
+        if joins {
+            self.joined.insert(reader);
+        }
         joins.then_some(blobs)
     }
 }

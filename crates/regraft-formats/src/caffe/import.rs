@@ -27,7 +27,7 @@ pub(super) fn described_wrongly(path: &Path, message: impl ToString) -> FormatEr
     FormatError::Malformed { path: path.to_path_buf(), format: FORMAT, message: message.to_string(), advice }
 }
 
-impl Paths<'_> {
+impl<'a> Paths<'a> {
     fn explain(&self, error: LayerProblem) -> FormatError {
         let LayerProblem { layer, kind, problem } = error;
         let place = if layer.is_empty() { String::new() } else { format!("layer '{layer}' ({kind}): ") };
@@ -51,9 +51,10 @@ impl Paths<'_> {
     }
 
     /// The folders of the files, each once.
-    fn folders(&self) -> Vec<&Path> {
-        let mut folders: Vec<&Path> =
-            [self.network, self.weights].iter().filter_map(|path| path.parent()).collect();
+    fn folders(&self) -> Vec<&'a Path> {
+        let here = Path::new(".");
+        let folder = |path: &'a Path| path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(here);
+        let mut folders = vec![folder(self.network), folder(self.weights)];
         folders.dedup();
         folders
     }
@@ -86,6 +87,7 @@ impl Reading<'_> {
         let transform = Transform::of(&[self.network(), &self.stored])
             .map_err(|error| described_wrongly(self.paths.network, error))?;
         let shape = input_shape(&selection, &weights, &transform, &mut notes);
+        check_sizes(&shape).map_err(|message| described_wrongly(self.paths.network, message))?;
         let Built { draft, outputs, aliases } = self.built(&selection, &weights, &shape)?;
         if let [main, others @ ..] = outputs.as_slice()
             && !others.is_empty()
@@ -139,7 +141,7 @@ impl Reading<'_> {
         match build(selection, weights, Fact::image(channels)) {
             Err(error) if height == 0 || width == 0 => Err(self.size_needed(error)),
             Err(_) => build(selection, weights, fixed(shape)).map_err(explain),
-            built => Ok(built.map_err(explain)?),
+            built => built.map_err(explain),
         }
     }
 
@@ -214,6 +216,21 @@ fn input_shape(
     let sizes: Sizes = [channels, transform.crop, transform.crop];
     sizes.to_vec()
 }
+
+/// Caffe's own limit, and far beyond any image.
+fn check_sizes(shape: &[usize]) -> Result<(), String> {
+    let numbers = shape.iter().try_fold(1usize, |count, size| count.checked_mul((*size).max(1)));
+    let whole = shape.len() == 3 || shape.iter().all(|size| *size > 0);
+    let possible = numbers.is_some_and(|numbers| numbers <= i32::MAX as usize) && shape.len() < MOST_AXES;
+    let channels = shape.first().is_some_and(|channels| (1..=MOST_CHANNELS).contains(channels));
+    if whole && possible && channels { Ok(()) } else { Err(format!("an input of the shape {shape:?} behind the batch")) }
+}
+
+/// Axes of Caffe's arrays.
+const MOST_AXES: usize = 32;
+
+/// Channels of an input. Each has a mean of its own in the card.
+const MOST_CHANNELS: usize = 1 << 20;
 
 /// Channels of the input, by the weights of a convolution that reads it.
 fn channels(selection: &Selection, weights: &Weights) -> Option<usize> {

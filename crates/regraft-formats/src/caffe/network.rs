@@ -32,9 +32,6 @@ pub(super) struct Layer {
     pub(super) blobs: Vec<Message>,
 }
 
-/// More layers than any network has: its graph would take longer to check than anybody waits.
-pub(super) const MOST_LAYERS: usize = 20_000;
-
 impl Network {
     pub(super) fn new(fields: Message) -> Self {
         let current = fields.parts("layer").map(Layer::current);
@@ -71,7 +68,7 @@ impl Layer {
             return Self::oldest(fields, fields.part("layer"));
         }
         let word = fields.text("type").unwrap_or_default();
-        let kind = V1_KINDS.iter().find(|(_, known, _)| *known == word).map_or(word, |(_, _, kind)| kind);
+        let kind = V1_KINDS.iter().find(|(_, known, _)| *known == word).map_or(word, |(_, _, kind)| *kind);
         Self::of(fields, kind.to_owned())
     }
 
@@ -98,7 +95,7 @@ impl Layer {
     /// Whether it belongs to the network that is tested, not to the one that is trained.
     pub(super) fn is_tested(&self) -> Result<bool, FieldError> {
         let any = |name| {
-            self.fields.parts(name).try_fold(false, |any, rule| Ok(any || is_met(rule)?))
+            self.fields.parts(name).try_fold(false, |any, rule| Ok::<_, FieldError>(any || is_met(rule)?))
         };
         if self.fields.has("include") { any("include") } else { Ok(!any("exclude")?) }
     }
@@ -149,9 +146,10 @@ fn without_padding_layers(layers: impl Iterator<Item = Layer>) -> Vec<Layer> {
         }
         let place = if layer.kind == "Pooling" { "pooling_param" } else { "convolution_param" };
         for bottom in &mut layer.bottoms {
-            if let Some((source, border)) = borders.get(bottom) {
+            if let Some((source, border)) = borders.get(bottom.as_str()) {
                 bottom.clone_from(source);
-                layer.fields.insert(place, layer.fields.part(place).with(border, "pad"));
+                let attributes = layer.fields.part(place).with(border, "pad");
+                layer.fields.insert(place, attributes);
             }
         }
         kept.push(layer);

@@ -34,10 +34,10 @@ pub(super) const V1_KINDS: &[(u64, &str, &str)] = &[
     (31, "THRESHOLD", "Threshold"),
 ];
 
+#[allow(clippy::indexing_slicing, reason = "computed while compiling, where there are no iterators")]
 const V1_WORDS: [(u64, &str); V1_KINDS.len()] = {
     let mut words = [(0, ""); V1_KINDS.len()];
     let mut index = 0;
-    #[allow(clippy::indexing_slicing, reason = "computed while compiling; iterators are not")]
     while index < words.len() {
         words[index] = (V1_KINDS[index].0, V1_KINDS[index].1);
         index += 1;
@@ -78,7 +78,7 @@ static LAYER: [Entry; 40] = [
     Entry(108, "dropout_param", Message(&DROPOUT)), Entry(109, "dummy_data_param", Message(&DUMMY_DATA)),
     Entry(110, "eltwise_param", Message(&ELTWISE_LAYER)), Entry(140, "elu_param", Message(&ELU)),
     Entry(111, "exp_param", Message(&EXP)), Entry(135, "flatten_param", Message(&FLATTEN)),
-    Entry(115, "image_data_param", Message(&DATA)), Entry(117, "inner_product_param", Message(&INNER_PRODUCT)),
+    Entry(115, "image_data_param", Message(&IMAGE_DATA)), Entry(117, "inner_product_param", Message(&INNER_PRODUCT)),
     Entry(143, "input_param", Message(&INPUT)), Entry(134, "log_param", Message(&EXP)),
     Entry(118, "lrn_param", Message(&LRN)), Entry(119, "memory_data_param", Message(&MEMORY_DATA)),
     Entry(202, "permute_param", Message(&PERMUTE)), Entry(121, "pooling_param", Message(&POOLING)),
@@ -99,7 +99,7 @@ static V1_LAYER: [Entry; 26] = [
     Entry(10, "convolution_param", Message(&CONVOLUTION)), Entry(11, "data_param", Message(&DATA)),
     Entry(12, "dropout_param", Message(&DROPOUT)), Entry(26, "dummy_data_param", Message(&DUMMY_DATA)),
     Entry(24, "eltwise_param", Message(&ELTWISE_LAYER)), Entry(41, "exp_param", Message(&EXP)),
-    Entry(15, "image_data_param", Message(&DATA)), Entry(17, "inner_product_param", Message(&INNER_PRODUCT)),
+    Entry(15, "image_data_param", Message(&IMAGE_DATA)), Entry(17, "inner_product_param", Message(&INNER_PRODUCT)),
     Entry(18, "lrn_param", Message(&LRN)), Entry(22, "memory_data_param", Message(&MEMORY_DATA)),
     Entry(19, "pooling_param", Message(&POOLING)), Entry(21, "power_param", Message(&POWER)),
     Entry(30, "relu_param", Message(&RELU)), Entry(31, "slice_param", Message(&SLICE)),
@@ -122,9 +122,10 @@ static TRANSFORM: [Entry; 6] = [
     Entry(1, "scale", Float), Entry(3, "crop_size", Integer), Entry(4, "mean_file", Text),
     Entry(5, "mean_value", Float), Entry(6, "force_color", Flag), Entry(7, "force_gray", Flag),
 ];
-/// `DataParameter`, `ImageDataParameter` and `WindowDataParameter`, which agree as far as they go.
+/// `DataParameter` and `WindowDataParameter`.
+static DATA: [Entry; 3] = [Entry(2, "scale", Float), Entry(3, "mean_file", Text), Entry(5, "crop_size", Integer)];
 #[rustfmt::skip]
-static DATA: [Entry; 6] = [
+static IMAGE_DATA: [Entry; 6] = [
     Entry(2, "scale", Float), Entry(3, "mean_file", Text), Entry(5, "crop_size", Integer),
     Entry(9, "new_height", Integer), Entry(10, "new_width", Integer), Entry(11, "is_color", Flag),
 ];

@@ -75,6 +75,9 @@ fn whole(problem: Problem) -> LayerProblem {
     LayerProblem { layer: String::new(), kind: String::new(), problem }
 }
 
+/// Inputs of a network, and of one of its data layers, that are looked at.
+const MOST_INPUTS: usize = 64;
+
 /// Whether a layer is a source of data.
 pub(super) fn is_data(layer: &Layer) -> bool {
     layer.bottoms.is_empty() && (layer.kind == "Input" || layer.kind.ends_with("Data"))
@@ -82,23 +85,24 @@ pub(super) fn is_data(layer: &Layer) -> bool {
 
 /// Whether a layer only compares, prints or stores what it reads.
 fn ends(layer: &Layer) -> bool {
-    let kinds = ["Accuracy", "Silence", "HDF5Output", "SoftmaxLoss"];
+    let kinds = ["Accuracy", "Silence", "HDF5Output"];
     layer.kind.ends_with("Loss") || kinds.contains(&layer.kind.as_str())
 }
 
 fn sources(network: &Network, layers: &[&Layer]) -> Result<Vec<Source>, FieldError> {
     let fields = &network.fields;
     let dims = fields.counts("input_dim")?;
+    let shapes: Vec<&Message> = fields.parts("input_shape").collect();
     let mut sources = Vec::new();
-    for (index, blob) in fields.texts("input").enumerate() {
-        let shape = match fields.parts("input_shape").nth(index) {
+    for (index, blob) in fields.texts("input").enumerate().take(MOST_INPUTS) {
+        let shape = match shapes.get(index) {
             Some(shape) => shape.counts("dim")?,
             None => dims.chunks(4).nth(index).map(<[usize]>::to_vec).unwrap_or_default(),
         };
         sources.push(Source { blob: blob.to_owned(), shape });
     }
     for layer in layers.iter().filter(|layer| is_data(layer)) {
-        for (index, blob) in layer.tops.iter().enumerate() {
+        for (index, blob) in layer.tops.iter().enumerate().take(MOST_INPUTS) {
             sources.push(Source { blob: blob.clone(), shape: data_shape(layer, index)? });
         }
     }
@@ -142,8 +146,8 @@ fn fed(
     sources: &[Source],
     notes: &mut Vec<String>,
 ) -> Result<(Vec<Layer>, Source), LayerProblem> {
-    let read = |source: &&Source| layers.iter().any(|layer| layer.bottoms.contains(&source.blob));
-    let Some(input) = sources.iter().find(read) else {
+    let read: HashSet<&str> = layers.iter().flat_map(|layer| &layer.bottoms).map(String::as_str).collect();
+    let Some(input) = sources.iter().find(|source| read.contains(source.blob.as_str())) else {
         let found = "no layer reads an input; is this the description of a network?";
         return Err(whole(Problem::Description(found.to_owned())));
     };

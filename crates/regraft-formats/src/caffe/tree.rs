@@ -231,7 +231,12 @@ impl fmt::Display for Message {
         for (index, field) in self.fields.iter().enumerate() {
             let gap = if index == 0 { "" } else { " " };
             let colon = if matches!(field.value, Value::Message(_)) { "" } else { ":" };
-            write!(f, "{gap}{}{colon} {}", field.name, field.value)?;
+            match &*field.name {
+                name if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') => {
+                    write!(f, "{gap}{name}{colon} {}", field.value)?;
+                }
+                extension => write!(f, "{gap}[{extension}]{colon} {}", field.value)?,
+            }
         }
         Ok(())
     }

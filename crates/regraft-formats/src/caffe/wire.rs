@@ -47,7 +47,8 @@ const MOST_FIELDS: usize = 1 << 19;
 /// # Errors
 /// It is cut off, a field is of another kind than the table says, or there are too many.
 pub(super) fn parse(content: Bytes, schema: &'static Schema) -> Result<Message, String> {
-    parse_message(content, schema, &mut MOST_FIELDS.clone())
+    let mut budget = MOST_FIELDS;
+    parse_message(content, schema, &mut budget)
 }
 
 fn parse_message(content: Bytes, schema: &'static Schema, budget: &mut usize) -> Result<Message, String> {
@@ -55,17 +56,17 @@ fn parse_message(content: Bytes, schema: &'static Schema, budget: &mut usize) ->
     let mut arrays: Vec<(&'static str, Array)> = Vec::new();
     for field in Fields(content) {
         let (number, raw) = field?;
-        let Some(Entry(_, name, kind)) = schema.iter().find(|entry| entry.0 == number) else { continue };
+        let Some(&Entry(_, name, kind)) = schema.iter().find(|entry| entry.0 == number) else { continue };
         match kind {
             Kind::Singles | Kind::Doubles => {
                 let width = if matches!(kind, Kind::Singles) { 4 } else { 8 };
                 let bytes = raw.numbers(width).ok_or_else(|| wrong_kind(name))?;
-                match arrays.iter_mut().find(|(known, _)| known == name) {
+                match arrays.iter_mut().find(|(known, _)| *known == name) {
                     Some((_, array)) => array.append(&bytes),
                     None => arrays.push((name, Array::View(bytes))),
                 }
             }
-            kind => push(&mut message, name, *kind, raw, budget)?,
+            kind => push(&mut message, name, kind, raw, budget)?,
         }
     }
     for (name, array) in arrays {
@@ -144,7 +145,7 @@ enum Array {
 impl Array {
     fn append(&mut self, more: &[u8]) {
         match self {
-            Self::View(bytes) => *self = Self::Copy([bytes, more].concat()),
+            Self::View(bytes) => *self = Self::Copy([bytes.as_ref(), more].concat()),
             Self::Copy(bytes) => bytes.extend_from_slice(more),
         }
     }
@@ -271,7 +272,7 @@ mod tests {
     #[test]
     fn fields_by_number_and_kind() {
         let mut content = vec![0x0a, 2, b'h', b'i', 0x18, 0x96, 0x01]; // name, and field 3, which is not wanted
-        content.extend([0x12, 17, 0x0a, 3, 0xac, 0x02, 5, 0x08]); // dims 300 and 5 packed, then −1
+        content.extend([0x12, 18, 0x0a, 3, 0xac, 0x02, 5, 0x08]); // dims 300 and 5 packed, then −1
         content.extend([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 0x10, 3]);
         content.extend([0x80, 0x01, 1, 0x8d, 0x01]);
         content.extend(singles(&[0.5]));
@@ -281,7 +282,7 @@ mod tests {
         assert_eq!(message.part("inner").text("word"), Some("THREE"));
         assert_eq!(message.flag("flag", false), Ok(true));
         assert_eq!(message.number("slope"), Ok(Some(0.5)));
-        for length in (1..content.len()).filter(|length| ![4, 7, 26, 29].contains(length)) {
+        for length in (1..content.len()).filter(|length| ![4, 7, 27, 30].contains(length)) {
             assert!(read(&content[..length]).is_err(), "{length}");
         }
     }
@@ -289,9 +290,9 @@ mod tests {
     #[test]
     fn numbers_packed_in_pieces_and_one_by_one() {
         let values = singles(&[1.0, 2.0, 3.0]);
-        let packed = [&[0x2a, 12], values.as_slice()].concat();
-        let pieces = [&[0x2a, 4], &values[..4], &[0x2d], &values[4..8], &[0x2a, 4], &values[8..]].concat();
-        let single = values.chunks(4).flat_map(|bytes| [&[0x2d], bytes].concat()).collect();
+        let packed = [[0x2a, 12].as_slice(), &values].concat();
+        let pieces = [[0x2a, 4].as_slice(), &values[..4], &[0x2d], &values[4..8], &[0x2a, 4], &values[8..]].concat();
+        let single = values.chunks(4).flat_map(|bytes| [[0x2d].as_slice(), bytes].concat()).collect();
         for content in [packed.clone(), pieces, single] {
             assert_eq!(read(&content).unwrap().bytes("data").unwrap(), values.as_slice());
         }

@@ -80,10 +80,7 @@ pub(super) fn reshape(site: &mut Site<'_>) -> Result<String, Problem> {
     let attributes = site.attributes("reshape_param");
     let rank = site.shape(0)?.len();
     // The new axes may also come behind the last one.
-    let axis = match attributes.integer("axis")?.unwrap_or(0) {
-        axis if axis < 0 => canonical(axis, rank + 1)?,
-        axis => canonical(axis, rank + 1)?,
-    };
+    let axis = canonical(attributes.integer("axis")?.unwrap_or(0), rank + 1)?;
     let end = match attributes.integer("num_axes")?.unwrap_or(-1) {
         -1 => rank,
         number => usize::try_from(number).ok().and_then(|number| axis.checked_add(number)).unwrap_or(usize::MAX),
@@ -107,7 +104,7 @@ fn reshaped(site: &mut Site<'_>, axis: usize, end: usize, sizes: &[i64]) -> Resu
         return contradiction(format!("the shape {sizes:?}"));
     }
     let Some((batch, shape)) = new.split_first() else { return unsupported("a shape without axes") };
-    if *batch > 0 && axis == 0 || *batch == -1 {
+    if (*batch > 0 && axis == 0) || *batch == -1 {
         return of_each_example(site, shape);
     }
     site.unary(Op::Reshape(Reshape { shape: shape.to_vec() }))

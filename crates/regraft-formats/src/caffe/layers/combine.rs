@@ -101,7 +101,8 @@ pub(super) fn concat(site: &mut Site<'_>) -> Result<String, Problem> {
     let attributes = site.attributes("concat_param");
     let axis = attributes.integer("axis")?.or(attributes.integer("concat_dim")?).unwrap_or(1);
     let axis = canonical(axis, site.shape(0)?.len())?;
-    join(site, axis, site.inputs.clone())
+    let inputs = site.inputs.clone();
+    join(site, axis, inputs)
 }
 
 /// The same input several times, one behind the other.
@@ -112,7 +113,8 @@ pub(super) fn tile(site: &mut Site<'_>) -> Result<String, Problem> {
     if !(1..=MOST_TILES).contains(&times) {
         return contradiction(format!("'tiles' should be from 1 to {MOST_TILES}"));
     }
-    join(site, axis, vec![site.input(0)?.to_owned(); times])
+    let inputs = vec![site.input(0)?.to_owned(); times];
+    join(site, axis, inputs)
 }
 
 const MOST_TILES: usize = 1024;

@@ -64,7 +64,7 @@ pub(super) struct Site<'a> {
 /// Tensors of a node.
 type Tensors = Vec<(ParameterKind, Tensor)>;
 
-impl Site<'_> {
+impl<'a> Site<'a> {
     /// Adds the layer's nodes and returns its wires, one for each blob that it writes.
     pub(super) fn convert(mut self) -> Result<Vec<String>, Problem> {
         match self.layer.kind.as_str() {
@@ -146,7 +146,7 @@ impl Site<'_> {
     }
 
     /// The layer's attributes.
-    fn attributes(&self, name: &'static str) -> &Message {
+    fn attributes(&self, name: &'static str) -> &'a Message {
         self.layer.attributes(name)
     }
 
