@@ -40,7 +40,7 @@ impl<'a> Paths<'a> {
                 operator: kind,
                 message,
             },
-            Problem::Graph(source) => FormatError::Model { path: self.network.to_path_buf(), source },
+            Problem::Graph(source) => FormatError::Model { path: self.network.to_path_buf(), source: *source },
             Problem::Weights(message) => FormatError::Malformed {
                 path: self.weights.to_path_buf(),
                 format: FORMAT,
@@ -93,13 +93,15 @@ impl Reading<'_> {
             && !others.is_empty()
         {
             let others = others.join(", ");
-            notes.push(format!("of several outputs '{main}' is taken for the network's; the others: {others}"));
+            notes.push(format!(
+                "of several outputs '{main}' is taken for the network's; the others: {others}"
+            ));
         }
         let card = self.card(&transform, &shape, &mut notes);
         let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
         let model = draft.finish(&outputs, card).and_then(|model| self.with_labels(model, &mut notes));
-        let model = model
-            .map_err(|source| FormatError::Model { path: self.paths.network.to_path_buf(), source })?;
+        let model =
+            model.map_err(|source| FormatError::Model { path: self.paths.network.to_path_buf(), source })?;
         Ok(Imported { model, notes, aliases })
     }
 
@@ -124,12 +126,7 @@ impl Reading<'_> {
     }
 
     /// A graph for images of any size where the layers allow it, otherwise for those of the size that the files say.
-    fn built(
-        &self,
-        selection: &Selection,
-        weights: &Weights,
-        shape: &[usize],
-    ) -> Result<Built, FormatError> {
+    fn built(&self, selection: &Selection, weights: &Weights, shape: &[usize]) -> Result<Built, FormatError> {
         let batch = Dim::symbol(Symbol::Batch);
         let fixed = |sizes: &[usize]| {
             Fact::new([batch].into_iter().chain(sizes.iter().copied().map(Dim::Fixed)).collect::<Vec<_>>())
@@ -152,7 +149,8 @@ impl Reading<'_> {
         if !of_size {
             return error;
         }
-        let advice = "give a .prototxt with the input's size: input_dim, input_shape or a layer of the kind Input";
+        let advice =
+            "give a .prototxt with the input's size: input_dim, input_shape or a layer of the kind Input";
         FormatError::Malformed {
             path: self.paths.network.to_path_buf(),
             format: FORMAT,
@@ -223,7 +221,11 @@ fn check_sizes(shape: &[usize]) -> Result<(), String> {
     let whole = shape.len() == 3 || shape.iter().all(|size| *size > 0);
     let possible = numbers.is_some_and(|numbers| numbers <= i32::MAX as usize) && shape.len() < MOST_AXES;
     let channels = shape.first().is_some_and(|channels| (1..=MOST_CHANNELS).contains(channels));
-    if whole && possible && channels { Ok(()) } else { Err(format!("an input of the shape {shape:?} behind the batch")) }
+    if whole && possible && channels {
+        Ok(())
+    } else {
+        Err(format!("an input of the shape {shape:?} behind the batch"))
+    }
 }
 
 /// Axes of Caffe's arrays.

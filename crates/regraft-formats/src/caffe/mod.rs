@@ -40,7 +40,8 @@ pub fn read(weights: &Path, network: Option<&Path>) -> Result<Imported, FormatEr
         return Err(unreadable(weights, &content));
     }
     let sha256 = hash::sha256_hex(&content);
-    let stored = wire::parse(content, &schema::NET).map_err(|error| FormatError::malformed(weights, FORMAT, error))?;
+    let stored =
+        wire::parse(content, &schema::NET).map_err(|error| FormatError::malformed(weights, FORMAT, error))?;
     let stored = Network::new(stored);
     let described = network.map(read_description).transpose()?;
     if described.is_none() && !stored.layers.iter().any(|layer| !layer.bottoms.is_empty()) {
@@ -89,7 +90,10 @@ pub fn is_text(content: &[u8]) -> bool {
 
 fn unreadable(path: &Path, content: &[u8]) -> FormatError {
     let (message, advice) = if is_text(content) {
-        ("it is a network's description in text form", "give the .caffemodel as --source and this file as --arch")
+        (
+            "it is a network's description in text form",
+            "give the .caffemodel as --source and this file as --arch",
+        )
     } else {
         ("it does not begin with a network", "fetch the .caffemodel again, or give the file that it is")
     };

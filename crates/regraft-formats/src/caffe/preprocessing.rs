@@ -47,11 +47,16 @@ impl Transform {
     }
 
     fn of_layer(layer: &Layer) -> Result<Self, FieldError> {
-        let data = ["data_param", "image_data_param", "window_data_param"].map(|place| layer.attributes(place));
+        let data =
+            ["data_param", "image_data_param", "window_data_param"].map(|place| layer.attributes(place));
         // The attributes of older files' data layers have moved.
         let places = [layer.attributes("transform_param"), data[0], data[1], data[2]];
-        let number = |name: &str| places.iter().find(|place| place.has(name)).map_or(Ok(None), |place| place.number(name));
-        let count = |name: &str| places.iter().find(|place| place.has(name)).map_or(Ok(None), |place| place.count(name));
+        let number = |name: &str| {
+            places.iter().find(|place| place.has(name)).map_or(Ok(None), |place| place.number(name))
+        };
+        let count = |name: &str| {
+            places.iter().find(|place| place.has(name)).map_or(Ok(None), |place| place.count(name))
+        };
         let size = [count("new_height")?, count("new_width")?].map(|side| side.filter(|side| *side > 0));
         let colour = data[1].flag("is_color", true)?;
         Ok(Self {
@@ -137,10 +142,14 @@ fn mean(
         match mean_image(&path, channels) {
             Ok(mean) => {
                 let name = path.display();
-                notes.push(format!("the mean of each channel is that of the mean image {name}, over all its pixels"));
+                notes.push(format!(
+                    "the mean of each channel is that of the mean image {name}, over all its pixels"
+                ));
                 return mean;
             }
-            Err(message) => notes.push(format!("{} is no mean image of the network: {message}", path.display())),
+            Err(message) => {
+                notes.push(format!("{} is no mean image of the network: {message}", path.display()))
+            }
         }
     } else if let Some(name) = &transform.mean_file {
         notes.push(format!("the mean image {name} that the description names is not beside it"));
@@ -169,7 +178,8 @@ fn mean_file(transform: &Transform, folders: &[&Path]) -> Option<PathBuf> {
         return None;
     }
     let beside = |folder: &&Path| {
-        let entries = std::fs::read_dir(folder).ok().into_iter().flatten().flatten().map(|entry| entry.path());
+        let entries =
+            std::fs::read_dir(folder).ok().into_iter().flatten().flatten().map(|entry| entry.path());
         entries.filter(|path| path.extension().is_some_and(|kind| kind == "binaryproto")).collect::<Vec<_>>()
     };
     let mut found: Vec<PathBuf> = folders.iter().flat_map(beside).collect();
@@ -211,7 +221,8 @@ pub(super) fn labels(folders: &[&Path], classes: Option<usize>, notes: &mut Vec<
             notes.push(format!("the labels are those of {}", path.display()));
             return labels.into_iter().map(label).collect();
         }
-        let (found, expected) = (labels.len(), classes.map_or("none".to_owned(), |classes| classes.to_string()));
+        let (found, expected) =
+            (labels.len(), classes.map_or("none".to_owned(), |classes| classes.to_string()));
         notes.push(format!("{} has {found} labels, the network {expected}: left out", path.display()));
     }
     Vec::new()
@@ -220,7 +231,9 @@ pub(super) fn labels(folders: &[&Path], classes: Option<usize>, notes: &mut Vec<
 /// A line without WordNet's number of the class in front.
 fn label(line: &str) -> String {
     let words = line.split_once(' ').filter(|(first, _)| {
-        first.len() == 9 && first.starts_with('n') && first.chars().skip(1).all(|digit| digit.is_ascii_digit())
+        first.len() == 9
+            && first.starts_with('n')
+            && first.chars().skip(1).all(|digit| digit.is_ascii_digit())
     });
     words.map_or(line, |(_, words)| words.trim()).to_owned()
 }

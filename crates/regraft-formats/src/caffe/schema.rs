@@ -4,8 +4,8 @@
 //! ones (`V0LayerParameter`, which hold all attributes themselves). From BVLC's `caffe.proto`; raw data from NVIDIA's,
 //! the permutation from SSD's.
 
-use super::wire::Kind::{Doubles, Enumeration, Flag, Float, Integer, Message, Raw, Singles, Text};
 use super::wire::Entry;
+use super::wire::Kind::{Doubles, Enumeration, Flag, Float, Integer, Message, Raw, Singles, Text};
 
 const PHASES: &[(u64, &str)] = &[(0, "TRAIN"), (1, "TEST")];
 const POOLS: &[(u64, &str)] = &[(0, "MAX"), (1, "AVE"), (2, "STOCHASTIC")];
@@ -123,7 +123,8 @@ static TRANSFORM: [Entry; 6] = [
     Entry(5, "mean_value", Float), Entry(6, "force_color", Flag), Entry(7, "force_gray", Flag),
 ];
 /// `DataParameter` and `WindowDataParameter`.
-static DATA: [Entry; 3] = [Entry(2, "scale", Float), Entry(3, "mean_file", Text), Entry(5, "crop_size", Integer)];
+static DATA: [Entry; 3] =
+    [Entry(2, "scale", Float), Entry(3, "mean_file", Text), Entry(5, "crop_size", Integer)];
 #[rustfmt::skip]
 static IMAGE_DATA: [Entry; 6] = [
     Entry(2, "scale", Float), Entry(3, "mean_file", Text), Entry(5, "crop_size", Integer),
@@ -172,8 +173,7 @@ static CLIP: [Entry; 2] = [Entry(1, "min", Float), Entry(2, "max", Float)];
 static CONCAT: [Entry; 2] = [Entry(1, "concat_dim", Integer), Entry(2, "axis", Integer)];
 static CROP: [Entry; 2] = [Entry(1, "axis", Integer), Entry(2, "offset", Integer)];
 static DROPOUT: [Entry; 1] = [Entry(1, "dropout_ratio", Float)];
-static ELTWISE_LAYER: [Entry; 2] =
-    [Entry(1, "operation", Enumeration(ELTWISE)), Entry(2, "coeff", Float)];
+static ELTWISE_LAYER: [Entry; 2] = [Entry(1, "operation", Enumeration(ELTWISE)), Entry(2, "coeff", Float)];
 static ELU: [Entry; 1] = [Entry(1, "alpha", Float)];
 /// `ExpParameter` and `LogParameter`.
 static EXP: [Entry; 3] = [Entry(1, "base", Float), Entry(2, "scale", Float), Entry(3, "shift", Float)];

@@ -48,9 +48,12 @@ impl Selection {
     /// # Errors
     /// There is no input or no layer, a layer reads what none before it writes, or a second input is needed.
     pub(super) fn new(network: &Network) -> Result<Self, LayerProblem> {
-        let nodes: usize = network.layers.iter().map(|layer| layer.bottoms.len().max(layer.tops.len()).max(1)).sum();
+        let nodes: usize =
+            network.layers.iter().map(|layer| layer.bottoms.len().max(layer.tops.len()).max(1)).sum();
         if nodes > MOST_NODES {
-            return Err(whole(Problem::Description(format!("more than {MOST_NODES} layers and inputs of layers"))));
+            return Err(whole(Problem::Description(format!(
+                "more than {MOST_NODES} layers and inputs of layers"
+            ))));
         }
         let (mut tested, mut untested) = (Vec::new(), Vec::new());
         for layer in &network.layers {
@@ -130,12 +133,16 @@ fn data_shape(layer: &Layer, index: usize) -> Result<Vec<usize>, FieldError> {
 
 /// The layers without losses and the like, and without the largest index that a network may end in.
 fn without_ends<'a>(layers: Vec<&'a Layer>, notes: &mut Vec<String>) -> Vec<&'a Layer> {
-    let (mut kept, mut left_out): (Vec<&Layer>, Vec<&Layer>) = layers.into_iter().partition(|layer| !ends(layer));
+    let (mut kept, mut left_out): (Vec<&Layer>, Vec<&Layer>) =
+        layers.into_iter().partition(|layer| !ends(layer));
     while let Some(last) = kept.pop_if(|layer| layer.kind == "ArgMax") {
         left_out.push(last);
     }
     notes.extend(left_out.iter().map(|layer| {
-        format!("the layer '{}' ({}) is left out: it computes nothing that a prediction needs", layer.name, layer.kind)
+        format!(
+            "the layer '{}' ({}) is left out: it computes nothing that a prediction needs",
+            layer.name, layer.kind
+        )
     }));
     kept
 }
@@ -166,7 +173,10 @@ fn fed(
         if depends {
             kept.push((*layer).clone());
         } else {
-            notes.push(format!("the layer '{}' ({}) is left out: it does not depend on the input", layer.name, layer.kind));
+            notes.push(format!(
+                "the layer '{}' ({}) is left out: it does not depend on the input",
+                layer.name, layer.kind
+            ));
         }
     }
     Ok((kept, input.clone()))
@@ -176,7 +186,8 @@ fn depends(layer: &Layer, blobs: &HashMap<&str, bool>) -> Result<bool, Problem> 
     let unknown = |blob: &String| {
         Problem::Description(format!("it reads the blob '{blob}', which no layer before it writes"))
     };
-    let known = layer.bottoms.iter().map(|blob| blobs.get(blob.as_str()).copied().ok_or_else(|| unknown(blob)));
+    let known =
+        layer.bottoms.iter().map(|blob| blobs.get(blob.as_str()).copied().ok_or_else(|| unknown(blob)));
     let known: Vec<bool> = known.collect::<Result<_, _>>()?;
     match (known.contains(&true), known.contains(&false)) {
         (true, true) => Err(Problem::Unsupported("it reads a second input; a graph has one".to_owned())),

@@ -310,9 +310,9 @@ mod tests {
 
     #[test]
     fn every_kind_of_number() {
-        let message = read("n: 0x1F n: 017 n: 1.5f n: .5 n: 1e-3 n: -inf n: 3. n: - 2 n: 1E2 n: Infinity n: 0");
-        let expected =
-            [31.0, 15.0, 1.5, 0.5, 1e-3, f64::NEG_INFINITY, 3.0, -2.0, 100.0, f64::INFINITY, 0.0];
+        let message =
+            read("n: 0x1F n: 017 n: 1.5f n: .5 n: 1e-3 n: -inf n: 3. n: - 2 n: 1E2 n: Infinity n: 0");
+        let expected = [31.0, 15.0, 1.5, 0.5, 1e-3, f64::NEG_INFINITY, 3.0, -2.0, 100.0, f64::INFINITY, 0.0];
         assert_eq!(message.numbers("n").unwrap(), expected);
         assert!(read("n: nan").number("n").unwrap().unwrap().is_nan());
         for text in ["n: 1.2.3", "n: 0x", "n: 09", "n: -word", "n: 1e999", "n: 1x"] {
@@ -322,8 +322,10 @@ mod tests {
 
     #[test]
     fn strings_with_escapes_in_pieces() {
-        let message = read(r#"s: "a\tb" 'c"' # comment
-            "\x41\102\u00e9\\\?" t: ''"#);
+        let message = read(
+            r#"s: "a\tb" 'c"' # comment
+            "\x41\102\u00e9\\\?" t: ''"#,
+        );
         assert_eq!(message.text("s"), Some("a\tbc\"ABé\\?"));
         assert_eq!(message.text("t"), Some(""));
     }

@@ -104,7 +104,11 @@ fn push(
         (Kind::Float, Raw::Bytes(bytes)) => {
             let (numbers, rest) = bytes.as_chunks();
             let mut numbers = numbers.iter().map(|bytes| single(*bytes));
-            if rest.is_empty() { numbers.try_for_each(|value| add(value, budget)) } else { Err(wrong_kind(name)) }
+            if rest.is_empty() {
+                numbers.try_for_each(|value| add(value, budget))
+            } else {
+                Err(wrong_kind(name))
+            }
         }
         (Kind::Float, Raw::Four(bytes)) => add(single(bytes), budget),
         (Kind::Integer | Kind::Flag | Kind::Enumeration(_), Raw::Varint(number)) => {
@@ -120,8 +124,10 @@ fn push(
     }
 }
 
+/// The shortest decimal number that is this one in single precision: what the text form would hold.
 fn single(bytes: [u8; 4]) -> Value {
-    Value::Number(f64::from(f32::from_le_bytes(bytes)))
+    let number = f32::from_le_bytes(bytes);
+    Value::Number(number.to_string().parse().unwrap_or(f64::from(number)))
 }
 
 fn scalar(kind: Kind, number: u64) -> Value {
@@ -187,7 +193,8 @@ impl Fields {
     pub(super) fn begins(&self) -> Option<(u32, u8, Option<u8>)> {
         let mut rest = self.0.clone();
         let key = varint(&mut rest).ok()?;
-        let first = (key & 7 == 2).then(|| varint(&mut rest).ok()).flatten().and_then(|_| rest.first().copied());
+        let first =
+            (key & 7 == 2).then(|| varint(&mut rest).ok()).flatten().and_then(|_| rest.first().copied());
         Some((u32::try_from(key >> 3).ok()?, (key & 7) as u8, first))
     }
 }
@@ -251,7 +258,8 @@ fn varint(content: &mut Bytes) -> Result<u64, String> {
 mod tests {
     use super::*;
 
-    static INNER: [Entry; 2] = [Entry(1, "dim", Kind::Integer), Entry(2, "word", Kind::Enumeration(&[(3, "THREE")]))];
+    static INNER: [Entry; 2] =
+        [Entry(1, "dim", Kind::Integer), Entry(2, "word", Kind::Enumeration(&[(3, "THREE")]))];
     static OUTER: [Entry; 6] = [
         Entry(1, "name", Kind::Text),
         Entry(2, "inner", Kind::Message(&INNER)),
@@ -291,7 +299,8 @@ mod tests {
     fn numbers_packed_in_pieces_and_one_by_one() {
         let values = singles(&[1.0, 2.0, 3.0]);
         let packed = [[0x2a, 12].as_slice(), &values].concat();
-        let pieces = [[0x2a, 4].as_slice(), &values[..4], &[0x2d], &values[4..8], &[0x2a, 4], &values[8..]].concat();
+        let pieces =
+            [[0x2a, 4].as_slice(), &values[..4], &[0x2d], &values[4..8], &[0x2a, 4], &values[8..]].concat();
         let single = values.chunks(4).flat_map(|bytes| [[0x2d].as_slice(), bytes].concat()).collect();
         for content in [packed.clone(), pieces, single] {
             assert_eq!(read(&content).unwrap().bytes("data").unwrap(), values.as_slice());
@@ -307,11 +316,17 @@ mod tests {
     fn lengths_and_kinds_are_checked() {
         let cases: [(&[u8], &str); 6] = [
             (&[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f], "claims 4294967295 bytes"),
-            (&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], "claims 18446744073709551615"),
+            (
+                &[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
+                "claims 18446744073709551615",
+            ),
             (&[0x08, 1], "'name' is not of its kind"),
             (&[0x0b], "unknown kind 3"),
             (&[0x02, 0], "without a number"),
-            (&[0x08, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01], "longer than 64 bits"),
+            (
+                &[0x08, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01],
+                "longer than 64 bits",
+            ),
         ];
         for (content, expected) in cases {
             assert!(read(content).unwrap_err().contains(expected), "{content:?}");

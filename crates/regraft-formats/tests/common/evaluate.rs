@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 
 use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn, Slice as Part, Zip, concatenate};
-use regraft_graph::{Conv, ConvTranspose, LrnRegion, Model, Node, Op, PadMode, ParameterKind, Pool, ReduceKind};
+use regraft_graph::{
+    Conv, ConvTranspose, LrnRegion, Model, Node, Op, PadMode, ParameterKind, Pool, ReduceKind,
+};
 
 type Array = ArrayD<f64>;
 
@@ -46,7 +48,7 @@ impl Step<'_> {
         let x = || first.unwrap();
         let rank = first.map_or(0, |x| x.ndim());
         match &self.node.op {
-            Op::Constant(_) => self.parameter(Value),
+            Op::Constant(_) => self.parameter(Value).insert_axis(Axis(0)),
             Op::Conv(conv) => self.convolution(conv, x()),
             Op::ConvTranspose(conv) => self.transposed_convolution(conv, x()),
             Op::BatchNormalization(norm) => {
@@ -82,7 +84,9 @@ impl Step<'_> {
                 let scale = sums.mapv(|sum| f64::from(lrn.bias) + f64::from(lrn.alpha) / count * sum);
                 x() / scale.mapv(|scale| scale.powf(f64::from(lrn.beta)))
             }
-            Op::MaxPool(pool) => windows(pool, x(), |values, _| values.iter().copied().fold(f64::MIN, f64::max)),
+            Op::MaxPool(pool) => {
+                windows(pool, x(), |values, _| values.iter().copied().fold(f64::MIN, f64::max))
+            }
             Op::AveragePool(pool) => windows(pool, x(), |values, area| {
                 let count = if pool.count_include_pad { area } else { values.len() };
                 values.iter().sum::<f64>() / count as f64
@@ -151,18 +155,24 @@ impl Step<'_> {
 
     fn convolution(&self, conv: &Conv, x: &Array) -> Array {
         let weight = self.parameter(ParameterKind::Weight);
+        let (values, weights) = (x.as_slice().unwrap(), weight.as_slice().unwrap());
         let mut result = self.biased(conv.bias, conv.out_channels, x.shape()[0]);
-        let each = conv.in_channels / conv.groups;
+        let (each, [height, width]) = (conv.in_channels / conv.groups, [x.shape()[2], x.shape()[3]]);
+        let ([rows, columns], [top, left, ..]) = (conv.kernel, padding(conv.padding));
         for ([image, channel, row, column], sum) in places(&mut result) {
             let first = channel / (conv.out_channels / conv.groups) * each;
             for input in 0..each {
-                for down in 0..conv.kernel[0] {
-                    for right in 0..conv.kernel[1] {
-                        let [top, left, ..] = padding(conv.padding);
-                        let y = (row * conv.stride[0] + down * conv.dilation[0]).wrapping_sub(top);
+                for down in 0..rows {
+                    let y = (row * conv.stride[0] + down * conv.dilation[0]).wrapping_sub(top);
+                    let line = ((image * conv.in_channels + first + input) * height)
+                        .wrapping_add(y)
+                        .wrapping_mul(width);
+                    for right in 0..columns {
                         let z = (column * conv.stride[1] + right * conv.dilation[1]).wrapping_sub(left);
-                        let value = x.get([image, first + input, y, z]).copied().unwrap_or(0.0);
-                        *sum += value * weight[[channel, input, down, right]];
+                        if y < height && z < width {
+                            let place = ((channel * each + input) * rows + down) * columns + right;
+                            *sum += values[line + z] * weights[place];
+                        }
                     }
                 }
             }
@@ -178,8 +188,10 @@ impl Step<'_> {
             for output in 0..each {
                 for down in 0..conv.kernel[0] {
                     for right in 0..conv.kernel[1] {
-                        let y = (place[2] * conv.stride[0] + down * conv.dilation[0]).wrapping_sub(conv.padding[0]);
-                        let z = (place[3] * conv.stride[1] + right * conv.dilation[1]).wrapping_sub(conv.padding[1]);
+                        let y = (place[2] * conv.stride[0] + down * conv.dilation[0])
+                            .wrapping_sub(conv.padding[0]);
+                        let z = (place[3] * conv.stride[1] + right * conv.dilation[1])
+                            .wrapping_sub(conv.padding[1]);
                         let channel = place[1] / inputs * each + output;
                         if let Some(sum) = result.get_mut([place[0], channel, y, z]) {
                             *sum += value * weight[[place[1], output, down, right]];
@@ -194,7 +206,8 @@ impl Step<'_> {
     /// The bias, or zeros, in the shape of the output.
     fn biased(&self, bias: bool, channels: usize, batch: usize) -> Array {
         let shape = self.shape(batch);
-        let bias = if bias { self.channels(ParameterKind::Bias, 4) } else { ArrayD::zeros(vec![1, channels, 1, 1]) };
+        let bias =
+            if bias { self.channels(ParameterKind::Bias, 4) } else { ArrayD::zeros(vec![1, channels, 1, 1]) };
         bias.broadcast(shape).unwrap().to_owned()
     }
 
@@ -236,7 +249,8 @@ fn windows(pool: &Pool, x: &Array, function: impl Fn(&[f64], usize) -> f64) -> A
     ArrayD::from_shape_fn(shape.as_slice(), |place| {
         let inside = |axis: usize, border: usize| {
             let start = place[axis + 2] * pool.stride[axis];
-            (start.max(border) - border)..(start + pool.kernel[axis]).saturating_sub(border).min(x.shape()[axis + 2])
+            (start.max(border) - border)
+                ..(start + pool.kernel[axis]).saturating_sub(border).min(x.shape()[axis + 2])
         };
         let columns = inside(1, left);
         let values = inside(0, top).flat_map(|row| columns.clone().map(move |column| (row, column)));
@@ -253,8 +267,20 @@ fn function(op: &Op) -> impl Fn(f64) -> f64 + use<'_> {
         Op::Sigmoid => 1.0 / (1.0 + (-x).exp()),
         Op::Silu => x / (1.0 + (-x).exp()),
         Op::Tanh => x.tanh(),
-        Op::Elu(elu) => if x > 0.0 { x } else { f64::from(elu.alpha) * x.exp_m1() },
-        Op::LeakyRelu(leaky) => if x > 0.0 { x } else { f64::from(leaky.alpha) * x },
+        Op::Elu(elu) => {
+            if x > 0.0 {
+                x
+            } else {
+                f64::from(elu.alpha) * x.exp_m1()
+            }
+        }
+        Op::LeakyRelu(leaky) => {
+            if x > 0.0 {
+                x
+            } else {
+                f64::from(leaky.alpha) * x
+            }
+        }
         Op::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
         Op::Exp => x.exp(),
         Op::Log => x.ln(),

@@ -47,7 +47,8 @@ pub(super) fn crop(site: &mut Site<'_>) -> Result<String, Problem> {
         return contradiction(format!("{} offsets for {cut} axes", offsets.len()));
     }
     let mut wire = site.input(0)?.to_owned();
-    let axes: Vec<usize> = (first..shape.len()).filter(|axis| shape.get(*axis) != wanted.get(*axis)).collect();
+    let axes: Vec<usize> =
+        (first..shape.len()).filter(|axis| shape.get(*axis) != wanted.get(*axis)).collect();
     for axis in &axes {
         let place = if offsets.len() == 1 { 0 } else { axis - first };
         let start = offsets.get(place).copied().unwrap_or(0);
@@ -83,7 +84,9 @@ pub(super) fn reshape(site: &mut Site<'_>) -> Result<String, Problem> {
     let axis = canonical(attributes.integer("axis")?.unwrap_or(0), rank + 1)?;
     let end = match attributes.integer("num_axes")?.unwrap_or(-1) {
         -1 => rank,
-        number => usize::try_from(number).ok().and_then(|number| axis.checked_add(number)).unwrap_or(usize::MAX),
+        number => {
+            usize::try_from(number).ok().and_then(|number| axis.checked_add(number)).unwrap_or(usize::MAX)
+        }
     };
     if end > rank {
         return contradiction(format!("axes {axis} to {end} of {rank}"));
@@ -125,21 +128,27 @@ fn kept(shape: &[Dim], place: usize, dim: Dim) -> Result<i64, Problem> {
 /// A shape that gives the batch a number, or lets it be found: right where the other axes hold one example.
 fn of_each_example(site: &mut Site<'_>, sizes: &[i64]) -> Result<String, Problem> {
     let shape = site.shape(0)?;
-    let known = |dims: &[Dim]| {
-        dims.iter().try_fold(1usize, |count, dim| count.checked_mul(fixed(*dim)?))
-    };
+    let known = |dims: &[Dim]| dims.iter().try_fold(1usize, |count, dim| count.checked_mul(fixed(*dim)?));
     let Some(example) = known(shape.get(1..).unwrap_or_default()) else {
         return unsupported("an input whose size is not known");
     };
-    let sizes: Vec<i64> = sizes.iter().enumerate().map(|(place, size)| {
-        let copied = shape.get(place + 1).copied().and_then(fixed).and_then(|size| i64::try_from(size).ok());
-        if *size == 0 { copied.unwrap_or(0) } else { *size }
-    }).collect();
-    let product = sizes.iter().filter(|size| **size != -1).try_fold(1usize, |count, size| {
-        count.checked_mul(usize::try_from(*size).ok()?)
-    });
+    let sizes: Vec<i64> = sizes
+        .iter()
+        .enumerate()
+        .map(|(place, size)| {
+            let copied =
+                shape.get(place + 1).copied().and_then(fixed).and_then(|size| i64::try_from(size).ok());
+            if *size == 0 { copied.unwrap_or(0) } else { *size }
+        })
+        .collect();
+    let product = sizes
+        .iter()
+        .filter(|size| **size != -1)
+        .try_fold(1usize, |count, size| count.checked_mul(usize::try_from(*size).ok()?));
     let open = sizes.contains(&-1);
-    if product.is_some_and(|product| product == example || (open && product > 0 && example.is_multiple_of(product))) {
+    if product
+        .is_some_and(|product| product == example || (open && product > 0 && example.is_multiple_of(product)))
+    {
         return site.unary(Op::Reshape(Reshape { shape: sizes }));
     }
     unsupported("a shape that mixes examples")

@@ -6,7 +6,9 @@ use super::{Problem, Site, canonical, contradiction, fixed, unsupported};
 
 pub(super) fn inner_product(site: &mut Site<'_>) -> Result<String, Problem> {
     let attributes = site.attributes("inner_product_param");
-    let Some(outputs) = attributes.count("num_output")? else { return contradiction("'num_output' is missing") };
+    let Some(outputs) = attributes.count("num_output")? else {
+        return contradiction("'num_output' is missing");
+    };
     let bias = attributes.flag("bias_term", true)?;
     let transposed = attributes.flag("transpose", false)?;
     let shape = site.shape(0)?;

@@ -24,7 +24,11 @@ pub(super) fn function(site: &mut Site<'_>) -> Result<String, Problem> {
         "Swish" => return swish(site),
         "Exp" => return exponential(site),
         "Log" => return logarithm(site),
-        _ => return unsupported("no layer of this kind is known; give it another name or cut the network before it"),
+        _ => {
+            return unsupported(
+                "no layer of this kind is known; give it another name or cut the network before it",
+            );
+        }
     };
     site.unary(op)
 }

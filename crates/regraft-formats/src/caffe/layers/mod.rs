@@ -25,7 +25,7 @@ pub(super) enum Problem {
     /// The layer is right, but no operator does what it does.
     Unsupported(String),
     /// Its shapes do not fit.
-    Graph(GraphError),
+    Graph(Box<GraphError>),
 }
 
 impl From<FieldError> for Problem {
@@ -36,7 +36,7 @@ impl From<FieldError> for Problem {
 
 impl From<GraphError> for Problem {
     fn from(error: GraphError) -> Self {
-        Self::Graph(error)
+        Self::Graph(Box::new(error))
     }
 }
 
@@ -153,7 +153,10 @@ impl<'a> Site<'a> {
     fn blob(&self, index: usize) -> Result<&Blob, Problem> {
         let found = self.blobs.len();
         self.blobs.get(index).ok_or_else(|| {
-            Problem::Weights(format!("the file holds {found} arrays of weights for it, at least {} are needed", index + 1))
+            Problem::Weights(format!(
+                "the file holds {found} arrays of weights for it, at least {} are needed",
+                index + 1
+            ))
         })
     }
 

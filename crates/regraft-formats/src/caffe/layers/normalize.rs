@@ -182,8 +182,7 @@ impl Places {
 
     fn constant(&self, site: &mut Site<'_>, index: usize, part: &str) -> Result<String, Problem> {
         let stored = site.tensor(index, self.stored_shape())?;
-        let shape = [&[1], self.shape.as_slice()].concat();
-        let tensor = Tensor::new(stored.dtype(), shape, stored.data().clone())?;
+        let tensor = Tensor::new(stored.dtype(), self.shape.clone(), stored.data().clone())?;
         let op = Op::Constant(Constant { shape: self.shape.clone() });
         site.prepare(part, op, &[], vec![(ParameterKind::Value, tensor)])
     }

@@ -49,7 +49,9 @@ impl Attributes {
         let (_, inputs) = site.channels()?;
         let depthwise = site.layer.kind != "Convolution" && site.layer.kind != "Deconvolution";
         let groups = attributes.count("group")?.unwrap_or(if depthwise { inputs } else { 1 });
-        let Some(outputs) = attributes.count("num_output")? else { return contradiction("'num_output' is missing") };
+        let Some(outputs) = attributes.count("num_output")? else {
+            return contradiction("'num_output' is missing");
+        };
         let [height, width] = pair(attributes, "pad", ["pad_h", "pad_w"], Some(0))?;
         let divide = |channels: usize| groups > 0 && channels > 0 && channels.is_multiple_of(groups);
         if !divide(inputs) || !divide(outputs) {
@@ -69,7 +71,8 @@ impl Attributes {
 }
 
 pub(super) fn convolution(site: &mut Site<'_>) -> Result<String, Problem> {
-    let Attributes { inputs, outputs, kernel, stride, padding, dilation, groups, bias } = Attributes::of(site)?;
+    let Attributes { inputs, outputs, kernel, stride, padding, dilation, groups, bias } =
+        Attributes::of(site)?;
     let [height, width] = kernel;
     let tensors = site.weight_and_bias(vec![outputs, inputs / groups, height, width], outputs, bias)?;
     let op = Op::Conv(Conv {
@@ -87,7 +90,8 @@ pub(super) fn convolution(site: &mut Site<'_>) -> Result<String, Problem> {
 }
 
 pub(super) fn deconvolution(site: &mut Site<'_>) -> Result<String, Problem> {
-    let Attributes { inputs, outputs, kernel, stride, padding, dilation, groups, bias } = Attributes::of(site)?;
+    let Attributes { inputs, outputs, kernel, stride, padding, dilation, groups, bias } =
+        Attributes::of(site)?;
     let [height, width] = kernel;
     let tensors = site.weight_and_bias(vec![inputs, outputs / groups, height, width], outputs, bias)?;
     let op = Op::ConvTranspose(ConvTranspose {
@@ -135,7 +139,8 @@ pub(super) fn pooling(site: &mut Site<'_>) -> Result<String, Problem> {
     let mut input = site.input(0)?.to_owned();
     if let Some([[top, bottom], [left, right]]) = plan.zeros {
         let borders = vec![[0, 0], [0, 0], [top, bottom], [left, right]];
-        input = site.prepare("pad", Op::Pad(Pad { borders, mode: PadMode::Constant(0.0) }), &[&input], vec![])?;
+        input =
+            site.prepare("pad", Op::Pad(Pad { borders, mode: PadMode::Constant(0.0) }), &[&input], vec![])?;
     }
     let op = if mean { Op::AveragePool(plan.pool) } else { Op::MaxPool(plan.pool) };
     site.add(op, &[&input], vec![])
