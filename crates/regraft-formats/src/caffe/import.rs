@@ -40,7 +40,9 @@ impl<'a> Paths<'a> {
                 operator: kind,
                 message,
             },
-            Problem::Graph(source) => FormatError::Model { path: self.network.to_path_buf(), source: *source },
+            Problem::Graph(source) => {
+                FormatError::Model { path: self.network.to_path_buf(), source: *source }
+            }
             Problem::Weights(message) => FormatError::Malformed {
                 path: self.weights.to_path_buf(),
                 format: FORMAT,
