@@ -373,7 +373,8 @@ vector_statistics = [array(numbers(80)), array(numbers(80, scale=0.5, shift=2.0)
 channel_bias, row_factors = numbers(4), numbers(5, 4)
 normalize = [
     input_layer(2, 4, 5, 4),
-    layer("across", "LRN", "data", "across", lrn=dict(local_size=3, alpha=0.5, beta=0.6, k=1.5)),
+    layer("across", "LRN", "data", "across", lrn=dict(local_size=3, alpha=0.5, beta=0.6)),
+    layer("across_k", "LRN", "data", "across_k", lrn=dict(local_size=3, alpha=0.5, beta=0.6, k=1.5)),
     layer("within", "LRN", "data", "within", lrn=dict(local_size=3, alpha=0.5, beta=0.6, norm_region="WITHIN_CHANNEL")),
     layer("alone", "BatchNorm", "data", "alone", statistics, batch_norm=dict(eps=0.01)),
     layer("alone_relu", "ReLU", "alone", "alone_relu"),
@@ -400,8 +401,16 @@ normalize = [
 ]
 
 
+def across(squares):
+    """Sums over three neighbouring channels."""
+    squares = np.pad(squares.astype(np.float64), [(0, 0), (1, 1), (0, 0), (0, 0)])
+    return squares[:, :-2] + squares[:, 1:-1] + squares[:, 2:]
+
+
 case("normalize", [("name", "normalize")] + [("layer", message) for message in normalize],
      [dict(message)["name"] for message in normalize[1:] if dict(message)["name"] != "norm"], (2, 4, 5, 4), {
+         # OpenCV leaves `k` out.
+         "across_k": lambda v: v["data"] * (1.5 + 0.5 / 3 * across(v["data"] ** 2)) ** -0.6,
          "bias": lambda v: v["data"] + channel_bias.reshape(4, 1, 1),
          "bias_rows": lambda v: v["data"] + row_factors,
          "scale_all": lambda v: v["data"] * 2.5,

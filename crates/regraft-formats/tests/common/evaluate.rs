@@ -84,10 +84,10 @@ impl Step<'_> {
                 let scale = sums.mapv(|sum| f64::from(lrn.bias) + f64::from(lrn.alpha) / count * sum);
                 x() / scale.mapv(|scale| scale.powf(f64::from(lrn.beta)))
             }
-            Op::MaxPool(pool) => {
-                windows(pool, x(), |values, _| values.iter().copied().fold(f64::MIN, f64::max))
-            }
-            Op::AveragePool(pool) => windows(pool, x(), |values, area| {
+            Op::MaxPool(pool) => windows(pool, x(), self.shape(x().shape()[0]), |values, _| {
+                values.iter().copied().fold(f64::MIN, f64::max)
+            }),
+            Op::AveragePool(pool) => windows(pool, x(), self.shape(x().shape()[0]), |values, area| {
                 let count = if pool.count_include_pad { area } else { values.len() };
                 values.iter().sum::<f64>() / count as f64
             }),
@@ -238,24 +238,19 @@ fn neighbours(values: &Array, axis: usize, reach: isize) -> Array {
     sums
 }
 
-/// A function of the values of each window that lie in the image, and of the window's size.
-fn windows(pool: &Pool, x: &Array, function: impl Fn(&[f64], usize) -> f64) -> Array {
+/// A function of the values of each window that lie in the image, and of the window's size with the border.
+fn windows(pool: &Pool, x: &Array, shape: IxDyn, function: impl Fn(&[f64], usize) -> f64) -> Array {
     let [top, left, bottom, right] = padding(pool.padding);
-    let count = |axis: usize, border: usize| {
-        let room = x.shape()[axis + 2] + border - pool.kernel[axis];
-        if pool.ceil_mode { room.div_ceil(pool.stride[axis]) + 1 } else { room / pool.stride[axis] + 1 }
-    };
-    let shape = [x.shape()[0], x.shape()[1], count(0, top + bottom), count(1, left + right)];
-    ArrayD::from_shape_fn(shape.as_slice(), |place| {
-        let inside = |axis: usize, border: usize| {
-            let start = place[axis + 2] * pool.stride[axis];
-            (start.max(border) - border)
-                ..(start + pool.kernel[axis]).saturating_sub(border).min(x.shape()[axis + 2])
+    ArrayD::from_shape_fn(shape, |place| {
+        let window = |axis: usize, before: usize, after: usize| {
+            let (start, size) = (place[axis + 2] * pool.stride[axis], x.shape()[axis + 2]);
+            let end = (start + pool.kernel[axis]).min(before + size + after);
+            (start.max(before) - before..(end - before).min(size), end - start)
         };
-        let columns = inside(1, left);
-        let values = inside(0, top).flat_map(|row| columns.clone().map(move |column| (row, column)));
+        let ((rows, high), (columns, wide)) = (window(0, top, bottom), window(1, left, right));
+        let values = rows.flat_map(|row| columns.clone().map(move |column| (row, column)));
         let values: Vec<f64> = values.map(|(row, column)| x[[place[0], place[1], row, column]]).collect();
-        function(&values, pool.kernel[0] * pool.kernel[1])
+        function(&values, high * wide)
     })
 }
 
