@@ -1,4 +1,4 @@
-"""What several oracles share: EfficientNet-Lite0 as a PyTorch module, ResNets with weights that are a formula, and the way
+"""What several oracles share: EfficientNet-Lite0 as a PyTorch module, networks with weights that are a formula, and the way
 from an image file to a network's input with Pillow. Writes nothing.
 
 Versions: torch 2.15.0, torchvision 0.29.2, Pillow 13.0.0, numpy 2.4.6, safetensors 0.8.0.
@@ -93,24 +93,49 @@ def hashed(name, shape, variance=1):
         scale, offset = 1.0, 1.0
     elif name.endswith(("running_mean", "bias")):
         scale, offset = 0.5, 0.0
-    elif name.endswith(("class_token", "pos_embedding")):
+    elif name.endswith(("class_token", "cls_token", "pos_embedding", "pos_embed")):
         scale, offset = 1.0, 0.0
-    elif len(shape) == 1:
+    elif len(shape) == 1 or name.endswith("layer_scale"):
         scale, offset = 0.5, 1.0
     else:
         scale, offset = np.sqrt(12.0 * variance / np.prod(shape[1:])), 0.0
     return torch.from_numpy((unit * scale + offset).astype(np.float32))
 
 
-def hashed_resnet(depth):
-    """torchvision's ResNet with 16 classes and the weights of `hashed`, in double precision."""
-    model = getattr(torchvision.models, f"resnet{depth}")(num_classes=16).eval()
+def with_formula(model, variance=1, rename=str):
+    """A model with the weights of `hashed`, in double precision. `rename` gives the names that the formula is of."""
     weights = {
-        name: tensor if name.endswith("num_batches_tracked") else hashed(name, tensor.shape)
+        name: tensor if name.endswith("num_batches_tracked") else hashed(rename(name), tensor.shape, variance)
         for name, tensor in model.state_dict().items()
     }
     model.load_state_dict(weights)
-    return model.double()
+    return model.double().eval()
+
+
+def hashed_resnet(depth):
+    """torchvision's ResNet with 16 classes and the weights of `hashed`, in double precision."""
+    return with_formula(getattr(torchvision.models, f"resnet{depth}")(num_classes=16))
+
+
+def port_names(names):
+    """The names that the first PyTorch port of EfficientNet gives to the tensors that timm calls `names`, by timm's."""
+    blocks = sorted({tuple(map(int, name.split(".")[1:3])) for name in names if name.startswith("blocks.")})
+    widened = {name.rsplit(".", 2)[0] for name in names if ".conv_pwl." in name}
+    outside = {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head", "bn2": "_bn1", "classifier": "_fc"}
+    layers = {"conv_dw": "_depthwise_conv", "conv_pwl": "_project_conv"}
+
+    def port_name(name):
+        module, kind = name.rsplit(".", 1)
+        if module in outside:
+            return f"{outside[module]}.{kind}"
+        block, layer = module.rsplit(".", 1)
+        if layer.startswith("bn"):
+            part = f"_bn{int(layer[2:]) - (1 if block in widened else 0)}"
+        else:
+            part = layers.get(layer, "_expand_conv" if block in widened else "_project_conv")
+        return f"_blocks.{blocks.index(tuple(map(int, block.split('.')[1:])))}.{part}.{kind}"
+
+    return {name: port_name(name) for name in names}
 
 
 BICUBIC, BILINEAR = Image.Resampling.BICUBIC, Image.Resampling.BILINEAR

@@ -1,31 +1,50 @@
-//! The architectures by name, each with the preprocessing that its published weights expect.
+//! An architecture: a graph builder by name, with the preprocessing that its published weights expect.
 
-use std::borrow::Cow;
-
-use regraft_graph::{Card, ChannelOrder, GraphError, Preprocessing, Resize, ResizeFilter, Roles};
+use regraft_graph::{Card, GraphError, Preprocessing, Roles, Weights};
 
 use crate::builder::Network;
-use crate::{densenet, efficientnet, inception, mobilenet, resnet, transformer, vgg};
+use crate::table::ARCHITECTURES;
 
 /// A family of networks that differ in nothing but their weights and their number of classes.
 #[derive(Debug)]
 pub struct Architecture {
     /// Name in the catalogue and on the command line.
     pub name: &'static str,
-    /// Node that gives the logits; the shape of its weight tells the number of classes.
+    /// Names of the same network in another library, or in another form of publication. A file decides by its tensors'
+    /// names which of the architectures that a name stands for it is.
+    pub aliases: &'static [&'static str],
+    /// A tensor that every file of this architecture has, and few of others: it saves building graphs that cannot fit.
+    pub mark: &'static str,
+    /// Layer that gives the logits; the shape of its weight tells the number of classes.
     pub classifier: &'static str,
     /// What the published weights expect. A model's own card goes before it.
     pub preprocessing: Preprocessing,
-    build: fn(usize) -> Result<Network, GraphError>,
+    pub(crate) build: fn(usize, [usize; 2]) -> Result<Network, GraphError>,
 }
 
 impl Architecture {
-    /// The graph for a number of classes, and the roles of its wires.
+    /// The graph for a number of classes, and the roles of its wires, for images of the usual size where the size
+    /// matters. Without classes, the network ends at its features.
     ///
     /// # Errors
     /// None for a possible number of classes.
     pub fn network(&self, classes: usize) -> Result<Network, GraphError> {
-        (self.build)(classes)
+        self.network_for(classes, self.preprocessing.crop)
+    }
+
+    /// The same for images of this height and width. Only vision transformers, which have a learned vector for each
+    /// place, and CaffeNet depend on it.
+    ///
+    /// # Errors
+    /// None for a possible number of classes and an image of at least one patch.
+    pub fn network_for(&self, classes: usize, image: [usize; 2]) -> Result<Network, GraphError> {
+        (self.build)(classes, image)
+    }
+
+    /// Rows of the classifier's weight; 0 where there is none.
+    pub fn classes(&self, weights: &Weights) -> usize {
+        let weight = weights.get(&format!("{}.weight", self.classifier));
+        weight.and_then(|weight| weight.shape().first().copied()).unwrap_or(0)
     }
 
     /// A card with this architecture's preprocessing, for weights of which only their origin is known. Its roles
@@ -45,74 +64,19 @@ impl Architecture {
     }
 }
 
-/// All architectures, in the order of their size within a family.
+/// All architectures, families together.
 pub fn architectures() -> &'static [Architecture] {
     &ARCHITECTURES
 }
 
-/// The architecture of that name.
+/// The architecture of that name or alias.
 pub fn architecture(name: &str) -> Option<&'static Architecture> {
-    ARCHITECTURES.iter().find(|architecture| architecture.name == name)
+    called(name).next()
 }
 
-static ARCHITECTURES: [Architecture; 11] = [
-    Architecture {
-        name: "efficientnet-lite0",
-        classifier: "_fc",
-        preprocessing: LITE,
-        build: efficientnet::efficientnet_lite0,
-    },
-    torchvision("resnet18", "fc", resnet::resnet18),
-    torchvision("resnet34", "fc", resnet::resnet34),
-    torchvision("resnet50", "fc", resnet::resnet50),
-    torchvision("resnet101", "fc", resnet::resnet101),
-    torchvision("resnet152", "fc", resnet::resnet152),
-    torchvision("mobilenet_v2", "classifier.1", mobilenet::mobilenet_v2),
-    torchvision("densenet121", "classifier", densenet::densenet121),
-    torchvision("vgg16", "classifier.6", vgg::vgg16),
-    torchvision("vit_b_16", "heads.head", transformer::vit_b_16),
-    Architecture {
-        name: "inception_v3",
-        classifier: "fc",
-        preprocessing: INCEPTION,
-        build: inception::inception_v3,
-    },
-];
-
-const fn torchvision(
-    name: &'static str,
-    classifier: &'static str,
-    build: fn(usize) -> Result<Network, GraphError>,
-) -> Architecture {
-    Architecture { name, classifier, preprocessing: TORCHVISION, build }
+/// The architectures that a name stands for, that of exactly this name first.
+pub(crate) fn called(name: &str) -> impl Iterator<Item = &'static Architecture> {
+    let exact = ARCHITECTURES.iter().filter(move |architecture| architecture.name == name);
+    let other = ARCHITECTURES.iter().filter(move |architecture| architecture.aliases.contains(&name));
+    exact.chain(other)
 }
-
-/// The reference preprocessing of the TensorFlow models.
-const LITE: Preprocessing = Preprocessing {
-    channel_order: ChannelOrder::Rgb,
-    resize: Resize::ShortSide(256),
-    filter: ResizeFilter::Bicubic,
-    crop: [224, 224],
-    mean: Cow::Borrowed(&[127.0; 3]),
-    std: Cow::Borrowed(&[128.0; 3]),
-};
-
-/// torchvision's, with the mean and standard deviation of ImageNet's training pixels in 0 … 255.
-const TORCHVISION: Preprocessing = Preprocessing {
-    channel_order: ChannelOrder::Rgb,
-    resize: Resize::ShortSide(256),
-    filter: ResizeFilter::Bilinear,
-    crop: [224, 224],
-    mean: Cow::Borrowed(&[0.485 * 255.0, 0.456 * 255.0, 0.406 * 255.0]),
-    std: Cow::Borrowed(&[0.229 * 255.0, 0.224 * 255.0, 0.225 * 255.0]),
-};
-
-/// Pixels in −1 … 1, which torchvision reaches by its own mean and standard deviation and `transform_input`.
-const INCEPTION: Preprocessing = Preprocessing {
-    channel_order: ChannelOrder::Rgb,
-    resize: Resize::ShortSide(342),
-    filter: ResizeFilter::Bilinear,
-    crop: [299, 299],
-    mean: Cow::Borrowed(&[127.5; 3]),
-    std: Cow::Borrowed(&[127.5; 3]),
-};

@@ -4,35 +4,13 @@
 //! torchvision's published weights come from TensorFlow: 1e-3 added to the variances, means that count the padding, and
 //! pixels in −1 … 1 (torchvision's `transform_input`, which is part of the preprocessing here).
 
-use regraft_graph::{GraphError, Op, Padding, Pool};
+use regraft_graph::{GraphError, Op};
 
-use crate::builder::{Builder, Network, Style, Window};
+use crate::branches::{averaged, basic, branch, end, pooled, square, tall, valid, wide};
+use crate::builder::{Builder, Network, Style, max_pool};
 
-/// A convolution, its normalisation and ReLU: the last part of its name, channels out, kernel, stride and padding.
-type Basic = (&'static str, usize, [usize; 2], usize, [usize; 2]);
-
-const fn square(name: &'static str, channels: usize, kernel: usize) -> Basic {
-    (name, channels, [kernel; 2], 1, [kernel / 2; 2])
-}
-
-const fn wide(name: &'static str, channels: usize, columns: usize) -> Basic {
-    (name, channels, [1, columns], 1, [0, columns / 2])
-}
-
-const fn tall(name: &'static str, channels: usize, rows: usize) -> Basic {
-    (name, channels, [rows, 1], 1, [rows / 2, 0])
-}
-
-/// 3×3 without padding.
-const fn valid(name: &'static str, channels: usize, stride: usize) -> Basic {
-    (name, channels, [3; 2], stride, [0; 2])
-}
-
-/// Inception v3 with that many classes. Input N×3×H×W with sides of at least 75, features N×2048.
-///
-/// # Errors
-/// None for a possible number of classes.
-pub fn inception_v3(classes: usize) -> Result<Network, GraphError> {
+/// Input N×3×H×W with sides of at least 75, features N×2048.
+pub(crate) fn inception_v3(classes: usize) -> Result<Network, GraphError> {
     let mut net = Builder::new(Style { same_padding: false, epsilon: 1e-3 });
     stem(&mut net)?;
     for (block, pooled) in [("Mixed_5b", 32), ("Mixed_5c", 64), ("Mixed_5d", 64)] {
@@ -56,11 +34,11 @@ fn stem(net: &mut Builder) -> Result<(), GraphError> {
     basic(net, "", valid("Conv2d_1a_3x3", 32, 2))?;
     basic(net, "", valid("Conv2d_2a_3x3", 32, 1))?;
     basic(net, "", square("Conv2d_2b_3x3", 64, 3))?;
-    net.node("maxpool1", max_pool())?;
+    net.node("maxpool1", max_pool(3, 2, 0))?;
     net.cut_here();
     basic(net, "", square("Conv2d_3b_1x1", 80, 1))?;
     basic(net, "", valid("Conv2d_4a_3x3", 192, 1))?;
-    net.node("maxpool2", max_pool())?;
+    net.node("maxpool2", max_pool(3, 2, 0))?;
     net.cut_here();
     Ok(())
 }
@@ -81,7 +59,7 @@ fn inception_a(net: &mut Builder, block: &str, pooled: usize) -> Result<(), Grap
                 square("branch3x3dbl_3", 96, 3),
             ],
         )?,
-        averaged(net, block, &input, pooled)?,
+        mean(net, block, &input, pooled)?,
     ];
     end(net, format!("{block}.cat"), &branches)
 }
@@ -129,7 +107,7 @@ fn inception_c(net: &mut Builder, block: &str, width: usize) -> Result<(), Graph
                 wide("branch7x7dbl_5", 192, 7),
             ],
         )?,
-        averaged(net, block, &input, 192)?,
+        mean(net, block, &input, 192)?,
     ];
     end(net, format!("{block}.cat"), &branches)
 }
@@ -174,45 +152,14 @@ fn inception_e(net: &mut Builder, block: &str) -> Result<(), GraphError> {
     ];
     net.concat(format!("{block}.cat_1"), &forks)?;
     let double = net.last();
-    let pooled = averaged(net, block, &input, 192)?;
+    let pooled = mean(net, block, &input, 192)?;
     end(net, format!("{block}.cat_2"), &[single, fork, double, pooled])
 }
 
-/// Convolutions one after the other; the name of the last wire.
-fn branch(net: &mut Builder, block: &str, input: &str, layers: &[Basic]) -> Result<String, GraphError> {
-    net.branch_from(input);
-    layers.iter().try_for_each(|layer| basic(net, &format!("{block}."), *layer))?;
-    Ok(net.last())
-}
-
-fn averaged(net: &mut Builder, block: &str, input: &str, channels: usize) -> Result<String, GraphError> {
-    net.branch_from(input);
-    let pool = Pool { count_include_pad: true, ..Pool::new([3; 2], [1; 2], Padding::all(1)) };
-    net.node(format!("{block}.avg_pool2d"), Op::AveragePool(pool))?;
-    basic(net, &format!("{block}."), square("branch_pool", channels, 1))?;
-    Ok(net.last())
+fn mean(net: &mut Builder, block: &str, input: &str, channels: usize) -> Result<String, GraphError> {
+    averaged(net, [block, "avg_pool2d"], input, true, square("branch_pool", channels, 1))
 }
 
 fn largest(net: &mut Builder, block: &str, input: &str) -> Result<String, GraphError> {
-    net.branch_from(input);
-    net.node(format!("{block}.max_pool2d"), max_pool())?;
-    Ok(net.last())
-}
-
-fn end(net: &mut Builder, name: String, branches: &[String]) -> Result<(), GraphError> {
-    net.concat(name, branches)?;
-    net.cut_here();
-    Ok(())
-}
-
-fn basic(net: &mut Builder, prefix: &str, layer: Basic) -> Result<(), GraphError> {
-    let (name, out_channels, kernel, stride, padding) = layer;
-    let part = |part: &str| format!("{prefix}{name}.{part}");
-    net.conv(part("conv"), Window { out_channels, kernel, stride, padding }, false)?;
-    net.batch_norm(part("bn"))?;
-    net.node(part("relu"), Op::Relu)
-}
-
-fn max_pool() -> Op {
-    Op::MaxPool(Pool::new([3; 2], [2; 2], Padding::all(0)))
+    pooled(net, format!("{block}.max_pool2d"), input, max_pool(3, 2, 0))
 }

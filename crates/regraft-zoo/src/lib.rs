@@ -11,31 +11,35 @@
 //! ```
 
 mod architecture;
+mod branches;
 mod builder;
+mod caffenet;
 mod catalogue;
+mod convnext;
 mod densenet;
 mod efficientnet;
 mod embedded;
 mod error;
+mod googlenet;
 mod inception;
+mod inception_v4;
+mod inverted;
 mod load;
 mod mobilenet;
 mod random;
+mod regnet;
 mod resnet;
+mod squeezenet;
+mod table;
 mod transformer;
 mod vgg;
+mod vision;
 
 pub use architecture::{Architecture, architecture, architectures};
 pub use builder::Network;
 pub use catalogue::{Entry, info, list, resolve};
-pub use densenet::densenet121;
-pub use efficientnet::efficientnet_lite0;
 pub use embedded::imagenet_labels;
 pub use error::ZooError;
-pub use inception::inception_v3;
 pub use load::{MatchReport, guess_architecture, load_file, load_weights};
-pub use mobilenet::mobilenet_v2;
 pub use random::random_weights;
-pub use resnet::{resnet18, resnet34, resnet50, resnet101, resnet152};
-pub use transformer::{Encoder, transformer_encoder, vit_b_16};
-pub use vgg::vgg16;
+pub use transformer::{Encoder, transformer_encoder};

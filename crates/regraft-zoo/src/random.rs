@@ -50,7 +50,8 @@ fn rectified(graph: &Graph) -> HashSet<&str> {
 fn values(node: &Node, parameter: &Parameter, gain: f64, seed: u64) -> Vec<f32> {
     let count: usize = parameter.shape.iter().product();
     let constant = match (parameter.kind, &node.op) {
-        (ParameterKind::Weight, Op::BatchNormalization(_)) | (ParameterKind::RunningVariance, _) => Some(1.0),
+        (ParameterKind::Weight, Op::BatchNormalization(_) | Op::LayerNormalization(_) | Op::Scale(_))
+        | (ParameterKind::RunningVariance, _) => Some(1.0),
         (ParameterKind::Weight, _) => None,
         _ => Some(0.0),
     };

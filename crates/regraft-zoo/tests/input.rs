@@ -25,7 +25,7 @@ fn beginning(architecture: &Architecture) -> Model {
     short.set_output(&end).unwrap();
     let mut card = architecture.card("formula weights");
     (card.roles.features, card.preprocessing) = (end, uneven(&card.preprocessing));
-    let weights = common::formula_weights(&short);
+    let weights = common::hashed_parameters(&short, 1.0);
     let model = Model::new(short, weights, card).unwrap();
     let size = SIZES.into_iter().find(|size| Patch::resize_input(&model, [*size; 2]).is_ok()).unwrap();
     Patch::resize_input(&model, [size; 2]).unwrap().apply(model).unwrap()

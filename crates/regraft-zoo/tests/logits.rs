@@ -12,12 +12,15 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{golden, hashed_weights, small_encoder, unit_numbers};
+use common::{golden, hashed_parameters, hashed_weights, json, small_encoder, unit_numbers};
 use ndarray::{Array4, ArrayD, ArrayView4, Axis, Ix4};
+use rayon::prelude::*;
 use regraft_engine::Program;
-use regraft_formats::npy;
-use regraft_graph::{Card, Model};
-use regraft_zoo::{Network, architecture, load_file, load_weights, resolve, transformer_encoder};
+use regraft_formats::{npy, read_weights};
+use regraft_graph::{Card, Model, Weights};
+use regraft_zoo::{
+    Architecture, Network, architecture, architectures, load_file, load_weights, resolve, transformer_encoder,
+};
 
 const SIZES: [&str; 2] = ["64x64", "71x64"];
 const TOLERANCE: f32 = 1e-4;
@@ -41,93 +44,52 @@ fn formula_image([height, width]: [usize; 2]) -> Array4<f32> {
     Array4::from_shape_vec([1, 3, height, width], numbers.collect()).unwrap()
 }
 
-/// A network of `oracles/zoo_networks.py`: its features and logits.
-fn network(name: &str, sizes: &[[usize; 2]]) {
-    let architecture = architecture(name).unwrap();
-    let weights = hashed_weights(name, architecture.classifier, 16);
-    let (model, report) = load_weights(architecture, weights, architecture.card("a formula")).unwrap();
-    assert_eq!((report.classes, report.left), (16, vec![]));
-    let features = model.card().roles.features.clone();
-    for size in sizes {
-        let outputs = compute(&model, formula_image(*size).view(), &[&features, architecture.classifier]);
-        let [height, width] = size;
-        assert_close(&outputs[0], &format!("{name}_{height}x{width}_features"));
-        assert_close(&outputs[1], &format!("{name}_{height}x{width}_logits"));
+/// A network of `oracles/zoo_networks.py` gives its features, of which every n-th is kept, and its logits.
+fn network(architecture: &'static Architecture, expected: &Weights) {
+    let name = architecture.name;
+    let size = json("networks.json")[name]["size"].take();
+    let size: [usize; 2] = serde_json::from_value(size).unwrap();
+    let mut card = architecture.card("a formula");
+    card.preprocessing.crop = size;
+    let weights = hashed_weights(name, 16, Some(size));
+    let (model, report) = load_weights(architecture, weights, card).unwrap();
+    assert_eq!((report.architecture, report.classes, report.left), (name, 16, vec![]));
+    let roles = &model.card().roles;
+    let wires = [roles.features.as_str(), roles.logits.as_deref().unwrap()];
+    let outputs = compute(&model, formula_image(size).view(), &wires);
+    for (output, part) in outputs.iter().zip(["features", "logits"]) {
+        let part = format!("{name}.{part}");
+        let expected = expected.get(&part).unwrap().to_f32();
+        let step = output.len().div_ceil(128);
+        let kept: Vec<f32> = output.iter().copied().step_by(step).collect();
+        assert_eq!(kept.len(), expected.len(), "{part}");
+        assert_near(&kept, &expected, &part);
     }
+}
+
+#[test]
+fn every_architecture_computes_what_its_library_computes() {
+    let expected = read_weights(&golden("networks.safetensors")).unwrap().weights;
+    // The largest first, so that none of them is left for the end.
+    let mut all: Vec<&Architecture> = architectures().iter().collect();
+    let parameters = json("networks.json");
+    all.sort_by_key(|architecture| std::cmp::Reverse(parameters[architecture.name]["parameters"].as_u64()));
+    all.into_par_iter().with_max_len(1).for_each(|architecture| network(architecture, &expected));
 }
 
 fn assert_close(found: &ArrayD<f32>, file: &str) {
     let expected = npy::read_f32(&golden(&format!("{file}.npy"))).unwrap();
     assert_eq!(found.shape(), expected.shape(), "{file}");
+    let [found, expected] = [found.clone(), expected].map(|array| array.into_iter().collect::<Vec<_>>());
+    assert_near(&found, &expected, file);
+}
+
+fn assert_near(found: &[f32], expected: &[f32], what: &str) {
     let largest = expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-    let error = found
-        .iter()
-        .zip(&expected)
-        .fold(0.0f32, |error, (found, expected)| error.max((found - expected).abs()));
-    println!("{file}: relative error {:.1e}", error / largest);
-    assert!(error <= TOLERANCE * largest, "{file}: {error} of {largest}");
-}
-
-fn resnet(name: &str) {
-    let architecture = architecture(name).unwrap();
-    let weights = hashed_weights(name, "fc", 16);
-    let (model, report) = load_weights(architecture, weights, architecture.card("a formula")).unwrap();
-    assert_eq!((report.classes, report.left), (16, vec![]));
-    for size in SIZES {
-        let outputs = run(&model, size, &["flatten", "fc"]);
-        assert_close(&outputs[0], &format!("{name}_{size}_features"));
-        assert_close(&outputs[1], &format!("{name}_{size}_logits"));
-    }
-}
-
-#[test]
-fn resnet18_computes_what_torchvision_computes() {
-    resnet("resnet18");
-}
-
-#[test]
-fn resnet34_computes_what_torchvision_computes() {
-    resnet("resnet34");
-}
-
-#[test]
-fn resnet50_computes_what_torchvision_computes() {
-    resnet("resnet50");
-}
-
-#[test]
-fn resnet101_computes_what_torchvision_computes() {
-    resnet("resnet101");
-}
-
-#[test]
-fn resnet152_computes_what_torchvision_computes() {
-    resnet("resnet152");
-}
-
-#[test]
-fn vgg16_computes_what_torchvision_computes() {
-    network("vgg16", &[[64, 64], [71, 96]]);
-}
-
-#[test]
-fn mobilenet_v2_computes_what_torchvision_computes() {
-    network("mobilenet_v2", &[[64, 64], [71, 96]]);
-}
-
-#[test]
-fn densenet121_computes_what_torchvision_computes() {
-    network("densenet121", &[[64, 64], [71, 96]]);
-}
-
-#[test]
-fn inception_v3_computes_what_torchvision_computes() {
-    network("inception_v3", &[[75, 75], [96, 83]]);
-}
-
-#[test]
-fn vit_b_16_computes_what_torchvision_computes() {
-    network("vit_b_16", &[[224, 224]]);
+    let differences = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs());
+    let error = differences.fold(0.0f32, f32::max);
+    println!("{what}: relative error {:.1e}", error / largest);
+    assert!(error <= TOLERANCE * largest, "{what}: {error} of {largest}");
 }
 
 /// The encoder of `oracles/zoo_networks.py`. The engine takes a sequence as an image of one row, a token a pixel.
@@ -137,7 +99,8 @@ fn an_encoder_computes_what_pytorch_computes() {
     let Network { graph, roles } = transformer_encoder(sizes, tokens).unwrap();
     let features = roles.features.clone();
     let card = Card { roles, ..architecture("resnet18").unwrap().card("a formula") };
-    let model = Model::new(graph, hashed_weights("encoder", "", 0), card).unwrap();
+    let weights = hashed_parameters(&graph, 1.0);
+    let model = Model::new(graph, weights, card).unwrap();
     let numbers = unit_numbers("embeddings", tokens * sizes.width).map(|unit| (unit * 4.0) as f32);
     let embeddings = Array4::from_shape_vec([1, 1, tokens, sizes.width], numbers.collect()).unwrap();
     let image = embeddings.view().permuted_axes([0, 3, 1, 2]);

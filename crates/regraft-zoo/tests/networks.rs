@@ -9,11 +9,11 @@
 
 mod common;
 
-use common::{json, original_tensors, small_encoder};
-use regraft_graph::{Bindings, Cost, Graph, Model, ParameterKind, Patch};
-use regraft_zoo::{Encoder, Network, architecture, architectures, random_weights, transformer_encoder};
-
-const NETWORKS: [&str; 5] = ["vgg16", "mobilenet_v2", "densenet121", "inception_v3", "vit_b_16"];
+use common::{fnv1a64, json, small_encoder};
+use regraft_graph::{Bindings, Cost, Graph, Model, ParameterKind, Patch, Preprocessing};
+use regraft_zoo::{
+    Architecture, Encoder, Network, architecture, architectures, random_weights, transformer_encoder,
+};
 
 fn build(name: &str) -> Network {
     architecture(name).unwrap().network(1000).unwrap()
@@ -32,16 +32,51 @@ fn trained(graph: &Graph) -> usize {
     trained.map(|parameter| parameter.shape.iter().product::<usize>()).sum()
 }
 
+/// As many classes as the original has by default.
+fn usual_classes(name: &str) -> usize {
+    if name.ends_with("dinov2") { 0 } else { 1000 }
+}
+
 #[test]
-fn parameters_and_operations_are_as_many_as_torchvision_says() {
+fn parameters_and_operations_are_as_many_as_pytorch_counts() {
     let published = json("networks.json");
-    for name in NETWORKS {
-        let graph = build(name).graph;
-        assert_eq!(trained(&graph) as u64, published[name]["parameters"].as_u64().unwrap(), "{name}");
+    for Architecture { name, .. } in architectures() {
+        let graph = architecture(name).unwrap().network(usual_classes(name)).unwrap().graph;
         let Cost { macs, .. } = graph.cost(&usual_size(name)).unwrap();
-        // Published to three decimals.
-        let giga = published[name]["giga_macs"].as_f64().unwrap();
-        assert!((macs as f64 / 1e9 - giga).abs() < 0.002, "{name}: {macs}, published {giga}");
+        let expected = ["parameters", "macs"].map(|key| published[name][key].as_u64().unwrap());
+        assert_eq!([trained(&graph) as u64, macs], expected, "{name}");
+    }
+}
+
+/// The digest of `oracles/zoo_networks.py`.
+#[test]
+fn names_and_shapes_are_those_of_the_originals() {
+    let published = json("networks.json");
+    for architecture in architectures() {
+        let name = architecture.name;
+        let parameters = architecture.network(usual_classes(name)).unwrap().graph.parameters().into_iter();
+        let lines = parameters.map(|parameter| format!("{} {:?}\n", parameter.name, parameter.shape));
+        let mut lines: Vec<String> = lines.collect();
+        lines.sort();
+        let found = lines.concat();
+        let expected = (published[name]["tensors"].as_u64(), published[name]["digest"].as_str());
+        let digest = format!("{:016x}", fnv1a64(&found));
+        let hint = format!("compare with oracles/zoo_networks.py --names {name}");
+        assert_eq!((Some(lines.len() as u64), Some(digest.as_str())), expected, "{name}: {hint}\n{found}");
+    }
+}
+
+#[test]
+fn preprocessing_is_that_of_the_published_weights() {
+    let published = json("networks.json");
+    for Architecture { name, preprocessing: found, .. } in architectures() {
+        let expected = published[name]["preprocessing"].clone();
+        let expected: Preprocessing = serde_json::from_value(expected).unwrap();
+        let close = |(found, expected): (&f32, &f32)| (found - expected).abs() < 1e-4;
+        assert!(found.mean.iter().zip(&*expected.mean).all(close), "{name}: {found:?}");
+        assert!(found.std.iter().zip(&*expected.std).all(close), "{name}: {found:?}");
+        let exact = Preprocessing { mean: expected.mean.clone(), std: expected.std.clone(), ..found.clone() };
+        assert_eq!(exact, expected, "{name}");
     }
 }
 
@@ -69,6 +104,19 @@ fn the_maps_have_the_sizes_of_the_papers() {
         ("inception_v3", "Mixed_6e.cat", &[768, 17, 17]),
         ("inception_v3", "Mixed_7a.cat", &[1280, 8, 8]),
         ("inception_v3", "Mixed_7c.cat_2", &[2048, 8, 8]),
+        ("alexnet", "features.12", &[256, 6, 6]),
+        ("googlenet", "inception3b.cat", &[480, 28, 28]),
+        ("googlenet", "inception4e.cat", &[832, 14, 14]),
+        ("googlenet", "inception5b.cat", &[1024, 7, 7]),
+        ("inception_v4", "features.5.cat", &[384, 35, 35]),
+        ("inception_v4", "features.10.cat", &[1024, 17, 17]),
+        ("inception_v4", "features.21.cat", &[1536, 8, 8]),
+        ("squeezenet1_0", "features.12.cat", &[512, 13, 13]),
+        ("mobilenetv3_large_100", "blocks.5.2.add", &[160, 7, 7]),
+        ("efficientnet_b4", "blocks.6.1.add", &[448, 10, 10]),
+        ("regnety_032", "s4.b1.relu", &[1512, 7, 7]),
+        ("convnext_tiny", "stages.3.blocks.2.add", &[768, 7, 7]),
+        ("vit_small_patch14_dinov2", "tokens", &[1369, 384]),
         ("vit_b_16", "tokens", &[196, 768]),
         ("vit_b_16", "encoder.layers.encoder_layer_11.add_1", &[197, 768]),
         ("vit_b_16", "token", &[768]),
@@ -76,6 +124,35 @@ fn the_maps_have_the_sizes_of_the_papers() {
         let graph = build(name).graph;
         let found = graph.fact(wire).unwrap().bind(&usual_size(name)).unwrap();
         assert_eq!(found[1..], *shape, "{name} {wire}");
+    }
+}
+
+#[test]
+fn cuts_go_from_generic_to_specific() {
+    for architecture in architectures() {
+        let Network { graph, roles } = architecture.network(2).unwrap();
+        let position = |wire: &str| graph.nodes().iter().position(|node| node.name == wire).unwrap();
+        let places: Vec<usize> = roles.cuts.iter().map(|wire| position(wire)).collect();
+        assert!(places.len() >= 5 && places.is_sorted(), "{}: {:?}", architecture.name, roles.cuts);
+        assert!(position(&roles.features) >= *places.last().unwrap(), "{}", architecture.name);
+        assert!(
+            position(&roles.features) < position(roles.logits.as_ref().unwrap()),
+            "{}",
+            architecture.name
+        );
+    }
+}
+
+#[test]
+fn without_classes_a_network_ends_at_its_features() {
+    for architecture in architectures() {
+        let Network { graph, roles } = architecture.network(0).unwrap();
+        assert_eq!(
+            (graph.outputs(), &roles.logits),
+            ([roles.features].as_slice(), &None),
+            "{}",
+            architecture.name
+        );
     }
 }
 
@@ -89,7 +166,7 @@ fn random_model(name: &str) -> Model {
 
 #[test]
 fn every_network_can_be_cut_at_each_of_its_marks() {
-    for name in ["mobilenet_v2", "densenet121", "inception_v3"] {
+    for name in ["mobilenet_v2", "densenet121", "inception_v3", "squeezenet1_0", "regnety_004"] {
         let model = random_model(name);
         for wire in &model.card().roles.cuts {
             let cut = Patch::cut(wire).apply(model.clone()).unwrap();
@@ -121,7 +198,13 @@ fn an_encoder_has_the_names_of_pytorchs() {
     let graph = transformer_encoder(sizes, tokens).unwrap().graph;
     let mut found: Vec<_> =
         graph.parameters().into_iter().map(|parameter| (parameter.name, parameter.shape)).collect();
-    let mut expected = original_tensors("encoder");
+    let lines = json("networks.json")["encoder"]["tensors"].take();
+    let lines: Vec<String> = serde_json::from_value(lines).unwrap();
+    let parsed = lines.iter().map(|line| {
+        let (name, shape) = line.split_once(' ').unwrap();
+        (name.to_owned(), serde_json::from_str(shape).unwrap())
+    });
+    let mut expected: Vec<(String, Vec<usize>)> = parsed.collect();
     found.sort();
     expected.sort();
     assert_eq!(found, expected);

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use regraft_graph::{DType, Graph, Tensor, Weights};
-use regraft_zoo::Encoder;
+use regraft_graph::{DType, Graph, ParameterKind, Tensor, Weights};
+use regraft_zoo::{Architecture, Encoder, architecture};
 
 pub(crate) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -12,20 +12,6 @@ pub(crate) fn golden(name: &str) -> PathBuf {
 
 pub(crate) fn json(name: &str) -> serde_json::Value {
     serde_json::from_slice(&regraft_system::files::read(&golden(name)).unwrap()).unwrap()
-}
-
-/// Names and shapes of the original's tensors.
-pub(crate) fn original_tensors(architecture: &str) -> Vec<(String, Vec<usize>)> {
-    let mut names = json("names.json")[architecture].take();
-    if names.is_null() {
-        names = json("networks.json")[architecture]["tensors"].take();
-    }
-    let lines = names.as_array().unwrap().iter().map(|line| line.as_str().unwrap());
-    let parsed = lines.map(|line| {
-        let (name, shape) = line.split_once(' ').unwrap();
-        (name.to_owned(), serde_json::from_str(shape).unwrap())
-    });
-    parsed.collect()
 }
 
 /// The encoder of `oracles/zoo_networks.py`.
@@ -41,36 +27,55 @@ pub(crate) fn small_encoder() -> (Encoder, usize) {
     (encoder, number("tokens"))
 }
 
-/// The original's tensors with a classifier of so many rows, filled by [`hashed`].
-pub(crate) fn hashed_weights(architecture: &str, classifier: &str, classes: usize) -> Weights {
-    let tensors = original_tensors(architecture).into_iter().map(|(name, mut shape)| {
-        if name.starts_with(&format!("{classifier}.")) {
-            shape[0] = classes;
-        }
+/// Weights of [`hashed`] for an architecture with so many classes and images of that size, and the counters that
+/// PyTorch's files have beside them.
+pub(crate) fn hashed_weights(name: &str, classes: usize, image: Option<[usize; 2]>) -> Weights {
+    let architecture = architecture(name).unwrap();
+    let image = image.unwrap_or(architecture.preprocessing.crop);
+    let graph = architecture.network_for(classes, image).unwrap().graph;
+    let variance = json("networks.json")[name]["variance"].as_f64().unwrap();
+    let mut weights = hashed_parameters(&graph, variance);
+    let norms =
+        graph.parameters().into_iter().filter(|parameter| parameter.kind == ParameterKind::RunningMean);
+    for parameter in norms {
         let counter = Tensor::new(DType::I64, vec![], 0i64.to_le_bytes().to_vec().into()).unwrap();
-        let variance = if ["vgg16", "inception_v3"].contains(&architecture) { 2.0 } else { 1.0 };
-        let counted = name.ends_with("num_batches_tracked");
-        let tensor = if counted { counter } else { hashed(&name, shape, variance) };
-        (name, tensor)
-    });
-    tensors.collect()
+        weights.insert(parameter.name.replace("running_mean", "num_batches_tracked"), counter);
+    }
+    weights
 }
 
-/// Every tensor that a graph names, filled by [`hashed`].
-pub(crate) fn formula_weights(graph: &Graph) -> Weights {
+/// Weights of [`hashed`] for a graph.
+pub(crate) fn hashed_parameters(graph: &Graph, variance: f64) -> Weights {
     let parameters = graph.parameters().into_iter();
-    parameters
-        .map(|parameter| (parameter.name.clone(), hashed(&parameter.name, parameter.shape, 1.0)))
-        .collect()
+    let named = parameters.map(|parameter| {
+        let tensor = hashed(&parameter.name, parameter.shape, variance);
+        (parameter.name, tensor)
+    });
+    named.collect()
+}
+
+/// Weights of zeros, of which no page is touched.
+pub(crate) fn blank_weights(architecture: &Architecture, classes: usize) -> Weights {
+    let parameters = architecture.network(classes).unwrap().graph.parameters().into_iter();
+    let named = parameters.map(|parameter| {
+        let bytes = vec![0u8; 4 * parameter.shape.iter().product::<usize>()];
+        (parameter.name, Tensor::new(DType::F32, parameter.shape, bytes.into()).unwrap())
+    });
+    named.collect()
 }
 
 /// The formula of `oracles/zoo_logits.py`: the same numbers there and here, so that no weight file need be kept.
-fn hashed(name: &str, shape: Vec<usize>, variance: f64) -> Tensor {
+pub(crate) fn hashed(name: &str, shape: Vec<usize>, variance: f64) -> Tensor {
     let fan_in: usize = shape.iter().skip(1).product();
     let (scale, offset) = match name {
         _ if name.ends_with("running_var") => (1.0, 1.0),
         _ if name.ends_with("running_mean") || name.ends_with("bias") => (0.5, 0.0),
-        _ if name.ends_with("class_token") || name.ends_with("pos_embedding") => (1.0, 0.0),
+        _ if ["class_token", "cls_token", "pos_embedding", "pos_embed"]
+            .iter()
+            .any(|end| name.ends_with(end)) =>
+        {
+            (1.0, 0.0)
+        }
         _ if shape.len() == 1 => (0.5, 1.0),
         _ => ((12.0 * variance / fan_in as f64).sqrt(), 0.0),
     };
@@ -85,7 +90,7 @@ pub(crate) fn unit_numbers(name: &str, count: usize) -> impl Iterator<Item = f64
         .map(move |index| (splitmix64(seed.wrapping_add(index)) >> 40) as f64 / 16_777_216.0 - 0.5)
 }
 
-fn fnv1a64(name: &str) -> u64 {
+pub(crate) fn fnv1a64(name: &str) -> u64 {
     let step = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
     name.bytes().fold(0xCBF2_9CE4_8422_2325, step)
 }
