@@ -238,7 +238,8 @@ fn transformer(prefix: usize) -> Model {
         nodes.push(Node::new(format!("class{index}"), Op::ClassToken(ClassToken { features: 3 }), [last]));
     }
     let last = nodes.last().unwrap().name.clone();
-    let embedding = Op::PositionEmbedding(PositionEmbedding { tokens: prefix + 16, features: 3, shorter: false });
+    let embedding =
+        Op::PositionEmbedding(PositionEmbedding { tokens: prefix + 16, features: 3, shorter: false });
     nodes.push(Node::new("positions", embedding, [last]));
     nodes.push(Node::new("token", Op::SelectToken { index: 0 }, ["positions"]));
     model(image, nodes, uneven(ChannelOrder::Rgb))

@@ -99,7 +99,8 @@ fn fitted(config: &FitConfig) -> Fitted {
 fn families() -> Vec<&'static Architecture> {
     let mut smallest: BTreeMap<&str, (usize, &Architecture)> = BTreeMap::new();
     for architecture in architectures() {
-        let family = architecture.name.split(|character: char| !character.is_ascii_alphabetic()).next().unwrap();
+        let family =
+            architecture.name.split(|character: char| !character.is_ascii_alphabetic()).next().unwrap();
         let parameters = parameters(&architecture.network(2).unwrap().graph);
         let known = smallest.entry(family).or_insert((parameters, architecture));
         if parameters < known.0 {
@@ -148,7 +149,7 @@ fn saved(architecture: &Architecture, folder: &Path) {
     let (short, end) = vector(short, end);
     let mut card = architecture.card("formula weights");
     card.roles.features = end;
-    let weights = formula::formula_weights(&short);
+    let weights = formula::hashed_parameters(&short, 1.0);
     model_folder::save(&Model::new(short, weights, card).unwrap(), folder).unwrap();
 }
 

@@ -81,7 +81,7 @@ fn lite0_gives_the_logits_of_pytorch_and_pillow() {
 fn resnet18_gives_the_logits_of_pytorch_and_pillow() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("resnet18.safetensors");
-    safetensors::write(&file, &hashed_weights("resnet18", "fc", 16)).unwrap();
+    safetensors::write(&file, &hashed_weights("resnet18", 16, None)).unwrap();
     assert_same_logits(&load_source(file.to_str().unwrap(), Some("resnet18")).unwrap(), "resnet18.npy");
 }
 
