@@ -110,6 +110,11 @@ fn a_published_network_gives_what_opencv_gives() {
         println!("{wire}: {difference:.1e}");
         assert!(difference < 1e-4, "{wire}: {difference}");
     }
+    // The weights carry the description of their training: with a loss in place of probabilities, and copies of blobs.
+    let trained = caffe::read(&weights, None).unwrap();
+    let (nodes, described) = (trained.model.graph().nodes(), imported.model.graph().nodes());
+    assert_eq!(nodes, &described[..described.len() - 1]);
+    assert!(trained.aliases.keys().any(|name| name.ends_with("_split_1")));
 }
 
 #[test]
@@ -476,8 +481,15 @@ fn hostile_files_are_refused_in_time() {
     );
     for network in [long, wide] {
         let error = read_texts(&weights, &network).unwrap_err().to_string();
-        assert!(error.contains("more than 20000"), "{error}");
+        assert!(error.contains("more than 6000"), "{error}");
     }
+    // The longest network that is allowed takes its time, and not more.
+    let longest: String = (0..5_999).map(chain).collect();
+    let start = clock::Stopwatch::start();
+    let network = format!("input: 'x' input_shape {{ dim: [1, 3, 8, 8] }} {longest}");
+    assert_eq!(names(&read_texts(&weights, &network).unwrap()).len(), 5_999);
+    println!("5,999 layers in {:.1} s", start.seconds());
+    assert!(start.seconds() < 60.0);
     let deep = "layer {".repeat(200_000);
     assert!(read_texts(&weights, &deep).unwrap_err().to_string().contains("inside of each other"));
     // A thousand bytes that claim to be more, an empty layer many times over, and a message inside of each other.

@@ -9,7 +9,7 @@ use std::fmt;
 use super::tree::{Message, Value};
 
 /// Larger files are refused. A description of a thousand layers takes a third of a megabyte.
-const LARGEST_FILE: usize = 64 << 20;
+const LARGEST_FILE: usize = 16 << 20;
 
 /// Fields of all messages together.
 const MOST_FIELDS: usize = 1 << 19;

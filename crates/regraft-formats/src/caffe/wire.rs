@@ -42,6 +42,9 @@ pub(super) enum Kind {
 /// a file grows by less than 50 MB, and its layers by as much again.
 const MOST_FIELDS: usize = 1 << 19;
 
+/// Texts are names of layers and files.
+const LONGEST_TEXT: usize = 1 << 12;
+
 /// Reads a message.
 ///
 /// # Errors
@@ -93,6 +96,9 @@ fn push(
         Ok::<(), String>(())
     };
     match (kind, raw) {
+        (Kind::Text, Raw::Bytes(bytes)) if bytes.len() > LONGEST_TEXT => {
+            Err(format!("the text '{name}' has {} bytes", bytes.len()))
+        }
         (Kind::Text, Raw::Bytes(bytes)) => {
             add(Value::Text(String::from_utf8_lossy(&bytes).into_owned()), budget)
         }
@@ -331,6 +337,8 @@ mod tests {
         for (content, expected) in cases {
             assert!(read(content).unwrap_err().contains(expected), "{content:?}");
         }
+        let long = [[0x0a, 0x81, 0x20].as_slice(), &[b'x'; LONGEST_TEXT + 1]].concat();
+        assert!(read(&long).unwrap_err().contains("has 4097 bytes"));
         let many = [0x10, 3].repeat(MOST_FIELDS + 1);
         assert!(parse(many.into(), &INNER).unwrap_err().contains("more than"));
     }
