@@ -252,7 +252,7 @@ impl Compiler<'_> {
             Op::Softmax => {
                 let axes = self.graph.fact(&node.name)?.shape.len();
                 match axes {
-                    0 | 1 => return Err(unsupported(node, &input, "a sum over the batch")),
+                    0 | 1 => return Err(unsupported(node, &input, "there is no axis behind the batch")),
                     2 | 3 => Operation::Rows(Rows::Softmax { input, output }),
                     _ => Operation::Other(Box::new(Softmax { input, output })),
                 }

@@ -14,8 +14,9 @@ use std::borrow::Cow;
 use ndarray::{Array4, ArrayD, Axis, s};
 use regraft_engine::{Calibrator, EngineError, InstructionSet, Normalization, Precision, Program, Settings};
 use regraft_graph::{
-    ChannelOrder, Conv, Embedding, Fact, Gemm, Graph, GraphError, Node, Op, Padding, Pool, Preprocessing,
-    Tensor, Weights,
+    ChannelOrder, Conv, ConvTranspose, Coordinates, Embedding, Fact, Gemm, Graph, GraphError, Interpolation,
+    InterpolationMode, InterpolationSize, Lrn, LrnRegion, Node, Op, Pad, PadMode, Padding, Pool,
+    Preprocessing, Reshape, Tensor, Transpose, Weights,
 };
 use support::{Case, family, model, networks, numbers};
 
@@ -290,7 +291,11 @@ fn what_cannot_be_compiled_is_named() {
 }
 
 fn single(op: Op, channels: usize) -> regraft_graph::Model {
-    let mut graph = Graph::new("input", Fact::image(channels));
+    with_weights(op, Fact::image(channels))
+}
+
+fn with_weights(op: Op, input: Fact) -> regraft_graph::Model {
+    let mut graph = Graph::new("input", input);
     graph.push(Node::new("node", op, ["input"])).unwrap();
     graph.set_output("node").unwrap();
     let weights = graph.parameters().into_iter().map(|parameter| {
@@ -342,6 +347,86 @@ fn a_border_beyond_all_memory_is_an_error() {
     let model = single(conv(3, Padding::all(1 << 40)), 3);
     let error = Program::compile(&model, [5, 5], &["node"]).unwrap_err();
     assert!(matches!(error, EngineError::Memory { .. }), "{error}");
+}
+
+#[test]
+fn sizes_beyond_all_memory_are_errors() {
+    let resize = |size, mode| {
+        let coordinates = Coordinates::HalfPixel;
+        Op::Resize(Interpolation { size: InterpolationSize::Fixed(size), mode, coordinates })
+    };
+    let pad = |border| {
+        let borders = vec![[0, 0], [0, 0], [0, border], [0, 0]];
+        Op::Pad(Pad { borders, mode: PadMode::Constant(0.0) })
+    };
+    let transposed = |stride| {
+        Op::ConvTranspose(ConvTranspose {
+            in_channels: 3,
+            out_channels: 3,
+            kernel: [2; 2],
+            stride: [stride, 1],
+            dilation: [1; 2],
+            padding: [0; 4],
+            output_padding: [0; 2],
+            groups: 1,
+            bias: false,
+        })
+    };
+    let (nearest, linear) = (InterpolationMode::Nearest, InterpolationMode::Linear);
+    for op in [
+        resize([1 << 40, 1], nearest),
+        resize([1 << 26, 1], nearest),
+        resize([1 << 26, 1], linear),
+        pad(1 << 40),
+        pad(1 << 26),
+        transposed(1 << 40),
+        transposed(1 << 24),
+    ] {
+        let error = Program::compile(&fixed(op.clone()), [5, 5], &["node"]).unwrap_err();
+        assert!(matches!(error, EngineError::Memory { .. }), "{op:?}: {error}");
+    }
+    // Neighbours that cannot be there only make the mean smaller.
+    for region in [LrnRegion::AcrossChannels, LrnRegion::WithinChannel] {
+        let op = Op::Lrn(Lrn { size: usize::MAX, alpha: 1.0, beta: 0.5, bias: 4.0, region });
+        let program = Program::compile(&fixed(op), [5, 5], &["node"]).unwrap();
+        let output = program.run(Array4::ones([1, 3, 5, 5]).view()).unwrap().remove(0);
+        assert!(output.iter().all(|value| (value - 0.5).abs() < 1e-6), "{output}");
+    }
+}
+
+/// One operator on images of 3×5×5.
+fn fixed(op: Op) -> regraft_graph::Model {
+    let batch = regraft_graph::Dim::symbol(regraft_graph::Symbol::Batch);
+    with_weights(op, Fact::new([batch, 3.into(), 5.into(), 5.into()]))
+}
+
+#[test]
+fn numbers_move_in_images_of_any_size() {
+    let batch = images(2);
+    let (mirrored, before) =
+        (Pad { borders: vec![[0; 2], [0; 2], [3, 0], [0; 2]], mode: PadMode::Reflect }, 3);
+    let ops = [
+        Op::Transpose(Transpose { axes: vec![0, 2, 3, 1] }),
+        Op::Reshape(Reshape { shape: vec![-1, 0, 0] }),
+        Op::Pad(mirrored),
+    ];
+    for op in ops {
+        let program = Program::compile(&single(op.clone(), 3), IMAGE, &["node"]).unwrap();
+        let found = program.run(batch.view()).unwrap().remove(0);
+        let expected = match op {
+            Op::Transpose(_) => batch.clone().permuted_axes([0, 2, 3, 1]).as_standard_layout().to_owned(),
+            Op::Reshape(_) => batch.clone(),
+            _ => Array4::from_shape_fn([2, 3, IMAGE[0] + before, IMAGE[1]], |(image, channel, y, x)| {
+                batch[[image, channel, y.abs_diff(before), x]]
+            }),
+        };
+        assert_eq!(expected.into_dyn(), found, "{op:?}");
+    }
+    // A border that is wider than this image.
+    let borders = vec![[0; 2], [0; 2], [9, 0], [0; 2]];
+    let model = single(Op::Pad(Pad { borders, mode: PadMode::Reflect }), 3);
+    let error = Program::compile(&model, [9, 9], &["node"]).unwrap_err().to_string();
+    assert!(error.contains("'node'") && error.contains("narrower"), "{error}");
 }
 
 #[test]

@@ -41,7 +41,7 @@ use std::ops::Range;
 
 use crate::{
     EngineError, Settings,
-    element::{Element, Number, load_real, store_real},
+    element::{BFloat16, Element, Number, UInt8, load_real, store_real},
     geometry::Geometry,
     simd::{LANES, Simd},
 };
@@ -160,7 +160,6 @@ fn first_lanes<S: Simd>(simd: S, value: S::Vector, count: usize) -> S::Vector {
 /// `from` must be valid for reading a number of the element.
 #[inline(always)]
 unsafe fn real(element: Element, from: *const u8) -> f32 {
-    use crate::element::{BFloat16, UInt8};
     // SAFETY: the caller's promise.
     unsafe {
         match element {
