@@ -3,8 +3,8 @@
 
 use regraft_graph::{
     Card, ChannelOrder, ChannelRule, ClassToken, Conv, Dim, Fact, Gemm, Graph, GraphError, Model, Node, Op,
-    Padding, Patch, Pool, PositionEmbedding, Preprocessing, Resize, ResizeFilter, Roles, Symbol, Tensor,
-    Weights,
+    Padding, Patch, Pool, PositionEmbedding, Preprocessing, Reshape, Resize, ResizeFilter, Roles, Symbol,
+    Tensor, Transpose, Weights,
 };
 use serde_json::Value;
 
@@ -302,6 +302,21 @@ fn a_dense_layer_behind_a_map_of_one_size_gets_that_size() {
     assert_eq!(larger.graph().node("flatten.grid").unwrap().op, Op::AdaptiveAveragePool { size: [4, 4] });
     let same = resized(&model, [8, 8]).unwrap();
     assert_eq!((same.graph(), same.weights()), (model.graph(), model.weights()));
+}
+
+#[test]
+fn a_map_that_is_flattened_with_channels_last_gets_its_size_before() {
+    let image = Fact::new([Dim::symbol(Symbol::Batch), 3.into(), 8.into(), 8.into()]);
+    let nodes = vec![
+        Node::new("conv", conv(3, [3, 3], 2, 1), ["image"]),
+        Node::new("last", Op::Transpose(Transpose { axes: vec![0, 2, 3, 1] }), ["conv"]),
+        Node::new("flatten", Op::Reshape(Reshape { shape: vec![-1] }), ["last"]),
+        Node::new("dense", Op::Gemm(Gemm { in_features: 32, out_features: 5, bias: true }), ["flatten"]),
+    ];
+    let model = model(image, nodes, uneven(ChannelOrder::Rgb));
+    let larger = resized(&model, [12, 20]).unwrap();
+    assert_eq!(larger.graph().node("last").unwrap().inputs, ["last.grid"]);
+    assert_eq!(larger.graph().node("flatten").unwrap().inputs, ["last"]);
 }
 
 #[test]

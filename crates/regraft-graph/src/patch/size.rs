@@ -136,10 +136,24 @@ fn scaled(preprocessing: &Preprocessing, size: [usize; 2]) -> Preprocessing {
 fn adapted(model: &Model, graph: &Graph, node: &Node) -> Result<Option<Edit>, GraphError> {
     let Some(wire) = node.inputs.first() else { return Ok(None) };
     match &node.op {
-        Op::Flatten => Ok(grid(model.graph().fact(wire)?, graph.fact(wire)?, graph, node, wire)),
+        op if flattens(op) || is_laid_out(model.graph(), node) => {
+            Ok(grid(model.graph().fact(wire)?, graph.fact(wire)?, graph, node, wire))
+        }
         Op::PositionEmbedding(embedding) => places(model, graph, node, embedding),
         _ => Ok(None),
     }
+}
+
+fn flattens(op: &Op) -> bool {
+    matches!(op, Op::Flatten) || matches!(op, Op::Reshape(reshape) if reshape.shape.len() == 1)
+}
+
+/// Whether a node orders the axes of a map for nothing but a flattening, as it is with channels last.
+fn is_laid_out(graph: &Graph, node: &Node) -> bool {
+    let mut readers = graph.consumers(&node.name).peekable();
+    matches!(node.op, Op::Transpose(_))
+        && readers.peek().is_some()
+        && readers.all(|reader| flattens(&reader.op))
 }
 
 /// A mean that brings the map before a flattening back to its size.
