@@ -41,8 +41,24 @@ impl Draft {
         inputs: &[&str],
         tensors: impl IntoIterator<Item = (ParameterKind, Tensor)>,
     ) -> Result<String, GraphError> {
+        self.add_tied(name, op, inputs, tensors, None)
+    }
+
+    /// As [`add`](Self::add), for a layer that is used again: the tensors are those of the node `owner`.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub(crate) fn add_tied(
+        &mut self,
+        name: &str,
+        op: Op,
+        inputs: &[&str],
+        tensors: impl IntoIterator<Item = (ParameterKind, Tensor)>,
+        owner: Option<String>,
+    ) -> Result<String, GraphError> {
         let name = self.free_name(name);
-        let node = Node::new(name.clone(), op, inputs.iter().copied());
+        let mut node = Node::new(name.clone(), op, inputs.iter().copied());
+        node.parameter_prefix = owner;
         for (kind, tensor) in tensors {
             let parameter = node.parameters().into_iter().find(|parameter| parameter.kind == kind);
             self.weights.insert(parameter.map_or_else(|| name.clone(), |parameter| parameter.name), tensor);

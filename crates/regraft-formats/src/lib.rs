@@ -6,13 +6,18 @@
 
 mod archive;
 pub mod caffe;
+mod card;
+mod channels_last;
 mod draft;
 mod error;
+mod hdf5;
+pub mod keras;
 pub mod model_folder;
 pub mod npy;
 pub mod pytorch;
 pub mod safetensors;
 mod sharded;
+pub mod tfjs;
 mod weight_file;
 
 pub use draft::Imported;
