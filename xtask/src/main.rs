@@ -12,6 +12,7 @@ mod instructions;
 mod oracle;
 mod python;
 mod unpack;
+mod unwrap_tfjs;
 
 use std::path::{Path, PathBuf};
 

