@@ -4,21 +4,27 @@
 //! |---|---|---|
 //! | `graph.json` | graph, card, record of patches | Regraft |
 //! | `model.safetensors` | the weights, in the types that they have | everybody |
-//! | `config.json` | labels, image size, a summary in timm's terms | Hugging Face tools, people |
+//! | `config.json` | what the network is in timm's terms, labels, how to prepare an image | timm, transformers, people |
 //! | `preprocessor_config.json` | how to prepare an image | Hugging Face tools, people |
 //! | `labels.txt` | one label a line | people |
 //!
-//! Loading reads the first two; the others repeat them in other people's terms. What was saved is what is loaded, bit
-//! for bit. `graph.json` is untrusted: shapes are inferred again, and a number that no network has is refused.
+//! Loading reads the first two; the others repeat them in other people's terms. Where timm has the same network, the
+//! tensors have timm's names and shapes, and `timm.create_model('local-dir:FOLDER', pretrained=True)` and transformers'
+//! `from_pretrained(FOLDER)` open the folder strictly. What was saved is what is loaded, bit for bit. `graph.json` is untrusted: shapes are inferred again, and a number that no network has is refused.
 
+mod config;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use regraft_graph::{
-    Bindings, Card, ChannelOrder, Dim, Fact, Graph, Model, Op, Padding, Preprocessing, Resize, ResizeFilter,
+    Bindings, Card, DType, Dim, Fact, Graph, GraphError, Model, Op, Padding, Preprocessing, Resize, Tensor,
+    Weights,
 };
 use regraft_system::files;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use crate::{FormatError, safetensors};
 
@@ -27,7 +33,7 @@ const GRAPH: &str = "graph.json";
 const WEIGHTS: &str = "model.safetensors";
 
 /// Raised when `graph.json` changes so that older programs cannot read it.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Larger than the windows, steps and image sizes of any network, and small enough that products do not overflow.
 const LARGEST_SIZE: usize = 1 << 16;
@@ -40,7 +46,25 @@ struct Stored {
     frozen_until: Option<String>,
     #[serde(default)]
     history: Vec<String>,
+    /// Names in the weight file of the tensors that the graph calls otherwise. Since version 2.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    tensors: BTreeMap<String, String>,
     graph: Graph,
+}
+
+/// The same network in timm: what it is called there and what its tensors are called there.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TimmNames {
+    /// The architecture.
+    pub architecture: String,
+    /// Arguments by which the network differs from the architecture of that name.
+    pub arguments: BTreeMap<String, Value>,
+    /// Name and shape there of the tensors that have another one here; the elements are the same, in the same order.
+    pub tensors: BTreeMap<String, (String, Vec<usize>)>,
+    /// Module there that reads the image, and module there that gives the logits, if there is one.
+    pub first_conv: String,
+    /// See `first_conv`.
+    pub classifier: Option<String>,
 }
 
 /// Writes a model into a folder, which is created if need be. Each file is whole or absent; for a folder that is whole
@@ -49,22 +73,59 @@ struct Stored {
 /// # Errors
 /// A file cannot be written, or the model holds a number that JSON cannot (infinite, not a number).
 pub fn save(model: &Model, folder: &Path) -> Result<(), FormatError> {
-    write_graph(model, &folder.join(GRAPH))?;
-    safetensors::write(&folder.join(WEIGHTS), model.weights())?;
+    write(model, None, folder)
+}
+
+/// As [`save`], so that timm and transformers open the folder as well.
+///
+/// # Errors
+/// As [`save`]; a tensor has another number of elements than its shape there.
+pub fn save_for_timm(model: &Model, names: &TimmNames, folder: &Path) -> Result<(), FormatError> {
+    write(model, Some(names), folder)
+}
+
+fn write(model: &Model, names: Option<&TimmNames>, folder: &Path) -> Result<(), FormatError> {
+    let renamed = names.map(|names| renamed(model, names)).transpose();
+    let renamed = renamed.map_err(|source| FormatError::Model { path: folder.to_path_buf(), source })?;
+    let (weights, tensors) = renamed.unwrap_or_else(|| (model.weights().clone(), BTreeMap::new()));
+    write_graph(model, tensors, &folder.join(GRAPH))?;
+    safetensors::write(&folder.join(WEIGHTS), &weights)?;
     let Card { preprocessing, labels, .. } = model.card();
-    write_json(&folder.join("config.json"), &config(model))?;
-    write_json(&folder.join("preprocessor_config.json"), &preprocessor_config(preprocessing))?;
+    write_json(&folder.join("config.json"), &config::config(model, names))?;
+    write_json(&folder.join("preprocessor_config.json"), &config::preprocessor_config(preprocessing))?;
     // A label is a folder's name and may hold a line break; the exact labels are in the graph's card.
     let lines: String = labels.iter().map(|label| label.replace(['\n', '\r'], " ") + "\n").collect();
     Ok(files::write_atomically(&folder.join("labels.txt"), lines.as_bytes())?)
 }
 
-fn write_graph(model: &Model, path: &Path) -> Result<(), FormatError> {
+/// The weights under their names in timm, and which of them have another one here. Beside every running mean goes a
+/// counter of training steps, without which transformers would report that something is missing.
+fn renamed(model: &Model, names: &TimmNames) -> Result<(Weights, BTreeMap<String, String>), GraphError> {
+    let (mut weights, mut tensors) = (Weights::new(), BTreeMap::new());
+    for (name, tensor) in model.weights().iter() {
+        let (theirs, tensor) = match names.tensors.get(name) {
+            Some((theirs, shape)) => {
+                tensors.insert(name.to_owned(), theirs.clone());
+                (theirs.as_str(), Tensor::new(tensor.dtype(), shape.clone(), tensor.data().clone())?)
+            }
+            None => (name, tensor.clone()),
+        };
+        if let Some(norm) = theirs.strip_suffix("running_mean") {
+            let zero = Tensor::new(DType::I64, Vec::new(), Bytes::from_static(&[0; 8]))?;
+            weights.insert(format!("{norm}num_batches_tracked"), zero);
+        }
+        weights.insert(theirs, tensor);
+    }
+    Ok((weights, tensors))
+}
+
+fn write_graph(model: &Model, tensors: BTreeMap<String, String>, path: &Path) -> Result<(), FormatError> {
     let stored = Stored {
-        regraft_graph: VERSION,
+        regraft_graph: if tensors.is_empty() { 1 } else { VERSION },
         card: model.card().clone(),
         frozen_until: model.frozen_until().map(str::to_owned),
         history: model.history().to_vec(),
+        tensors,
         graph: model.graph().clone(),
     };
     let text = serde_json::to_vec_pretty(&stored).map_err(|error| malformed(path, error))?;
@@ -79,102 +140,6 @@ fn write_graph(model: &Model, path: &Path) -> Result<(), FormatError> {
 
 fn write_json(path: &Path, value: &Value) -> Result<(), FormatError> {
     Ok(files::write_atomically(path, format!("{value:#}\n").as_bytes())?)
-}
-
-/// The summary that Hugging Face tools and timm look for.
-fn config(model: &Model) -> Value {
-    let card = model.card();
-    let by_id = card.labels.iter().enumerate().map(|(id, label)| (id.to_string(), json!(label)));
-    let by_label = card.labels.iter().enumerate().map(|(id, label)| (label.clone(), json!(id)));
-    let (by_id, by_label): (Map<_, _>, Map<_, _>) = (by_id.collect(), by_label.collect());
-    json!({
-        "architectures": ["RegraftForImageClassification"],
-        "model_type": "regraft",
-        "regraft_version": env!("CARGO_PKG_VERSION"),
-        "num_labels": card.labels.len(),
-        "id2label": by_id,
-        "label2id": by_label,
-        "image_size": card.preprocessing.crop,
-        "num_channels": width(model.graph().input_fact()),
-        "num_features": model.graph().fact(&card.roles.features).ok().and_then(width),
-        "pretrained_cfg": pretrained_cfg(model),
-    })
-}
-
-/// timm's record of how weights were trained and want to be fed.
-fn pretrained_cfg(model: &Model) -> Value {
-    let card = model.card();
-    let [height, width_pixels] = card.preprocessing.crop;
-    json!({
-        "architecture": card.name,
-        "input_size": [width(model.graph().input_fact()), Some(height), Some(width_pixels)],
-        "interpolation": filter_name(card.preprocessing.filter),
-        "crop_mode": "center",
-        "crop_pct": crop_fraction(&card.preprocessing),
-        "mean": unit_range(&card.preprocessing.mean),
-        "std": unit_range(&card.preprocessing.std),
-        "num_classes": card.labels.len(),
-        "classifier": card.roles.logits,
-        "license": card.licence,
-        "origin": card.origin,
-        "sha256": card.sha256,
-    })
-}
-
-/// Channels of an image, features of a vector.
-fn width(fact: &Fact) -> Option<usize> {
-    fact.shape.get(1).and_then(|dim| if let Dim::Fixed(size) = dim { Some(*size) } else { None })
-}
-
-fn crop_fraction(preprocessing: &Preprocessing) -> f64 {
-    let [height, _] = preprocessing.crop;
-    let resized = match preprocessing.resize {
-        Resize::ShortSide(side) => side,
-        Resize::Exact([height, _]) => height,
-    };
-    height as f64 / resized as f64
-}
-
-/// The image processor's settings, in the keys of Hugging Face's transformers.
-fn preprocessor_config(preprocessing: &Preprocessing) -> Value {
-    let [height, width] = preprocessing.crop;
-    let size = match preprocessing.resize {
-        Resize::ShortSide(side) => json!({ "shortest_edge": side }),
-        Resize::Exact([height, width]) => json!({ "height": height, "width": width }),
-    };
-    json!({
-        "do_resize": true,
-        "size": size,
-        "resample": resample(preprocessing.filter),
-        "do_center_crop": true,
-        "crop_size": { "height": height, "width": width },
-        "do_rescale": true,
-        "rescale_factor": 1.0 / 255.0,
-        "do_normalize": true,
-        "image_mean": unit_range(&preprocessing.mean),
-        "image_std": unit_range(&preprocessing.std),
-        "do_flip_channel_order": preprocessing.channel_order == ChannelOrder::Bgr && preprocessing.channels() == 3,
-    })
-}
-
-/// Pillow's number for the filter.
-fn resample(filter: ResizeFilter) -> u8 {
-    match filter {
-        ResizeFilter::Bilinear => 2,
-        ResizeFilter::Bicubic => 3,
-    }
-}
-
-fn filter_name(filter: ResizeFilter) -> &'static str {
-    match filter {
-        ResizeFilter::Bilinear => "bilinear",
-        ResizeFilter::Bicubic => "bicubic",
-    }
-}
-
-/// From pixels in 0 … 255 to pixels in 0 … 1, without the digits that single precision does not have.
-fn unit_range(channels: &[f32]) -> Vec<f64> {
-    channels.iter().map(|value| (f64::from(*value) / 255.0 * 1e7).round() / 1e7).collect()
 }
 
 /// Reads a model from a folder that [`save`] wrote.
@@ -193,11 +158,25 @@ pub fn load(folder: &Path) -> Result<Model, FormatError> {
         let message = format!("the tensor '{}' has elements of type {}", other.tensor, other.dtype);
         return Err(malformed(&weights_path, message));
     }
+    let weights = with_own_names(weights, &stored).map_err(|error| malformed(&weights_path, error))?;
     let model = Model::new(stored.graph, weights, stored.card)
         .and_then(|model| model.with_record(stored.frozen_until, stored.history));
     let model = model.map_err(|source| FormatError::Model { path: folder.to_path_buf(), source })?;
     check_finite(&model, weights_path)?;
     Ok(model)
+}
+
+/// The weights under the names and in the shapes that the graph has.
+fn with_own_names(mut weights: Weights, stored: &Stored) -> Result<Weights, GraphError> {
+    let shapes: BTreeMap<String, Vec<usize>> =
+        stored.graph.parameters().into_iter().map(|parameter| (parameter.name, parameter.shape)).collect();
+    let taken = stored.tensors.iter().filter_map(|(ours, theirs)| Some((ours, weights.remove(theirs)?)));
+    let taken: Vec<_> = taken.collect();
+    for (ours, tensor) in taken {
+        let shape = shapes.get(ours).map_or_else(|| tensor.shape().to_vec(), Clone::clone);
+        weights.insert(ours, Tensor::new(tensor.dtype(), shape, tensor.data().clone())?);
+    }
+    Ok(weights)
 }
 
 /// Whether a folder looks like a saved model: it has the two files that loading reads.
@@ -209,6 +188,11 @@ fn malformed(path: &Path, message: impl ToString) -> FormatError {
     FormatError::malformed(path, FORMAT, message)
 }
 
+/// Channels of an image, features of a vector.
+fn width(fact: &Fact) -> Option<usize> {
+    fact.shape.get(1).and_then(|dim| if let Dim::Fixed(size) = dim { Some(*size) } else { None })
+}
+
 fn check_finite(model: &Model, path: PathBuf) -> Result<(), FormatError> {
     let Some((tensor, index)) = model.weights().first_non_finite() else { return Ok(()) };
     Err(FormatError::NonFinite { path, tensor: tensor.to_owned(), index })
@@ -216,9 +200,9 @@ fn check_finite(model: &Model, path: PathBuf) -> Result<(), FormatError> {
 
 /// What the types and the graph's own checks let pass.
 fn check(stored: &Stored) -> Result<(), String> {
-    if stored.regraft_graph != VERSION {
+    if !(1..=VERSION).contains(&stored.regraft_graph) {
         return Err(format!(
-            "expected version {VERSION}, found {}; use a newer Regraft",
+            "expected a version up to {VERSION}, found {}; use a newer Regraft",
             stored.regraft_graph
         ));
     }

@@ -13,7 +13,8 @@ use std::path::Path;
 
 use common::{damaged, file};
 use rand::RngExt as _;
-use regraft_formats::model_folder::{is_model_folder, load, save};
+use regraft_formats::model_folder::{TimmNames, is_model_folder, load, save, save_for_timm};
+use regraft_formats::safetensors;
 use regraft_graph::{
     BatchNormalization, Card, ChannelOrder, Clip, Conv, Fact, Gemm, Graph, Model, Node, Op, Padding, Patch,
     Pool, Preprocessing, Resize, ResizeFilter, Roles, Tensor, Weights,
@@ -224,7 +225,7 @@ fn a_weight_that_is_not_a_number_is_named() {
     *values.last_mut().unwrap() = f32::NAN;
     weights.insert(&name, Tensor::from_f32(shape, &values).unwrap());
     let path = folder.path().join("model.safetensors");
-    regraft_formats::safetensors::write(&path, &weights).unwrap();
+    safetensors::write(&path, &weights).unwrap();
     let message = load(folder.path()).unwrap_err().to_string();
     assert!(message.contains(&name) && message.contains("model.safetensors"), "{message}");
 }
@@ -238,7 +239,7 @@ fn missing_parts_are_named() {
         assert!(!is_model_folder(folder.path()));
     }
     let (folder, _) = saved();
-    regraft_formats::safetensors::write(&folder.path().join("model.safetensors"), &Weights::new()).unwrap();
+    safetensors::write(&folder.path().join("model.safetensors"), &Weights::new()).unwrap();
     assert!(load(folder.path()).unwrap_err().to_string().contains("missing"));
 }
 
@@ -283,4 +284,51 @@ fn damaged_bytes_never_panic() {
         file(&folder, "graph.json", &damaged(&content, round));
         let _ = load(folder.path());
     }
+}
+
+/// The model's tensors under other names and in other shapes, as another library has them.
+fn other_names(model: &Model) -> TimmNames {
+    let shape = |tensor: &Tensor| std::iter::once(1).chain(tensor.shape().iter().copied()).collect();
+    let renamed =
+        |(name, tensor): (&str, &Tensor)| (name.to_owned(), (format!("their.{name}"), shape(tensor)));
+    TimmNames {
+        architecture: "some_net".to_owned(),
+        tensors: model.weights().iter().map(renamed).collect(),
+        first_conv: "stem".to_owned(),
+        ..TimmNames::default()
+    }
+}
+
+#[test]
+fn names_of_another_library_come_back_as_ones_own() {
+    for seed in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let model = random_model(seed);
+        save_for_timm(&model, &other_names(&model), folder.path()).unwrap();
+        let (weights, _) = safetensors::read(&folder.path().join("model.safetensors")).unwrap();
+        assert!(weights.iter().all(|(name, _)| name.starts_with("their.")));
+        let counters = weights.iter().filter(|(name, _)| name.ends_with("num_batches_tracked")).count();
+        assert_eq!(weights.len(), model.weights().len() + counters);
+        let config = read_json(&folder.path().join("config.json"));
+        assert_eq!((&config["architecture"], &config["model_type"]), (&json!("some_net"), &Value::Null));
+        assert_eq!(config["label_names"], json!(model.card().labels));
+        assert_eq!(load(folder.path()).unwrap(), model, "seed {seed}");
+    }
+}
+
+#[test]
+fn names_that_lead_nowhere_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = random_model(1);
+    save_for_timm(&model, &other_names(&model), folder.path()).unwrap();
+    let path = folder.path().join("graph.json");
+    let mut graph = read_json(&path);
+    for theirs in graph["tensors"].as_object_mut().unwrap().values_mut() {
+        *theirs = "nothing".into();
+    }
+    files::write_atomically(&path, graph.to_string().as_bytes()).unwrap();
+    assert!(load(folder.path()).is_err());
+    let mut names = other_names(&model);
+    names.tensors.values_mut().for_each(|(_, shape)| shape.push(2));
+    assert!(save_for_timm(&model, &names, folder.path()).unwrap_err().to_string().contains("do not fit"));
 }
