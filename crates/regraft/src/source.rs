@@ -4,6 +4,7 @@ use std::path::Path;
 
 use regraft_formats::model_folder;
 use regraft_graph::Model;
+use regraft_zoo::MatchReport;
 
 use crate::{Error, Result};
 
@@ -14,9 +15,17 @@ use crate::{Error, Result};
 /// [`Error::Model`]: nothing of that name, or a file that cannot be used; the message says what to do.
 /// [`Error::Usage`]: an architecture for a source that is not a weight file.
 pub fn load_source(source: impl AsRef<Path>, architecture: Option<&str>) -> Result<Model> {
-    let path = source.as_ref();
-    if path.is_file() {
-        return regraft_zoo::load_file(path, architecture).map(|(model, _)| model).map_err(Error::model);
+    matched_source(source.as_ref(), architecture).map(|(model, _)| model)
+}
+
+/// As [`load_source`], and which tensors of a file the model took, where that is a question.
+pub(crate) fn matched_source(
+    path: &Path,
+    architecture: Option<&str>,
+) -> Result<(Model, Option<MatchReport>)> {
+    if path.is_file() || regraft_zoo::is_entry(path) {
+        let loaded = regraft_zoo::load_file(path, architecture).map_err(Error::model)?;
+        return Ok((loaded.0, Some(loaded.1)));
     }
     if let Some(architecture) = architecture {
         let message = "is for weight files (.pth, .safetensors)";
@@ -25,23 +34,25 @@ pub fn load_source(source: impl AsRef<Path>, architecture: Option<&str>) -> Resu
             path.display()
         )));
     }
+    let without_report = |model| (model, None);
     if path.join("model").join("graph.json").is_file() {
-        model_folder::load(&path.join("model")).map_err(Error::model)
-    } else if path.join("graph.json").is_file() {
-        model_folder::load(path).map_err(Error::model)
+        model_folder::load(&path.join("model")).map(without_report).map_err(Error::model)
+    } else if path.join("graph.json").is_file() || regraft_zoo::is_hub_folder(path) {
+        regraft_zoo::load_folder(path).map_err(Error::model)
     } else if path.is_dir() {
-        let message = "is a folder without 'graph.json' or 'model/graph.json': neither a run nor a model";
+        let message = "is a folder without 'graph.json', 'model/graph.json' or 'config.json' and weights: neither a run \
+                       nor a model";
         Err(Error::Model(format!("{} {message}", path.display())))
     } else if looks_like_a_path(path) {
         Err(Error::Model(format!("{} does not exist; check the spelling", path.display())))
     } else {
-        regraft_zoo::resolve(&path.to_string_lossy()).map_err(Error::model)
+        regraft_zoo::resolve(&path.to_string_lossy()).map(without_report).map_err(Error::model)
     }
 }
 
 /// No name of the zoo has a folder in it or ends like a weight file.
 fn looks_like_a_path(source: &Path) -> bool {
-    let weights = ["pth", "pt", "bin", "safetensors"];
+    let weights = ["pth", "pt", "bin", "safetensors", "npz"];
     source.components().count() > 1
         || source.extension().is_some_and(|end| weights.iter().any(|weights| end == *weights))
 }

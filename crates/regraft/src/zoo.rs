@@ -4,10 +4,11 @@ use std::fmt::{self, Write as _};
 use std::path::Path;
 
 use regraft_graph::{Bindings, Card, Cost, Model, dump};
-use regraft_zoo::{Entry, architecture, random_weights};
+use regraft_zoo::{Entry, MatchReport, architecture, random_weights};
 use serde::Serialize;
 
-use crate::{Error, Result, load_source};
+use crate::source::matched_source;
+use crate::{Error, Result};
 
 /// Every entry of the catalogue.
 ///
@@ -50,6 +51,9 @@ pub struct Info {
     pub macs: u64,
     /// Whether the weights are at hand; an architecture without weights can be looked at but not used.
     pub has_weights: bool,
+    /// Which tensors of a file the model took; `None` where the source was saved with its graph.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matched: Option<MatchReport>,
     #[serde(skip)]
     model: Model,
 }
@@ -57,17 +61,20 @@ pub struct Info {
 /// Looks up a zoo name, a run, a model folder, or a weight file.
 ///
 /// # Errors
-/// As [`load_source`].
+/// As [`load_source`](crate::load_source).
 pub fn info(name: impl AsRef<Path>, architecture: Option<&str>) -> Result<Info> {
     let name = name.as_ref();
-    let (model, has_weights) = match name.to_str().and_then(without_weights) {
-        Some(model) => (model?, false),
-        None => (load_source(name, architecture)?, true),
+    let (model, matched, has_weights) = match name.to_str().and_then(without_weights) {
+        Some(model) => (model?, None, false),
+        None => {
+            let (model, matched) = matched_source(name, architecture)?;
+            (model, matched, true)
+        }
     };
     let [height, width] = model.card().preprocessing.crop;
     let cost = model.graph().cost(&Bindings { batch: 1, height, width }).map_err(Error::model)?;
     let Cost { parameters, macs } = cost;
-    Ok(Info { card: model.card().clone(), parameters, macs, has_weights, model })
+    Ok(Info { card: model.card().clone(), parameters, macs, has_weights, matched, model })
 }
 
 /// The architecture behind a catalogue entry whose weights the user has to bring.
@@ -141,6 +148,10 @@ impl fmt::Display for Info {
         row("labels", labels.len().to_string())?;
         row("features", roles.features.clone())?;
         row("logits", roles.logits.clone().unwrap_or_else(|| "none".to_owned()))?;
-        row("cut points", roles.cuts.join(", "))
+        row("cut points", roles.cuts.join(", "))?;
+        match &self.matched {
+            Some(report) => row("match", report.to_string().trim_end().to_owned()),
+            None => Ok(()),
+        }
     }
 }

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use ndarray::Array2;
-use regraft_formats::model_folder;
 use regraft_graph::Model;
 use regraft_report::{RunRecord, metrics_json, render};
 use regraft_system::files::{UnfinishedFolder, write_atomically};
@@ -51,7 +50,7 @@ pub(crate) fn write(folder: UnfinishedFolder, destination: &Path, contents: &Con
         write_atomically(&place.join(name), bytes)
             .map_err(Error::output(destination.join(name), "writing the run folder"))
     };
-    model_folder::save(contents.model, &place.join("model"))
+    regraft_zoo::save_folder(contents.model, &place.join("model"))
         .map_err(Error::write(destination.join("model")))?;
     contents.dataset.precision.precision.save(&place.join("model"))?;
     put("regraft.toml", contents.config.to_toml()?.as_bytes())?;

