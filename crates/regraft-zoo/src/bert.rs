@@ -1,7 +1,7 @@
 //! BERT (Devlin et al., "BERT: pre-training of deep bidirectional transformers", NAACL 2019) and what is built like it, such
 //! as the sentence encoders of the MiniLM family, with the names of Hugging Face's transformers.
 //!
-//! The input are numbers of tokens, N×S. All of a batch are of one length, and there is one segment: its learned vector is
+//! The input are numbers of tokens, N×S, for one length S: there is no padding. All of a batch are of that length, and there is one segment: its learned vector is
 //! added to those of the places beforehand. Query, key and value are one product, as everywhere here.
 
 use regraft_graph::{
@@ -25,14 +25,14 @@ pub(crate) struct Bert {
     pub(crate) epsilon: f64,
 }
 
-/// Input N×S, features N×D: the mean over the tokens.
+/// Input N×S for `length` tokens, features N×D: the mean over the tokens.
 ///
 /// # Errors
-/// The heads do not divide the width.
-pub(crate) fn bert(sizes: Bert) -> Result<Network, GraphError> {
+/// The heads do not divide the width, or there are fewer places than tokens.
+pub(crate) fn bert(sizes: Bert, length: usize) -> Result<Network, GraphError> {
     let Bert { encoder, vocabulary: entries, places: tokens, epsilon } = sizes;
     let features = encoder.width;
-    let ids = Fact::new([Dim::symbol(Symbol::Batch), Dim::symbol(Symbol::Width)]);
+    let ids = Fact::new([Dim::symbol(Symbol::Batch), length.into()]);
     let mut net = Builder::with_input(Style { same_padding: false, epsilon }, ids);
     net.node("embeddings.word_embeddings", Op::Embedding(Embedding { entries, features }))?;
     let places = Op::PositionEmbedding(PositionEmbedding { tokens, features, shorter: true });

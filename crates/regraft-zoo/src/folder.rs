@@ -46,11 +46,27 @@ pub fn load_folder(folder: &Path) -> Result<(Model, Option<MatchReport>), ZooErr
     let file = read_weights(&path)?;
     let (model, report) = match config.get("architecture").and_then(Value::as_str) {
         Some(architecture) => from_timm(folder, architecture, &config, file)?,
-        None if text(&config, "model_type").as_deref() == Some("bert") => from_bert(folder, &config, file)?,
+        None if text(&config, "model_type").as_deref() == Some("bert") => {
+            from_bert(folder, &config, file, None)?
+        }
         None => from_transformers(folder, &config, file)?,
     };
     check_finite(&path, &model)?;
     Ok((model, Some(report)))
+}
+
+/// Reads the folder of a BERT, such as a sentence encoder, for sequences of that many tokens. [`load_folder`] makes it for
+/// the longest that it has places for.
+///
+/// # Errors
+/// As [`load_folder`]; there are fewer places than tokens.
+pub fn load_encoder(folder: &Path, tokens: usize) -> Result<(Model, MatchReport), ZooError> {
+    let config = read_json(&folder.join("config.json"))?;
+    let path =
+        weight_file(folder).ok_or_else(|| unusable(folder, "there are no weights in it".to_owned()))?;
+    let (model, report) = from_bert(folder, &config, read_weights(&path)?, Some(tokens))?;
+    check_finite(&path, &model)?;
+    Ok((model, report))
 }
 
 fn weight_file(folder: &Path) -> Option<PathBuf> {
@@ -141,11 +157,17 @@ fn from_transformers(
     Ok((model, report))
 }
 
-/// Tokens have no preprocessing of pixels; what stands in its place has the largest number of tokens as its width.
-fn from_bert(folder: &Path, config: &Value, file: WeightFile) -> Result<(Model, MatchReport), ZooError> {
+/// Tokens have no preprocessing of pixels; what stands in its place has the number of tokens as its width.
+fn from_bert(
+    folder: &Path,
+    config: &Value,
+    file: WeightFile,
+    tokens: Option<usize>,
+) -> Result<(Model, MatchReport), ZooError> {
     let failed = |source| ZooError::Graph { origin: folder.display().to_string(), source };
     let sizes = bert_sizes(config).map_err(|message| unusable(folder, message))?;
-    let Network { graph, roles } = bert::bert(sizes).map_err(failed)?;
+    let length = tokens.unwrap_or(sizes.places);
+    let Network { graph, roles } = bert::bert(sizes, length).map_err(failed)?;
     let count = file.weights.len();
     let weights = bert::translated(&transformers::without_prefix(&file.weights, "bert.")).map_err(failed)?;
     let names: Vec<String> = graph.parameters().into_iter().map(|parameter| parameter.name).collect();
@@ -159,9 +181,9 @@ fn from_bert(folder: &Path, config: &Value, file: WeightFile) -> Result<(Model, 
     };
     let preprocessing = Preprocessing {
         channel_order: ChannelOrder::Rgb,
-        resize: Resize::Exact([1, sizes.places]),
+        resize: Resize::Exact([1, length]),
         filter: ResizeFilter::Bilinear,
-        crop: [1, sizes.places],
+        crop: [1, length],
         mean: Vec::new().into(),
         std: Vec::new().into(),
     };

@@ -47,7 +47,7 @@ pub use builder::Network;
 pub use catalogue::{Entry, info, list, resolve};
 pub use embedded::imagenet_labels;
 pub use error::ZooError;
-pub use folder::{is_hub_folder, load_folder};
+pub use folder::{is_hub_folder, load_encoder, load_folder};
 pub use load::{guess_architecture, is_entry, load_file, load_weights};
 pub use matching::MatchReport;
 pub use random::random_weights;
