@@ -45,7 +45,7 @@ fn convolutions(block: Block, stage: usize) -> Vec<(usize, usize, usize, bool)> 
     match block {
         Block::Basic => vec![(width, 3, 1, true), (width, 3, 1, false)],
         Block::Bottleneck { groups, group_width } => {
-            let inner = groups * group_width << stage;
+            let inner = (groups * group_width) << stage;
             vec![(inner, 1, 1, false), (inner, 3, groups, true), (4 * width, 1, 1, false)]
         }
     }
