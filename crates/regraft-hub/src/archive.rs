@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use regraft_system::files;
 
-use crate::HubError;
 use crate::address::inside;
+use crate::{HubError, javascript};
 
 /// More than the packages of models have, less than what a hostile archive would like to fill.
 const LARGEST_TOTAL: u64 = 8 << 30;
@@ -17,8 +17,17 @@ const LARGEST_TOTAL: u64 = 8 << 30;
 /// # Errors
 /// The archive is damaged, holds none of them, or one would lie outside `destination`; together they are larger than 8 GiB.
 pub fn unpack(archive: &Path, wanted: &[&str], destination: &Path) -> Result<Vec<PathBuf>, HubError> {
+    unpack_within(LARGEST_TOTAL, archive, wanted, destination)
+}
+
+fn unpack_within(
+    limit: u64,
+    archive: &Path,
+    wanted: &[&str],
+    destination: &Path,
+) -> Result<Vec<PathBuf>, HubError> {
     let content = files::map(archive)?;
-    let mut unpacking = Unpacking { wanted, destination, left: LARGEST_TOTAL, done: Vec::new() };
+    let mut unpacking = Unpacking { wanted, destination, left: limit, done: Vec::new() };
     let unpacked = if content.starts_with(b"PK") { unpacking.zip(&content) } else { unpacking.tar(&content) };
     let damaged = |message: String| HubError::Archive { path: archive.to_path_buf(), message };
     unpacked.map_err(|failure| match failure {
@@ -29,6 +38,28 @@ pub fn unpack(archive: &Path, wanted: &[&str], destination: &Path) -> Result<Vec
         return Err(damaged(format!("it holds none of {}", wanted.join(", "))));
     }
     Ok(unpacking.done)
+}
+
+/// Replaces every JavaScript module `NAME.min.js` below a folder by the file that it exports: `NAME.json`, or `NAME` where that is
+/// binary.
+///
+/// # Errors
+/// A module exports anything but a literal, or a file cannot be written.
+pub fn unwrap_modules(folder: &Path) -> Result<(), HubError> {
+    for path in files::files_below(folder)? {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let Some(name) = name.strip_suffix(".min.js") else { continue };
+        let content = files::map(&path)?;
+        let exported = std::str::from_utf8(&content).ok().and_then(javascript::exported);
+        let (content, is_json) = exported.ok_or_else(|| {
+            let message = "a JavaScript module that does more than hold a file".to_owned();
+            HubError::Archive { path: path.clone(), message }
+        })?;
+        let name = if is_json { format!("{name}.json") } else { name.to_owned() };
+        files::write_atomically(&path.with_file_name(name), &content)?;
+        files::remove_if_there(&path)?;
+    }
+    Ok(())
 }
 
 struct Unpacking<'a> {
@@ -163,6 +194,36 @@ mod tests {
             let (place, result) = unpacked(&archive);
             assert!(result.unwrap_err().to_string().contains("outside"));
             assert!(!place.path().join("evil").exists());
+        }
+    }
+
+    #[test]
+    fn stops_at_the_limit_whatever_an_archive_unfolds_to() {
+        let mut writer = zip::ZipWriter::new(io::Cursor::new(Vec::new()));
+        for name in ["package/a", "package/b"] {
+            writer.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+            writer.write_all(&vec![0; 1 << 20]).unwrap();
+        }
+        let archive = writer.finish().unwrap().into_inner();
+        assert!(archive.len() < 10_000);
+        let place = tempfile::tempdir().unwrap();
+        let (path, inside) = (place.path().join("archive"), place.path().join("inside"));
+        files::write_atomically(&path, &archive).unwrap();
+        let error = unpack_within((1 << 20) + 5, &path, &["package/"], &inside).unwrap_err();
+        assert!(error.to_string().contains("'package/b': the files in it are larger"), "{error}");
+        assert!(!inside.join("package/b").exists());
+        unpack_within(2 << 20, &path, &["package/"], &inside).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_archive_is_an_error() {
+        let whole = zip(&["package/a"]);
+        let place = tempfile::tempdir().unwrap();
+        for damaged in [&whole[..whole.len() / 2], b"PK", b"", b"\x1f\x8b\x08 not gzip"] {
+            let path = place.path().join("archive");
+            files::write_atomically(&path, damaged).unwrap();
+            let error = unpack(&path, &["package/"], &place.path().join("inside")).unwrap_err();
+            assert!(matches!(error, HubError::Archive { .. }), "{error}");
         }
     }
 

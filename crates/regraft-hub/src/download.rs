@@ -23,6 +23,8 @@ pub struct Expected<'a> {
     pub size: Option<u64>,
     /// SHA-256 in hexadecimal digits, or its first eight or more, as torchvision has them in the names of its files.
     pub sha256: Option<&'a str>,
+    /// SHA-1 in hexadecimal digits, as the Caffe Model Zoo has it.
+    pub sha1: Option<&'a str>,
 }
 
 /// Fetches a file that everybody may have.
@@ -41,8 +43,20 @@ pub fn fetch(
 ) -> Result<(), HubError> {
     let name = file_name(destination);
     session.check_online(&name)?;
+    check_trust(address, &expected)?;
     let lock = &with_ending(destination, ".lock");
     transfer(session, &Transfer { name: &name, address, token: None, expected, destination, lock }, watch)
+}
+
+/// What comes over a line that anybody can write to needs a hash. This machine itself is trusted.
+fn check_trust(address: &str, expected: &Expected<'_>) -> Result<(), HubError> {
+    let (_, origin) = address::parse(address)?;
+    let vouched = expected.sha256.is_some() || expected.sha1.is_some();
+    if origin.scheme == "https" || vouched || ["localhost", "127.0.0.1"].contains(&origin.host.as_str()) {
+        return Ok(());
+    }
+    let reason = "is not a secure address, and no hash of the file is known; use https://";
+    Err(HubError::Name { name: address::shown(address), reason })
 }
 
 /// A file on its way.
@@ -62,7 +76,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const PARTIAL: &str = ".regraft-incomplete";
 
 pub(crate) fn transfer(session: &Session, wanted: &Transfer<'_>, watch: &dyn Watch) -> Result<(), HubError> {
-    let _lock = wait_for(wanted, watch)?;
+    let _lock = wait_for_lock(wanted.lock, wanted.name, watch)?;
     if wanted.destination.exists() {
         return Ok(());
     }
@@ -100,20 +114,25 @@ impl Transfer<'_> {
     }
 
     fn can_go_on(&self, partial: &PartialFile) -> bool {
-        let decides = self.expected.sha256.is_some_and(|hash| hash.len() == WHOLE_HASH);
+        let Expected { sha256, sha1, .. } = self.expected;
+        let decides = sha1.is_some() || sha256.is_some_and(|hash| hash.len() == WHOLE_HASH);
         let fits = self.expected.size.is_none_or(|size| partial.length() <= size);
         fits && (decides || self.tag().is_some())
     }
 }
 
-fn wait_for(wanted: &Transfer<'_>, watch: &dyn Watch) -> Result<Lock, HubError> {
+/// Takes a lock, waiting for whoever has it; `name` is what is locked, for the message that says so.
+///
+/// # Errors
+/// The file of the lock cannot be made, or the user asks to stop.
+pub fn wait_for_lock(path: &Path, name: &str, watch: &dyn Watch) -> Result<Lock, HubError> {
     let mut told = false;
     loop {
-        if let Some(lock) = Lock::try_take(wanted.lock)? {
+        if let Some(lock) = Lock::try_take(path)? {
             return Ok(lock);
         }
         if !told {
-            watch.message(&format!("{}: another run is fetching it; waiting", wanted.name));
+            watch.message(&format!("{name}: another run is fetching it; waiting"));
             told = true;
         }
         sleep(Duration::from_millis(200), watch)?;
@@ -289,6 +308,12 @@ pub fn check_content(path: &Path, origin: &str, expected: Expected<'_>) -> Resul
     let (address, found) = (address::shown(origin), content.len() as u64);
     if let Some(size) = expected.size.filter(|size| *size != found) {
         return Err(HubError::Size { address, expected: size.to_string(), found });
+    }
+    if let Some(expected) = expected.sha1.map(str::to_ascii_lowercase) {
+        let found = hash::sha1_hex(&content);
+        if found != expected {
+            return Err(HubError::Checksum { address, expected, found });
+        }
     }
     let found = hash::sha256_hex(&content);
     match expected.sha256.map(str::to_ascii_lowercase) {

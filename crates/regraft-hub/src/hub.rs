@@ -83,6 +83,18 @@ impl HubCache {
         Ok(commit.map(|commit| repository.join("snapshots").join(commit)).filter(|path| path.is_dir()))
     }
 
+    /// Paths of the files of a revision that are here, in the order of their names.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn files(&self, repository: &str, revision: &str) -> Result<Vec<String>, HubError> {
+        let Some(snapshot) = self.snapshot(repository, revision)? else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        collect(&snapshot, &snapshot, 0, &mut found);
+        found.sort();
+        Ok(found)
+    }
+
     /// Brings a file here, unless it is, and says where it lies.
     ///
     /// # Errors
@@ -275,7 +287,7 @@ fn agreed<'a>(
             Err(HubError::Checksum { address: shown(address), expected, found })
         }
         (expected, found) => {
-            Ok(Expected { size: server.size.or(catalogue.size), sha256: found.or(expected) })
+            Ok(Expected { size: server.size.or(catalogue.size), sha256: found.or(expected), ..catalogue })
         }
     }
 }
@@ -335,6 +347,18 @@ fn remove_empty(folder: &Path) -> bool {
 /// Whether a repository's folder holds no content and no snapshot.
 fn is_spent(repository: &Path) -> bool {
     ["snapshots", "blobs"].iter().all(|part| entries(&repository.join(part)).is_empty())
+}
+
+/// Paths below `top` of what is in `folder` and is no folder.
+fn collect(top: &Path, folder: &Path, depth: usize, found: &mut Vec<String>) {
+    for path in entries(folder) {
+        let is_folder = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+        if is_folder && depth < DEEPEST {
+            collect(top, &path, depth + 1, found);
+        } else if !is_folder {
+            found.extend(path.strip_prefix(top).ok().and_then(Path::to_str).map(str::to_owned));
+        }
+    }
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

@@ -13,12 +13,13 @@ mod client;
 mod download;
 mod error;
 mod hub;
+mod javascript;
 mod package;
 mod session;
 mod settings;
 
-pub use archive::unpack;
-pub use download::{Expected, check_content, fetch};
+pub use archive::{unpack, unwrap_modules};
+pub use download::{Expected, check_content, fetch, wait_for_lock};
 pub use error::HubError;
 pub use hub::{HubCache, HubFile, Listing};
 pub use package::{Package, Registry};

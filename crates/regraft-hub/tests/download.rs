@@ -73,7 +73,7 @@ fn a_file_arrives_and_is_not_fetched_twice() {
     let server = Server::start(move |asked| Reply::file(asked, &body, TAG));
     let hash = hash(&bytes);
     for sha256 in [None, Some(hash.as_str()), Some(&hash[..8])] {
-        place.fetch(&server.at("/a"), Expected { size: Some(300_000), sha256 }).unwrap();
+        place.fetch(&server.at("/a"), Expected { size: Some(300_000), sha256, sha1: None }).unwrap();
         place.holds(&bytes);
     }
     assert_eq!(server.asked().len(), 1);
@@ -141,7 +141,7 @@ fn a_damaged_beginning_is_noticed_by_the_hash_and_fetched_anew() {
     place.partial(&[9; 20_000], None);
     let (body, hash) = (bytes.clone(), hash(&bytes));
     let server = Server::start(move |asked| Reply::file(asked, &body, TAG));
-    place.fetch(&server.at("/a"), Expected { size: None, sha256: Some(&hash) }).unwrap();
+    place.fetch(&server.at("/a"), Expected { size: None, sha256: Some(&hash), sha1: None }).unwrap();
     place.holds(&bytes);
     assert_eq!(server.asked().iter().map(common::Asked::start).collect::<Vec<_>>(), [20_000, 0]);
 }
@@ -165,8 +165,9 @@ fn a_wrong_content_is_thrown_away() {
     let (place, wrong) = (Place::new(), content(1000));
     let server = Server::start(move |asked| Reply::file(asked, &wrong, TAG));
     for sha256 in ["00000000", &"0".repeat(64)] {
-        let error =
-            place.fetch(&server.at("/a?sig=x"), Expected { size: None, sha256: Some(sha256) }).unwrap_err();
+        let error = place
+            .fetch(&server.at("/a?sig=x"), Expected { size: None, sha256: Some(sha256), sha1: None })
+            .unwrap_err();
         assert!(matches!(error, HubError::Checksum { .. }), "{error}");
         assert!(error.to_string().contains(sha256) && !error.to_string().contains("sig"), "{error}");
         assert!(!place.file().exists());
@@ -183,16 +184,24 @@ fn lengths_that_lie() {
             Expected::default(),
             "expected at most",
         ),
-        (Reply::new(200, [0; 100]), Expected { size: Some(99), sha256: None }, "has 100 bytes, expected 99"),
-        (Reply::new(200, [0; 98]), Expected { size: Some(99), sha256: None }, "has 98 bytes, expected 99"),
+        (
+            Reply::new(200, [0; 100]),
+            Expected { size: Some(99), sha256: None, sha1: None },
+            "has 100 bytes, expected 99",
+        ),
+        (
+            Reply::new(200, [0; 98]),
+            Expected { size: Some(99), sha256: None, sha1: None },
+            "has 98 bytes, expected 99",
+        ),
         (
             Reply { announce: false, ..Reply::new(200, [0; 100]) },
-            Expected { size: Some(99), sha256: None },
+            Expected { size: Some(99), sha256: None, sha1: None },
             "has 100 bytes, expected 99",
         ),
         (
             Reply { announce: false, ..Reply::new(200, [0; 98]) },
-            Expected { size: Some(99), sha256: None },
+            Expected { size: Some(99), sha256: None, sha1: None },
             "cut after 98 bytes of 99",
         ),
     ];
@@ -261,7 +270,7 @@ fn a_server_that_says_nothing_is_given_up() {
 #[test]
 fn a_machine_without_a_network_is_told_so() {
     let place = Place::new();
-    for address in ["http://127.0.0.1:1/a", "http://no-such-host.invalid/a"] {
+    for address in ["http://127.0.0.1:1/a", "https://no-such-host.invalid/a"] {
         let error = place.fetch(address, Expected::default()).unwrap_err().to_string();
         assert!(error.contains("seems to be offline"), "{error}");
     }

@@ -118,10 +118,10 @@ fn the_content_must_be_what_catalogue_and_hub_say() {
         let session = session(&server.at(""), place.path());
         HubCache::at(place.path()).pull(&session, &FILE, expected, &Silent).map(|_| ())
     };
-    pull(Expected { size: Some(1000), sha256: Some(&hash[..8]) }).unwrap();
-    let wrong = pull(Expected { size: None, sha256: Some("deadbeef") }).unwrap_err();
+    pull(Expected { size: Some(1000), sha256: Some(&hash[..8]), sha1: None }).unwrap();
+    let wrong = pull(Expected { size: None, sha256: Some("deadbeef"), sha1: None }).unwrap_err();
     assert!(matches!(wrong, HubError::Checksum { .. }), "{wrong}");
-    let wrong = pull(Expected { size: Some(7), sha256: None }).unwrap_err();
+    let wrong = pull(Expected { size: Some(7), sha256: None, sha1: None }).unwrap_err();
     assert!(matches!(wrong, HubError::Size { .. }), "{wrong}");
     let (body, other) = (bytes.clone(), content(999));
     let store =
@@ -245,4 +245,61 @@ fn removing_keeps_what_another_revision_has() {
     assert_eq!(cache.remove(FILE.repository, &other, &["same".to_owned()]).unwrap(), 1000);
     assert!(!repository.exists());
     assert_eq!(cache.remove(FILE.repository, "main", &names).unwrap(), 0);
+}
+
+/// Links, and lengths and hashes of files, by their path below the cache; locks aside.
+fn tree(folder: &Path, below: &Path, found: &mut serde_json::Map<String, serde_json::Value>) {
+    for entry in fs::read_dir(folder.join(below)).unwrap().flatten() {
+        let below = below.join(entry.file_name());
+        let (path, name) = (entry.path(), below.to_str().unwrap().to_owned());
+        let kind = entry.file_type().unwrap();
+        if kind.is_symlink() {
+            let link = fs::read_link(&path).unwrap();
+            found.insert(name, serde_json::json!({ "link": link }));
+        } else if kind.is_file() {
+            let content = fs::read(&path).unwrap();
+            found.insert(name, serde_json::json!({ "size": content.len(), "sha256": sha256_hex(&content) }));
+        } else if name != ".locks" {
+            tree(folder, &below, found);
+        }
+    }
+}
+
+#[test]
+fn the_cache_is_the_one_that_python_leaves() {
+    let place = tempfile::tempdir().unwrap();
+    let (_, store) = two_servers(&content(1000));
+    let store_address = store.alias("");
+    let server = Server::start(move |asked| match asked.path.rsplit_once("/resolve/main/").unwrap().1 {
+        "config.json" => Reply::file(asked, b"{}", "\"5f3c\"").with("X-Repo-Commit", COMMIT),
+        "1_Pooling/config.json" => Reply::file(asked, b"[]", "\"77aa\"").with("X-Repo-Commit", COMMIT),
+        _ => hub(asked, &content(1000), &store_address),
+    });
+    let (session, cache) = (session(&server.at(""), place.path()), HubCache::at(place.path()));
+    for file in ["model.safetensors", "config.json", "1_Pooling/config.json"] {
+        let file = HubFile { repository: "timm/tiny", file, ..FILE };
+        cache.pull(&session, &file, Expected::default(), &Silent).unwrap();
+    }
+    assert!(store.asked().iter().all(|asked| asked.header("authorization").is_none()));
+    let mut found = serde_json::Map::new();
+    tree(place.path(), Path::new(""), &mut found);
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/hub_cache.json");
+    let golden: serde_json::Value = serde_json::from_slice(&fs::read(golden).unwrap()).unwrap();
+    assert_eq!(serde_json::Value::from(found), golden);
+    let files = cache.files("timm/tiny", "main").unwrap();
+    assert_eq!(files, ["1_Pooling/config.json", "config.json", "model.safetensors"]);
+}
+
+#[test]
+fn a_plain_address_needs_a_hash_where_anybody_may_write_to_the_line() {
+    let place = tempfile::tempdir().unwrap();
+    let session = session("http://127.0.0.1:1", place.path());
+    let get = |address: &str, sha1| {
+        let expected = Expected { sha1, ..Expected::default() };
+        regraft_hub::fetch(&session, address, &place.path().join("file"), expected, &Silent).unwrap_err()
+    };
+    let refused = get("http://example.invalid/a", None);
+    assert!(refused.to_string().contains("not a secure address"), "{refused}");
+    let tried = get("http://example.invalid/a", Some("da39a3ee5e6b4b0d3255bfef95601890afd80709"));
+    assert!(matches!(tried, HubError::Unreachable { .. }), "{tried}");
 }

@@ -92,6 +92,59 @@ pub fn remove_if_there(path: &Path) -> Result<(), FileError> {
     }
 }
 
+/// Creates a folder and those above it, unless they are there.
+///
+/// # Errors
+/// One of them cannot be created.
+pub fn create_folder(path: &Path) -> Result<(), FileError> {
+    fs::create_dir_all(path).map_err(FileError::on(path, "create"))
+}
+
+/// Removes a folder with all that is in it, if there is one. Links in it are removed, and not followed.
+///
+/// # Errors
+/// It is there and cannot be removed.
+pub fn remove_folder_if_there(path: &Path) -> Result<(), FileError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FileError::on(path, "remove")(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Copies a file so that the copy is seen whole or not at all.
+///
+/// # Errors
+/// The file cannot be read, or the copy not be written.
+pub fn copy(from: &Path, to: &Path) -> Result<(), FileError> {
+    let mut file = fs::File::open(from).map_err(FileError::on(from, "open"))?;
+    write_atomically_with(to, |copy| io::copy(&mut file, copy).map(|_| ()))
+}
+
+/// Every ordinary file below a folder, in the order of their paths. Links are not followed, and only 16 folders deep is
+/// looked.
+///
+/// # Errors
+/// A folder cannot be read.
+pub fn files_below(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let mut found = Vec::new();
+    collect_below(folder, 16, &mut found)?;
+    found.sort();
+    Ok(found)
+}
+
+fn collect_below(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), FileError> {
+    for entry in fs::read_dir(folder).map_err(FileError::on(folder, "read"))? {
+        let entry = entry.map_err(FileError::on(folder, "read"))?;
+        let kind = entry.file_type().map_err(FileError::on(folder, "read"))?;
+        if kind.is_dir() && depth > 0 {
+            collect_below(&entry.path(), depth - 1, found)?;
+        } else if kind.is_file() {
+            found.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
 /// A file under construction: it lives under a temporary name beside its final place until [`Self::finish`].
 /// Dropped before that, it is removed.
 #[derive(Debug)]

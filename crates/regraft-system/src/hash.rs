@@ -1,4 +1,4 @@
-//! Content hashes: BLAKE3 for cache keys, SHA-256 where the outside world publishes SHA-256.
+//! Content hashes: BLAKE3 for cache keys, SHA-256 where the outside world publishes SHA-256, and SHA-1 where it did so long ago.
 
 use sha2::Digest as _;
 
@@ -15,6 +15,15 @@ pub fn blake3_hex(content: &[u8]) -> String {
 /// ```
 pub fn sha256_hex(content: &[u8]) -> String {
     sha2::Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// SHA-1 of some content, as 40 hexadecimal digits. It tells a damaged file, and not one that was made to look the same.
+///
+/// ```
+/// assert_eq!(regraft_system::hash::sha1_hex(b""), "da39a3ee5e6b4b0d3255bfef95601890afd80709");
+/// ```
+pub fn sha1_hex(content: &[u8]) -> String {
+    sha1::Sha1::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A hash over named fields, unambiguous whatever the fields hold: every name and value is preceded by its length.
