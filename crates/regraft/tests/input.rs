@@ -175,7 +175,7 @@ fn assert_predicts_its_own(run: &Fitted, data: &Path) {
     for ((label, probability), row) in predicted(&run.folder, &files).iter().zip(&rows) {
         let largest = row.iter().skip(3).map(|value| value.parse::<f64>().unwrap()).fold(0.0, f64::max);
         assert_eq!(label, &row[2]);
-        assert!((probability - largest).abs() < 1e-4, "{probability} {largest}");
+        assert!((probability - largest).abs() < 1e-4, "{}: {probability} {largest}", run.folder.display());
     }
 }
 

@@ -19,7 +19,7 @@ use regraft::{
 };
 use regraft_formats::{npy, safetensors};
 
-use formula::{golden, hashed_weights};
+use formula::{golden, hashed_parameters};
 
 /// The largest difference allowed, as a share of the largest logit. Decoding and resizing are exact to Pillow, so all
 /// that is left is the order of additions in single precision.
@@ -81,7 +81,8 @@ fn lite0_gives_the_logits_of_pytorch_and_pillow() {
 fn resnet18_gives_the_logits_of_pytorch_and_pillow() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("resnet18.safetensors");
-    safetensors::write(&file, &hashed_weights("resnet18", 16, None)).unwrap();
+    let network = regraft_zoo::architecture("resnet18").unwrap().network(16).unwrap();
+    safetensors::write(&file, &hashed_parameters(&network.graph, 1.0)).unwrap();
     assert_same_logits(&load_source(file.to_str().unwrap(), Some("resnet18")).unwrap(), "resnet18.npy");
 }
 
