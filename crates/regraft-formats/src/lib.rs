@@ -13,6 +13,7 @@ mod error;
 mod hdf5;
 pub mod keras;
 pub mod model_folder;
+mod network_file;
 pub mod npy;
 pub mod pytorch;
 pub mod safetensors;
@@ -22,4 +23,5 @@ mod weight_file;
 
 pub use draft::Imported;
 pub use error::FormatError;
+pub use network_file::read_network;
 pub use weight_file::{Skipped, WeightFile, read_weights};

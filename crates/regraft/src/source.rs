@@ -1,58 +1,101 @@
-//! `--source`: a zoo name, a run, a model folder, or a weight file.
+//! `--source`: a zoo name, a run, a model folder, or a file of weights or of a whole network.
 
 use std::path::Path;
 
-use regraft_formats::model_folder;
+use regraft_formats::{Imported, model_folder};
 use regraft_graph::Model;
 use regraft_zoo::MatchReport;
 
 use crate::{Error, Result};
 
 /// Finds a source model. What exists as a path is read from there; anything else is a name of the zoo.
-/// `architecture` is for a weight file, the one kind of source that does not know its own.
+/// `architecture` is for what a file does not say: the name of an architecture for tensors by name (PyTorch, safetensors,
+/// npz), the file that describes the network for Caffe's and Keras's weights.
 ///
 /// # Errors
 /// [`Error::Model`]: nothing of that name, or a file that cannot be used; the message says what to do.
-/// [`Error::Usage`]: an architecture for a source that is not a weight file.
+/// [`Error::Usage`]: an architecture for a source that has one.
 pub fn load_source(source: impl AsRef<Path>, architecture: Option<&str>) -> Result<Model> {
-    matched_source(source.as_ref(), architecture).map(|(model, _)| model)
+    find_source(source.as_ref(), architecture).map(|source| source.model)
 }
 
-/// As [`load_source`], and which tensors of a file the model took, where that is a question.
-pub(crate) fn matched_source(
-    path: &Path,
-    architecture: Option<&str>,
-) -> Result<(Model, Option<MatchReport>)> {
+/// A source model, and what is to be said about how it was read.
+pub(crate) struct Source {
+    pub(crate) model: Model,
+    /// Which tensors of a file the model took, where that is a question.
+    pub(crate) matched: Option<MatchReport>,
+    /// What had to be assumed or left out.
+    pub(crate) notes: Vec<String>,
+}
+
+impl From<Model> for Source {
+    fn from(model: Model) -> Self {
+        Self { model, matched: None, notes: Vec::new() }
+    }
+}
+
+impl Source {
+    fn with_report((model, matched): (Model, Option<MatchReport>)) -> Self {
+        Self { matched, ..Self::from(model) }
+    }
+
+    /// Sentences for the user, where reading the source was not plain.
+    pub(crate) fn messages(&self) -> Vec<String> {
+        let report = self.matched.as_ref().filter(|report| !report.is_plain());
+        let report = report.map(|report| report.to_string().trim_end().to_owned());
+        report.into_iter().chain(self.notes.iter().cloned()).collect()
+    }
+}
+
+/// As [`load_source`], with what is to be said.
+pub(crate) fn find_source(path: &Path, architecture: Option<&str>) -> Result<Source> {
     if path.is_file() || regraft_zoo::is_entry(path) {
-        let loaded = regraft_zoo::load_file(path, architecture).map_err(Error::model)?;
-        return Ok((loaded.0, Some(loaded.1)));
+        return from_file(path, architecture);
+    }
+    if path.join("model.json").is_file() && architecture.is_none() {
+        return from_file(&path.join("model.json"), None);
     }
     if let Some(architecture) = architecture {
-        let message = "is for weight files (.pth, .safetensors)";
+        let message = "is for files of weights (.pth, .safetensors, .caffemodel, .h5)";
         return Err(Error::Usage(format!(
             "--arch {architecture} {message}, and {} is not one",
             path.display()
         )));
     }
-    let without_report = |model| (model, None);
     if path.join("model").join("graph.json").is_file() {
-        model_folder::load(&path.join("model")).map(without_report).map_err(Error::model)
+        model_folder::load(&path.join("model")).map(Source::from).map_err(Error::model)
     } else if path.join("graph.json").is_file() || regraft_zoo::is_hub_folder(path) {
-        regraft_zoo::load_folder(path).map_err(Error::model)
+        regraft_zoo::load_folder(path).map(Source::with_report).map_err(Error::model)
     } else if path.is_dir() {
-        let message = "is a folder without 'graph.json', 'model/graph.json' or 'config.json' and weights: neither a run \
-                       nor a model";
+        let message = "is a folder without 'graph.json', 'model/graph.json', 'model.json' or 'config.json' and weights: \
+                       neither a run nor a model";
         Err(Error::Model(format!("{} {message}", path.display())))
     } else if looks_like_a_path(path) {
         Err(Error::Model(format!("{} does not exist; check the spelling", path.display())))
     } else {
-        regraft_zoo::resolve(&path.to_string_lossy()).map(without_report).map_err(Error::model)
+        regraft_zoo::resolve(&path.to_string_lossy()).map(Source::from).map_err(Error::model)
     }
+}
+
+/// A whole network, or tensors for an architecture. What `--arch` names is a file where there is one of that name.
+fn from_file(path: &Path, architecture: Option<&str>) -> Result<Source> {
+    let description = architecture.map(Path::new).filter(|description| description.is_file());
+    let whole = path.is_file().then(|| regraft_formats::read_network(path, description)).transpose();
+    if let Some(Imported { model, notes, .. }) = whole.map_err(Error::model)?.flatten() {
+        return Ok(Source { notes, ..Source::from(model) });
+    }
+    if let Some(description) = description {
+        let message =
+            "is the file of a network, and these weights need the name of an architecture, such as resnet50";
+        return Err(Error::Usage(format!("--arch {} {message}", description.display())));
+    }
+    let loaded = regraft_zoo::load_file(path, architecture).map_err(Error::model)?;
+    Ok(Source::with_report((loaded.0, Some(loaded.1))))
 }
 
 /// No name of the zoo has a folder in it or ends like a weight file.
 fn looks_like_a_path(source: &Path) -> bool {
-    let weights = ["pth", "pt", "bin", "safetensors", "npz"];
+    let weights = ["pth", "pt", "bin", "safetensors", "npz", "caffemodel", "prototxt", "h5", "keras", "json"];
     source.components().count() > 1
         || source.extension().is_some_and(|end| weights.iter().any(|weights| end == *weights))
 }

@@ -7,7 +7,7 @@ use regraft_graph::{Bindings, Card, Cost, Model, dump};
 use regraft_zoo::{Entry, MatchReport, architecture, random_weights};
 use serde::Serialize;
 
-use crate::source::matched_source;
+use crate::source::{Source, find_source};
 use crate::{Error, Result};
 
 /// Every entry of the catalogue.
@@ -54,6 +54,9 @@ pub struct Info {
     /// Which tensors of a file the model took; `None` where the source was saved with its graph.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub matched: Option<MatchReport>,
+    /// What had to be assumed of a network that was read from a file, or was left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     #[serde(skip)]
     model: Model,
 }
@@ -64,17 +67,15 @@ pub struct Info {
 /// As [`load_source`](crate::load_source).
 pub fn info(name: impl AsRef<Path>, architecture: Option<&str>) -> Result<Info> {
     let name = name.as_ref();
-    let (model, matched, has_weights) = match name.to_str().and_then(without_weights) {
-        Some(model) => (model?, None, false),
-        None => {
-            let (model, matched) = matched_source(name, architecture)?;
-            (model, matched, true)
-        }
+    let (source, has_weights) = match name.to_str().and_then(without_weights) {
+        Some(model) => (Source::from(model?), false),
+        None => (find_source(name, architecture)?, true),
     };
+    let Source { model, matched, notes } = source;
     let [height, width] = model.card().preprocessing.crop;
     let cost = model.graph().cost(&Bindings { batch: 1, height, width }).map_err(Error::model)?;
     let Cost { parameters, macs } = cost;
-    Ok(Info { card: model.card().clone(), parameters, macs, has_weights, matched, model })
+    Ok(Info { card: model.card().clone(), parameters, macs, has_weights, matched, notes, model })
 }
 
 /// The architecture behind a catalogue entry whose weights the user has to bring.
@@ -149,9 +150,9 @@ impl fmt::Display for Info {
         row("features", roles.features.clone())?;
         row("logits", roles.logits.clone().unwrap_or_else(|| "none".to_owned()))?;
         row("cut points", roles.cuts.join(", "))?;
-        match &self.matched {
-            Some(report) => row("match", report.to_string().trim_end().to_owned()),
-            None => Ok(()),
+        if let Some(report) = &self.matched {
+            row("match", report.to_string().trim_end().to_owned())?;
         }
+        self.notes.iter().try_for_each(|note| row("note", note.clone()))
     }
 }

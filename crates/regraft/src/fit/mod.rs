@@ -23,7 +23,7 @@ use serde_json::json;
 
 use crate::input::{Adapted, Seen, adapt, statistics};
 use crate::log::Log;
-use crate::source::{matched_source, resolve_cut};
+use crate::source::{find_source, resolve_cut};
 use crate::{Context, Error, FitConfig, Result};
 use curve::{Method, PIXELS, RANDOM, SOURCE, curve};
 use dataset::Dataset;
@@ -53,10 +53,9 @@ pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
     let place = destination(config)?;
     let unfinished =
         UnfinishedFolder::start(&place).map_err(Error::output(&place, "creating the run folder"))?;
-    let (source, report) = matched_source(Path::new(&config.source), config.arch.as_deref())?;
-    if let Some(report) = report.filter(|report| !report.is_plain()) {
-        context.progress.message(report.to_string().trim_end());
-    }
+    let source = find_source(Path::new(&config.source), config.arch.as_deref())?;
+    source.messages().iter().for_each(|message| context.progress.message(message));
+    let source = source.model;
     // A mistyped name is known before any image is read; a small stem may lack a wire that the source has.
     resolve_cut(&source, &config.cut)?;
     let folder = dataset::scan(config)?;

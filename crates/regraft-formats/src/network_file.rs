@@ -1,0 +1,28 @@
+//! Whole networks, from a file of any kind that holds one.
+
+use std::path::Path;
+
+use regraft_system::files;
+
+use crate::{FormatError, Imported, caffe, keras, tfjs};
+
+/// Reads a network, recognising the format by the file's content. `description` is the second file that some formats
+/// keep a network in: Caffe's `.prototxt`, Keras's `.json`.
+///
+/// `None` for a file that holds tensors by name and nothing else: they need an architecture.
+///
+/// # Errors
+/// The file cannot be read, breaks its format's rules, or needs a description that is not given.
+pub fn read_network(path: &Path, description: Option<&Path>) -> Result<Option<Imported>, FormatError> {
+    let content = files::map(path)?;
+    if keras::is_archive(&content) || keras::is_hdf5_file(&content) {
+        return keras::read(path, description).map(Some);
+    }
+    if caffe::is_binary(&content) || caffe::is_text(&content) {
+        return caffe::read(path, description).map(Some);
+    }
+    if tfjs::is_model_json(&content) {
+        return tfjs::read(path).map(Some);
+    }
+    Ok(None)
+}
