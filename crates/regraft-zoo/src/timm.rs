@@ -42,7 +42,8 @@ fn names_of(model: &Model, architecture: &'static Architecture) -> Option<TimmNa
     let same = start.iter().zip(&body).all(|(node, usual)| is_same(node, usual, channels));
     let head = same.then(|| head_of(model, head)).flatten()?;
     let twin = twin(architecture)?;
-    let theirs = self::body(twin, crop)?;
+    let body: Vec<Node> = body.iter().map(|node| adapted(node, channels)).collect();
+    let theirs: Vec<Node> = self::body(twin, crop)?.iter().map(|node| adapted(node, channels)).collect();
     let mut names = TimmNames {
         architecture: twin.name.to_owned(),
         arguments: arguments(twin, crop, channels, &theirs, &body)?,
@@ -70,14 +71,17 @@ fn body(architecture: &Architecture, crop: [usize; 2]) -> Option<Vec<Node>> {
 
 /// Whether a node is the architecture's, but for the number of channels that the first convolution reads.
 fn is_same(node: &Node, usual: &Node, channels: usize) -> bool {
-    let adapted = |usual: &Node| match &usual.op {
+    node == usual || *node == adapted(usual, channels)
+}
+
+/// A node of a network for images of three channels in one for another number.
+fn adapted(usual: &Node, channels: usize) -> Node {
+    match &usual.op {
         Op::Conv(conv) if conv.in_channels == 3 && conv.groups == 1 => {
-            let op = Op::Conv(Conv { in_channels: channels, ..conv.clone() });
-            Node { op, ..usual.clone() }
+            Node { op: Op::Conv(Conv { in_channels: channels, ..conv.clone() }), ..usual.clone() }
         }
         _ => usual.clone(),
-    };
-    node == usual || *node == adapted(usual)
+    }
 }
 
 fn input_channels(graph: &Graph) -> Option<usize> {

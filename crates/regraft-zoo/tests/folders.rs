@@ -18,7 +18,7 @@ use common::{json, unit_numbers};
 use ndarray::Array4;
 use regraft_engine::Program;
 use regraft_formats::{npy, safetensors};
-use regraft_graph::{Card, DType, Model, Op, Patch, Resize, ResizeFilter, Tensor, Weights};
+use regraft_graph::{Card, DType, Dim, Model, Op, Patch, Resize, ResizeFilter, Tensor, Weights};
 use regraft_system::{files, hash};
 use regraft_zoo::{
     Architecture, ZooError, architecture, architectures, load_encoder, load_folder, load_weights,
@@ -52,8 +52,23 @@ fn random(name: &str, classes: usize) -> Model {
     Model::new(network.graph, weights, card).unwrap()
 }
 
+/// With the mean of the features for features, where they are a map (SqueezeNet).
+fn averaged(model: Model) -> Model {
+    let features = model.card().roles.features.clone();
+    let is_map = matches!(
+        model.graph().fact(&features).unwrap().shape.as_slice(),
+        [_, _, height, _] if *height != Dim::Fixed(1)
+    );
+    if !is_map {
+        return model;
+    }
+    let cut = Patch::cut(&features).apply(model).unwrap();
+    Patch::average(&features).apply(cut).unwrap()
+}
+
 /// With a head of its own behind the features.
 fn with_head(model: Model) -> Model {
+    let model = averaged(model);
     let features = model.card().roles.features.clone();
     let width = model
         .graph()

@@ -141,5 +141,12 @@ fn filter_name(filter: ResizeFilter) -> &'static str {
 
 /// From pixels in 0 … 255 to pixels in 0 … 1, without the digits that single precision does not have.
 fn unit_range(channels: &[f32]) -> Vec<f64> {
-    channels.iter().map(|value| (f64::from(*value) / 255.0 * 1e7).round() / 1e7).collect()
+    channels.iter().map(|value| unit_number(*value)).collect()
+}
+
+/// The shortest decimal number that gives the same single-precision number when it is read.
+fn unit_number(value: f32) -> f64 {
+    let exact = f64::from(value) / 255.0;
+    let rounded = (3..=16).map(|digits| 10f64.powi(digits)).map(|scale| (exact * scale).round() / scale);
+    rounded.into_iter().find(|unit| (unit * 255.0) as f32 == value).unwrap_or(exact)
 }
