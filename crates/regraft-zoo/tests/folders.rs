@@ -21,8 +21,8 @@ use regraft_formats::{npy, safetensors};
 use regraft_graph::{Card, DType, Dim, Model, Op, Patch, Resize, ResizeFilter, Tensor, Weights};
 use regraft_system::{files, hash};
 use regraft_zoo::{
-    Architecture, ZooError, architecture, architectures, load_encoder, load_folder, load_weights,
-    random_weights, save_folder, timm_names,
+    Architecture, ZooError, architecture, architectures, load_encoder, load_folder, random_weights,
+    save_folder, timm_names,
 };
 use serde_json::Value;
 
@@ -154,6 +154,9 @@ fn round_trip(model: Model) {
     save_folder(&model, folder.path()).unwrap();
     let name = &model.card().name;
     assert_eq!(load_folder(folder.path()).unwrap(), (model.clone(), None), "{name}");
+    if timm_names(&model).is_none() {
+        return;
+    }
     std::fs::remove_file(folder.path().join("graph.json")).unwrap();
     let (read, report) = load_folder(folder.path()).unwrap_or_else(|error| panic!("{name}: {error}"));
     let report = report.unwrap();
@@ -269,22 +272,6 @@ fn folders_of_transformers_compute_what_transformers_computes() {
             assert_eq!(model.card().labels, labels(16), "{kind}");
         }
         assert_close(&compute(&model, image_of(&reference)), &reference, kind);
-    }
-}
-
-#[test]
-fn names_and_layouts_of_google_are_those_of_timm() {
-    let reference = json("transformers.json")["google"].take();
-    let vit = architecture("vit_tiny_patch16_224").unwrap();
-    for prefix in ["", "opt/target/"] {
-        let weights: Weights = reference_weights(&reference)
-            .iter()
-            .map(|(name, tensor)| (format!("{prefix}{name}"), tensor.clone()))
-            .collect();
-        let (model, report) = load_weights(vit, weights, vit.card("a formula")).unwrap();
-        assert_eq!((report.classes, report.matched, &report.left), (16, 152, &vec![]));
-        assert_eq!(model.card().preprocessing.crop, [96, 96]);
-        assert_close(&compute(&model, image_of(&reference)), &reference, "google");
     }
 }
 

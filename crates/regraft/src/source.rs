@@ -56,7 +56,7 @@ pub(crate) fn find_source(path: &Path, architecture: Option<&str>) -> Result<Sou
         return from_file(&path.join("model.json"), None);
     }
     if let Some(architecture) = architecture {
-        let message = "is for files of weights (.pth, .safetensors, .caffemodel, .h5)";
+        let message = "is for weight files (.pth, .safetensors, .caffemodel, .h5)";
         return Err(Error::Usage(format!(
             "--arch {architecture} {message}, and {} is not one",
             path.display()

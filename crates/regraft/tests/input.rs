@@ -149,7 +149,7 @@ fn saved(architecture: &Architecture, folder: &Path) {
     let (short, end) = vector(short, end);
     let mut card = architecture.card("formula weights");
     card.roles.features = end;
-    let weights = formula::hashed_parameters(&short, 1.0);
+    let weights = formula::hashed_parameters(&short, 2.0);
     model_folder::save(&Model::new(short, weights, card).unwrap(), folder).unwrap();
 }
 
