@@ -26,6 +26,7 @@ mod googlenet;
 mod inception;
 mod inception_v4;
 mod inverted;
+mod jax;
 mod load;
 mod matching;
 mod mobilenet;

@@ -10,7 +10,7 @@ use crate::architecture::{Architecture, architectures, called};
 use crate::embedded::imagenet_labels;
 use crate::error::nearest;
 use crate::matching::{Found, beginnings, find, is_part_of, same_numbers, under};
-use crate::{MatchReport, Network, ZooError};
+use crate::{MatchReport, Network, ZooError, jax};
 
 /// Puts weights into an architecture, or into the one of the same name whose library named the weights. Names may have a
 /// prefix. The number of classes is that of the classifier's weight, and without one the network ends at its features. The
@@ -26,7 +26,7 @@ pub fn load_weights(
     card: Card,
 ) -> Result<(Model, MatchReport), ZooError> {
     let failed = |source| ZooError::Graph { origin: card.origin.clone(), source };
-    let (weights, renamed) = with_present_names(weights);
+    let (weights, renamed) = translated(weights).map_err(failed)?;
     let tensors = Tensors { weights, renamed, ..Tensors::default() };
     let spelled = tensors.named(architecture.name).map_err(failed)?;
     let candidate = spelled.map_or_else(|| tensors.compare(architecture), Ok).map_err(failed)?;
@@ -263,7 +263,8 @@ fn fitting(tensors: &Tensors) -> Vec<Candidate> {
 pub fn load_file(path: &Path, name: Option<&str>) -> Result<(Model, MatchReport), ZooError> {
     let (file, entry) = split_entry(path);
     let WeightFile { weights, skipped, sha256 } = read_weights(&file)?;
-    let (weights, renamed) = with_present_names(weights);
+    let failed = |source| ZooError::Graph { origin: path.display().to_string(), source };
+    let (weights, renamed) = translated(weights).map_err(failed)?;
     let tensors = Tensors { weights, skipped, entry, renamed };
     let (candidate, others) = choose(&tensors, name, &file)?;
     let mut card = candidate.architecture.card(path.display().to_string());
@@ -339,6 +340,13 @@ const FORMER_NAMES: [(&str, &str, &str); 8] = [
     ("pre_logits.", "pre_logits.fc1.", "classifier.0."),
     ("pre_logits.", "pre_logits.fc2.", "classifier.3."),
 ];
+
+/// The weights under the names that networks have here, and how many had others.
+fn translated(weights: Weights) -> Result<(Weights, usize), GraphError> {
+    let (weights, published) = jax::translated(weights)?;
+    let (weights, former) = with_present_names(weights);
+    Ok((weights, published.max(former)))
+}
 
 /// The weights under present names, and how many had a former one.
 pub(crate) fn with_present_names(weights: Weights) -> (Weights, usize) {

@@ -14,15 +14,15 @@ mod common;
 use std::path::Path;
 
 use bytes::Bytes;
-use common::{json, unit_numbers};
+use common::{blank_weights, hashed, json, unit_numbers};
 use ndarray::Array4;
 use regraft_engine::Program;
 use regraft_formats::{npy, safetensors};
 use regraft_graph::{Card, DType, Dim, Model, Op, Patch, Resize, ResizeFilter, Tensor, Weights};
 use regraft_system::{files, hash};
 use regraft_zoo::{
-    Architecture, ZooError, architecture, architectures, load_encoder, load_folder, random_weights,
-    save_folder, timm_names,
+    Architecture, ZooError, architecture, architectures, load_encoder, load_folder, load_weights,
+    random_weights, save_folder, timm_names,
 };
 use serde_json::Value;
 
@@ -31,11 +31,7 @@ const CLASSES: usize = 5;
 /// A model whose weights are all zero, which takes no memory.
 fn zeros(architecture: &Architecture, classes: usize) -> Model {
     let network = architecture.network(classes).unwrap();
-    let weights = network.graph.parameters().into_iter().map(|parameter| {
-        let bytes = Bytes::from(vec![0; 4 * parameter.shape.iter().product::<usize>()]);
-        (parameter.name, Tensor::new(DType::F32, parameter.shape, bytes).unwrap())
-    });
-    let weights: Weights = weights.collect();
+    let weights = blank_weights(architecture, classes);
     let card = Card { roles: network.roles, labels: labels(classes), ..architecture.card("zeros") };
     Model::new(network.graph, weights, card).unwrap()
 }
@@ -202,26 +198,18 @@ fn folders_come_back_exactly() {
 }
 
 /// A tensor of `oracles/zoo_folders.py`.
-fn hashed(name: &str, shape: Vec<usize>) -> Tensor {
-    let count = shape.iter().product();
-    let (scale, offset) = match name {
-        _ if name.ends_with("num_batches_tracked") => {
-            return Tensor::new(DType::I64, shape, Bytes::from_static(&[0; 8])).unwrap();
-        }
-        _ if name.ends_with("running_var") => (1.0, 1.0),
-        _ if name.ends_with("running_mean") || name.ends_with("bias") => (0.5, 0.0),
-        _ if shape.len() == 1 => (0.5, 1.0),
-        _ => ((12.0 / shape.iter().skip(1).product::<usize>() as f64).sqrt(), 0.0),
-    };
-    let values: Vec<f32> = unit_numbers(name, count).map(|unit| (unit * scale + offset) as f32).collect();
-    Tensor::from_f32(shape, &values).unwrap()
+fn reference_tensor(name: &str, shape: Vec<usize>) -> Tensor {
+    if name.ends_with("num_batches_tracked") {
+        return Tensor::new(DType::I64, shape, Bytes::from_static(&[0; 8])).unwrap();
+    }
+    hashed(name, shape, 1.0)
 }
 
 fn reference_weights(reference: &Value) -> Weights {
     let lines = reference["tensors"].as_array().unwrap().iter().map(|line| line.as_str().unwrap());
     let tensor = |line: &str| {
         let (name, shape) = line.split_once(' ').unwrap();
-        (name.to_owned(), hashed(name, serde_json::from_str(shape).unwrap()))
+        (name.to_owned(), reference_tensor(name, serde_json::from_str(shape).unwrap()))
     };
     lines.map(tensor).collect()
 }
@@ -272,6 +260,22 @@ fn folders_of_transformers_compute_what_transformers_computes() {
             assert_eq!(model.card().labels, labels(16), "{kind}");
         }
         assert_close(&compute(&model, image_of(&reference)), &reference, kind);
+    }
+}
+
+#[test]
+fn names_and_layouts_of_google_are_those_of_timm() {
+    let reference = json("transformers.json")["google"].take();
+    let vit = architecture("vit_tiny_patch16_224").unwrap();
+    for prefix in ["", "opt/target/"] {
+        let weights: Weights = reference_weights(&reference)
+            .iter()
+            .map(|(name, tensor)| (format!("{prefix}{name}"), tensor.clone()))
+            .collect();
+        let (model, report) = load_weights(vit, weights, vit.card("a formula")).unwrap();
+        assert_eq!((report.classes, report.matched, &report.left), (16, 152, &vec![]));
+        assert_eq!(model.card().preprocessing.crop, [96, 96]);
+        assert_close(&compute(&model, image_of(&reference)), &reference, "google");
     }
 }
 
