@@ -8,14 +8,11 @@
 )]
 
 mod common;
-#[path = "common/evaluate.rs"]
-mod evaluate;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use common::{damaged, file};
-use evaluate::evaluate;
 use ndarray::ArrayD;
 use regraft_formats::{FormatError, Imported, caffe, npy};
 use regraft_graph::{ChannelOrder, Dim, Op, Resize};
@@ -57,18 +54,19 @@ fn every_layer_gives_what_opencv_or_caffes_formula_gives() {
         let values = npy::read_f32(&golden(&format!("{name}.npy"))).unwrap().into_raw_vec_and_offset().0;
         let shape = common::shape(&expected["input"]);
         let (input, mut rest) = values.split_at(shape.iter().product());
-        let wires = evaluate(&imported.model, &ArrayD::from_shape_vec(shape, input.to_vec()).unwrap());
-        let mut worst = 0f64;
-        for layer in expected["layers"].as_array().unwrap() {
+        let layers = expected["layers"].as_array().unwrap();
+        let wires: Vec<&str> =
+            layers.iter().map(|layer| wire(&imported, layer["layer"].as_str().unwrap())).collect();
+        let input = ArrayD::from_shape_vec(shape, input.to_vec()).unwrap();
+        let mut worst = 0f32;
+        for (layer, found) in layers.iter().zip(common::run(&imported.model, &input, &wires)) {
             let (layer_name, shape) = (layer["layer"].as_str().unwrap(), common::shape(&layer["shape"]));
             let values;
             (values, rest) = rest.split_at(shape.iter().product());
-            let found = &wires[wire(&imported, layer_name)];
             assert_eq!(found.shape(), shape, "{name} {layer_name}");
-            let largest = values.iter().fold(1f64, |largest, value| largest.max(f64::from(value.abs())));
-            let differences =
-                found.iter().zip(values).map(|(found, value)| (found - f64::from(*value)).abs());
-            let difference = differences.fold(0.0, f64::max) / largest;
+            let largest = values.iter().fold(1f32, |largest, value| largest.max(value.abs()));
+            let differences = found.iter().zip(values).map(|(found, value)| (found - value).abs());
+            let difference = differences.fold(0.0, f32::max) / largest;
             assert!(difference < 1e-5, "{name} {layer_name}: {difference}");
             worst = worst.max(difference);
         }
@@ -100,15 +98,14 @@ fn a_published_network_gives_what_opencv_gives() {
         let first = ((3 * column + 2 * row + 71 * channel) % 400 - 200).abs();
         (first - ((5 * row + column * (channel + 1)) % 260 - 130).abs()) as f32
     });
-    let wires = evaluate(&imported.model, &image);
+    let wires = common::run(&imported.model, &image, &["pool", "prob"]);
     let expected = npy::read_f32(&golden("nsfw.npy")).unwrap();
     let (features, probabilities) = expected.as_slice().unwrap().split_at(1024);
-    for (wire, expected) in [("pool", features), ("prob", probabilities)] {
-        let differences =
-            wires[wire].iter().zip(expected).map(|(found, value)| (found - f64::from(*value)).abs());
-        let difference = differences.fold(0.0, f64::max);
-        println!("{wire}: {difference:.1e}");
-        assert!(difference < 1e-4, "{wire}: {difference}");
+    for (found, expected) in wires.iter().zip([features, probabilities]) {
+        let differences = found.iter().zip(expected).map(|(found, value)| (found - value).abs());
+        let difference = differences.fold(0.0, f32::max);
+        println!("{difference:.1e}");
+        assert!(found.len() == expected.len() && difference < 1e-4, "{difference}");
     }
     // The weights carry the description of their training: with a loss in place of probabilities, and copies of blobs.
     let trained = caffe::read(&weights, None).unwrap();

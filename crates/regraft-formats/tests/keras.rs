@@ -8,8 +8,6 @@
 )]
 
 mod common;
-#[path = "common/reference.rs"]
-mod reference;
 
 use std::path::PathBuf;
 
@@ -51,16 +49,12 @@ fn assert_computes(name: &str, imported: &Imported, goldens: &str, model: &str) 
             plane.mapv_inplace(|x| (x - card.mean[channel]) / card.std[channel]);
         }
     }
-    let wires = reference::run(&imported.model, input);
-    for (place, output) in imported.model.graph().outputs().iter().enumerate() {
+    let outputs: Vec<&str> = imported.model.graph().outputs().iter().map(String::as_str).collect();
+    for (place, found) in common::run(&imported.model, &input, &outputs).into_iter().enumerate() {
         let key = if place == 0 { format!("{model}.output") } else { format!("{model}.output{place}") };
         let expected = array(&expected, &key).unwrap();
-        let found = &wires[output];
-        let found = if found.shape() == expected.shape() {
-            found.clone()
-        } else {
-            found.clone().permuted_axes(IxDyn(&[0, 2, 3, 1]))
-        };
+        let found =
+            if found.shape() == expected.shape() { found } else { found.permuted_axes(IxDyn(&[0, 2, 3, 1])) };
         assert_eq!(found.shape(), expected.shape(), "{name}");
         let size = expected.iter().fold(1.0f32, |most, value| most.max(value.abs()));
         let worst = found.iter().zip(&expected).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
@@ -323,8 +317,7 @@ fn computes_what_keras_computes_with_published_models() {
         println!("{name}: {:.3} s, {:?}", watch.seconds(), imported.notes);
         println!("{:?}", imported.model.card().roles);
         let expected = array(&expected, &format!("{name}.output")).unwrap();
-        let wires = reference::run(&imported.model, input);
-        let found = &wires[&imported.model.graph().outputs()[0]];
+        let found = common::run(&imported.model, &input, &[&imported.model.graph().outputs()[0]]).remove(0);
         let worst = found.iter().zip(&expected).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
         println!("{name}: {worst:e}");
         assert!(found.len() == expected.len() && worst < tolerance, "{name}: {worst}");

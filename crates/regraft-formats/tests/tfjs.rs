@@ -8,8 +8,6 @@
 )]
 
 mod common;
-#[path = "common/reference.rs"]
-mod reference;
 
 use std::path::PathBuf;
 
@@ -25,8 +23,7 @@ fn model(name: &str) -> PathBuf {
 
 fn computed(imported: &Imported, input: ArrayD<f32>) -> ArrayD<f32> {
     let input = input.permuted_axes(IxDyn(&[0, 3, 1, 2])).as_standard_layout().into_owned();
-    let mut wires = reference::run(&imported.model, input);
-    wires.remove(&imported.model.graph().outputs()[0]).unwrap()
+    common::run(&imported.model, &input, &[&imported.model.graph().outputs()[0]]).remove(0)
 }
 
 #[test]

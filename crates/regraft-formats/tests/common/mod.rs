@@ -1,10 +1,13 @@
 //! What the tests share: the golden files and what they hold.
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::panic, reason = "a test")]
 
-use rand::{Rng as _, RngExt as _};
 use std::path::{Path, PathBuf};
 
-use regraft_graph::{DType, Weights};
+use ndarray::ArrayD;
+use rand::{Rng as _, RngExt as _};
+use regraft_engine::Program;
+use regraft_graph::{DType, Model, Op, Weights};
 use regraft_system::random;
 use serde_json::Value;
 
@@ -40,6 +43,20 @@ pub(crate) fn assert_holds(weights: &Weights, file: &str) {
         assert_eq!(values, numbers(&expected["values"]), "{file} {name}");
     }
     assert!(weights.iter().all(|(_, tensor)| tensor.dtype() != DType::F64 || tensor.data().len() % 8 == 0));
+}
+
+/// What the engine computes of some wires.
+pub(crate) fn run(model: &Model, input: &ArrayD<f32>, wires: &[&str]) -> Vec<ArrayD<f32>> {
+    let numbers_tokens =
+        model.graph().consumers(model.graph().input()).any(|node| matches!(node.op, Op::Embedding(_)));
+    let image = match *input.shape() {
+        [_, _, height, width] => [height, width],
+        [_, tokens, _] => [1, tokens],
+        [_, tokens] if numbers_tokens => [1, tokens],
+        _ => [1, 1],
+    };
+    let program = Program::compile(model, image, wires).unwrap_or_else(|error| panic!("{error}"));
+    program.run(input.view()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// `content` under a name in a fresh folder.
