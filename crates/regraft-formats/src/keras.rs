@@ -43,12 +43,6 @@ pub fn is_archive(content: &Bytes) -> bool {
     archive::is_keras(content)
 }
 
-/// Whether a text describes a Keras model, as `model.to_json()` writes it: what `--arch` may name.
-pub fn is_configuration(content: &[u8]) -> bool {
-    let json: Option<Json> = serde_json::from_slice(content).ok();
-    json.is_some_and(|json| json.get("class_name").is_some() && json.get("config").is_some())
-}
-
 /// Reads a model. `network` is a `.json` file that describes it, for files that hold weights only.
 ///
 /// # Errors
