@@ -1,6 +1,6 @@
 //! TensorFlow.js models: a `model.json` and the shards that it names, beside it.
 //!
-//! The JSON is either a Keras configuration (a layers model, which [`keras`](crate::keras) puts together) or a TensorFlow
+//! The JSON is either a Keras configuration (a layers model, which [`keras`] puts together) or a TensorFlow
 //! graph (a graph model). Weights lie one after the other in shards, perhaps as 8- or 16-bit integers of a linear scale.
 
 mod graph;
