@@ -3,8 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use regraft_graph::{DType, Graph, ParameterKind, Tensor, Weights};
-use regraft_zoo::{Architecture, Encoder, architecture};
+use ndarray::Array4;
+use regraft_engine::Program;
+use regraft_graph::{Bindings, Card, DType, Dim, Graph, Model, ParameterKind, Patch, Tensor, Weights};
+use regraft_zoo::{Architecture, Encoder, architecture, random_weights};
 
 pub(crate) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -52,6 +54,71 @@ pub(crate) fn hashed_parameters(graph: &Graph, variance: f64) -> Weights {
         (parameter.name, tensor)
     });
     named.collect()
+}
+
+pub(crate) fn labels(classes: usize) -> Vec<String> {
+    (0..classes).map(|class| format!("label {class}")).collect()
+}
+
+/// A model whose weights are all zero, which takes no memory.
+pub(crate) fn zeros(architecture: &Architecture, classes: usize) -> Model {
+    let network = architecture.network(classes).unwrap();
+    let weights = blank_weights(architecture, classes);
+    let card = Card { roles: network.roles, labels: labels(classes), ..architecture.card("zeros") };
+    Model::new(network.graph, weights, card).unwrap()
+}
+
+/// A model of random weights.
+pub(crate) fn random(name: &str, classes: usize) -> Model {
+    let architecture = architecture(name).unwrap();
+    let network = architecture.network(classes).unwrap();
+    let weights = random_weights(&network.graph, 3).unwrap();
+    let card = Card { roles: network.roles, labels: labels(classes), ..architecture.card("random") };
+    Model::new(network.graph, weights, card).unwrap()
+}
+
+/// With the mean of the features for features, where they are a map (SqueezeNet).
+fn averaged(model: Model) -> Model {
+    let features = model.card().roles.features.clone();
+    let is_map = matches!(
+        model.graph().fact(&features).unwrap().shape.as_slice(),
+        [_, _, height, _] if *height != Dim::Fixed(1)
+    );
+    if !is_map {
+        return model;
+    }
+    let cut = Patch::cut(&features).apply(model).unwrap();
+    Patch::average(&features).apply(cut).unwrap()
+}
+
+/// With a head of its own behind the features.
+pub(crate) fn with_head(model: Model) -> Model {
+    let model = averaged(model);
+    let features = model.card().roles.features.clone();
+    let width =
+        model.graph().fact(&features).unwrap().bind(&Bindings { batch: 1, height: 224, width: 224 }).unwrap()
+            [1];
+    let weight: Vec<f32> = unit_numbers("head", 3 * width).map(|unit| unit as f32).collect();
+    Patch::replace_head(&model, &features, &weight, &[0.5, -0.25, 0.125], labels(3))
+        .unwrap()
+        .apply(model)
+        .unwrap()
+}
+
+/// The logits, or the features, of the formula's image.
+pub(crate) fn compute(model: &Model, [height, width]: [usize; 2]) -> Vec<f32> {
+    let image = formula_image([height, width]);
+    let roles = &model.card().roles;
+    let wire = roles.logits.as_ref().unwrap_or(&roles.features);
+    let output =
+        Program::compile(model, [height, width], &[wire]).unwrap().run(image.view()).unwrap().remove(0);
+    output.iter().copied().collect()
+}
+
+pub(crate) fn formula_image([height, width]: [usize; 2]) -> Array4<f32> {
+    let numbers =
+        unit_numbers(&format!("image {height}x{width}"), 3 * height * width).map(|unit| (unit * 4.0) as f32);
+    Array4::from_shape_vec([1, 3, height, width], numbers.collect()).unwrap()
 }
 
 /// Weights of zeros, of which no page is touched.

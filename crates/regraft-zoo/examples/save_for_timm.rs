@@ -1,0 +1,44 @@
+//! Saves an architecture with random weights as timm's folder, whole and with a new head, each with an `image.npy` and
+//! the `logits.npy` that Regraft gives for it: `save_for_timm FOLDER ARCHITECTURE` for `oracles/zoo_open_saved.py`.
+//! Without arguments it lists the architectures that timm has.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "an oracle's other half"
+)]
+#![allow(clippy::print_stdout, reason = "a list for a script")]
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use std::path::Path;
+
+use common::{compute, formula_image, random, with_head};
+use regraft_formats::npy;
+use regraft_graph::Model;
+use regraft_zoo::{architectures, save_folder, timm_names};
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.as_slice() {
+        [folder, name] => {
+            save(&random(name, 5), &Path::new(folder).join("whole"));
+            save(&with_head(random(name, 0)), &Path::new(folder).join("adapted"));
+        }
+        _ => list(),
+    }
+}
+
+fn list() {
+    let known = architectures().iter().filter(|each| timm_names(&common::zeros(each, 5)).is_some());
+    known.for_each(|each| println!("{}", each.name));
+}
+
+fn save(model: &Model, folder: &Path) {
+    save_folder(model, folder).unwrap();
+    let size = model.card().preprocessing.crop;
+    npy::write_f32(&folder.join("image.npy"), formula_image(size).view().into_dyn()).unwrap();
+    let logits = ndarray::Array1::from_vec(compute(model, size));
+    npy::write_f32(&folder.join("logits.npy"), logits.view().into_dyn()).unwrap();
+}
