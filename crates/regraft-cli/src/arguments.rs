@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use regraft::{ChannelChoice, ExtraChannels, HeadKind, InputChoice, PrecisionChoice, Stem};
 
+use crate::zoo;
+
 /// Transfer learning on your own images: one command, one binary, offline.
 ///
 /// Takes a network that somebody else trained, cuts it where its features stop being general, puts a new head for your
@@ -54,7 +56,7 @@ pub(crate) enum Command {
     Embed(Embed),
     /// The catalogue of source models
     #[command(subcommand)]
-    Zoo(Zoo),
+    Zoo(zoo::Zoo),
     /// Rebuild the report of a run
     Report(Report),
     /// The feature cache
@@ -119,7 +121,8 @@ pub(crate) struct Fit {
 
 #[derive(Debug, Args)]
 pub(crate) struct Source {
-    /// Source model: a name from `regraft zoo list`, a run, a model folder, or a weight file (.pth, .safetensors)
+    /// Source model: a name from `regraft zoo list`, hf:ORGANISATION/NAME, a run, a model folder, or a weight file (.pth,
+    /// .safetensors)
     /// [default: efficientnet-lite0, which is built in]
     #[arg(long, short, value_name = "SOURCE")]
     pub(crate) source: Option<String>,
@@ -231,28 +234,6 @@ pub(crate) struct Embed {
     pub(crate) out: PathBuf,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum Zoo {
-    /// All source models and architectures
-    List,
-    /// One source model: origin, licence, preprocessing, cut points
-    Info(ZooInfo),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ZooInfo {
-    /// A name from `regraft zoo list`, a run, a model folder, or a weight file
-    pub(crate) name: PathBuf,
-
-    /// Architecture of a weight file
-    #[arg(long, value_name = "NAME")]
-    pub(crate) arch: Option<String>,
-
-    /// One line a node: shape, parameters, multiply–accumulates, cut points
-    #[arg(long)]
-    pub(crate) graph: bool,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct Report {
     /// A run folder
@@ -306,4 +287,39 @@ fn head_kind(name: &str) -> Result<HeadKind, String> {
         .into_iter()
         .find(|kind| kind.name() == name)
         .ok_or_else(|| format!("known heads: {}", known()))
+}
+
+/// `2GB`, `500 MB`, `10KB`, `0`: decimal units, as disks are sold.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    let mistake = || "expected a size such as 2GB, 500MB or 0".to_owned();
+    let text = text.trim();
+    let digits =
+        text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim().to_ascii_uppercase().as_str() {
+        "" | "B" => 1.0,
+        "K" | "KB" => 1e3,
+        "M" | "MB" => 1e6,
+        "G" | "GB" => 1e9,
+        "T" | "TB" => 1e12,
+        _ => return Err(mistake()),
+    };
+    number.parse::<f64>().map(|number| (number * factor) as u64).map_err(|_| mistake())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn sizes_are_read_in_decimal_units() {
+        for (text, size) in
+            [("2GB", 2_000_000_000), ("0", 0), ("1.5 mb", 1_500_000), ("10K", 10_000), ("7", 7)]
+        {
+            assert_eq!(bytes(text).unwrap(), size, "{text}");
+        }
+        for text in ["", "GB", "2 XB", "1.2.3GB", "-1"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::arguments::{self, Arguments, Command};
 use crate::progress::{Display, watch_for_interrupts};
-use crate::{exit, output};
+use crate::{exit, output, zoo};
 
 /// Runs a command; the code is not 0 where some of the input could not be used.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -31,8 +31,7 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
         Command::Evaluate(flags) => evaluate(flags, arguments.json, &context),
         Command::Check(flags) => check(flags, arguments.json, &context),
         Command::Embed(flags) => embed(flags, arguments.json, &context),
-        Command::Zoo(arguments::Zoo::List) => zoo_list(arguments.json),
-        Command::Zoo(arguments::Zoo::Info(flags)) => zoo_info(flags, arguments.json),
+        Command::Zoo(command) => zoo::run(command, arguments.json, &display),
         Command::Report(flags) => report(flags, arguments.json),
         Command::Cache(command) => manage_cache(command, arguments.json, &context.cache),
     }
@@ -164,25 +163,6 @@ fn embed(flags: &arguments::Embed, as_json: bool, context: &Context<'_>) -> Resu
     Ok(partial(embedded.unusable.len()))
 }
 
-fn zoo_list(as_json: bool) -> Result<ExitCode> {
-    if as_json {
-        output::json(&regraft::zoo::list()?)?;
-    } else {
-        output::text(&regraft::zoo::table()?)?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn zoo_info(flags: &arguments::ZooInfo, as_json: bool) -> Result<ExitCode> {
-    let info = regraft::zoo::info(&flags.name, flags.arch.as_deref())?;
-    match (as_json, flags.graph) {
-        (true, _) => output::json(&info)?,
-        (false, true) => output::text(&info.graph_text()?)?,
-        (false, false) => output::text(&info.to_string())?,
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
 fn report(flags: &arguments::Report, as_json: bool) -> Result<ExitCode> {
     let report = regraft::rebuild_report(&flags.run)?;
     if as_json {
@@ -213,37 +193,7 @@ fn manage_cache(command: &arguments::Cache, as_json: bool, cache: &Cache) -> Res
     Ok(ExitCode::SUCCESS)
 }
 
-/// `2GB`, `500 MB`, `10KB`, `0`: decimal units, as disks are sold.
+/// A size of `--keep`.
 fn bytes(text: &str) -> Result<u64> {
-    let mistake = || Error::Usage(format!("--keep {text}: expected a size such as 2GB, 500MB or 0"));
-    let text = text.trim();
-    let digits =
-        text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit.trim().to_ascii_uppercase().as_str() {
-        "" | "B" => 1.0,
-        "K" | "KB" => 1e3,
-        "M" | "MB" => 1e6,
-        "G" | "GB" => 1e9,
-        "T" | "TB" => 1e12,
-        _ => return Err(mistake()),
-    };
-    number.parse::<f64>().map(|number| (number * factor) as u64).map_err(|_| mistake())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::bytes;
-
-    #[test]
-    fn sizes_are_read_in_decimal_units() {
-        for (text, size) in
-            [("2GB", 2_000_000_000), ("0", 0), ("1.5 mb", 1_500_000), ("10K", 10_000), ("7", 7)]
-        {
-            assert_eq!(bytes(text).unwrap(), size, "{text}");
-        }
-        for text in ["", "GB", "2 XB", "1.2.3GB", "-1"] {
-            assert!(bytes(text).is_err(), "{text}");
-        }
-    }
+    arguments::bytes(text).map_err(|message| Error::Usage(format!("--keep {text}: {message}")))
 }

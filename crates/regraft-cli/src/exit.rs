@@ -18,13 +18,14 @@ Exit codes:
 
 pub(crate) const USAGE: u8 = 2;
 pub(crate) const DATA: u8 = 3;
+pub(crate) const MODEL: u8 = 4;
 
 /// The code of a failure.
 pub(crate) fn code(error: &Error) -> ExitCode {
     ExitCode::from(match error {
         Error::Usage(_) => USAGE,
         Error::Data(_) => DATA,
-        Error::Model(_) => 4,
+        Error::Model(_) => MODEL,
         Error::Output { .. } => 5,
         Error::Interrupted => 130,
         _ => 1,

@@ -89,9 +89,11 @@ fn names_that_do_not_exist() {
     let place = place_with_image();
     place
         .run("predict efficientnet-lite1 image.png")
-        .fails(MODEL, &["did you mean 'efficientnet-lite0'", "resnet18"]);
+        .fails(MODEL, &["did you mean 'efficientnet-lite0'", "regraft zoo list"]);
     place.run("zoo info resnt50").fails(MODEL, &["did you mean 'resnet50'"]);
-    place.run("predict resnet50 image.png").fails(MODEL, &["--source FILE --arch resnet50"]);
+    place
+        .run("predict resnet50 image.png")
+        .fails(MODEL, &["regraft zoo pull resnet50.tv_in1k (103 MB)", "--arch resnet50"]);
     let cut = place.run("embed image.png --cut _blocks.3.bn2 --out f.npy");
     cut.fails(USAGE, &["--cut _blocks.3.bn2", "_blocks.3._bn2", "features", "logits"]);
     fs::create_dir(place.at("folder")).unwrap();

@@ -1,96 +1,194 @@
-//! The catalogue: what each source model is, where its weights come from, and what is published about it.
+//! The catalogue: the entries that are compiled in, and those of the user's own catalogues.
+//!
+//! A user's catalogue is a file with the same schema. Its entries never replace one that is compiled in: a name that is
+//! built in means the same weights on every machine. An entry that takes such a name, or a file that cannot be read, is a
+//! problem that is reported, and takes nothing else away.
 
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use regraft_graph::Model;
+use regraft_system::files;
+use serde::{Deserialize, Serialize};
 
 use crate::architecture::architecture;
-use crate::embedded::{efficientnet_lite0, imagenet_labels};
+use crate::embedded::efficientnet_lite0;
+use crate::entry::{Entry, From};
 use crate::error::nearest;
 use crate::{ZooError, load_weights};
 
-/// A source model in the catalogue.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
-    /// `architecture.tag`, where the tag says what the weights were trained on.
-    pub name: String,
-    /// Shorter names.
+struct File {
     #[serde(default)]
-    pub aliases: Vec<String>,
-    /// Name of its architecture.
-    pub architecture: String,
-    /// Whether the weights are part of the program.
-    #[serde(default)]
-    pub embedded: bool,
-    /// What the published weights were trained on.
-    pub source_task: String,
-    /// Published top-1 accuracy on that task, 0 to 1.
-    pub source_accuracy: f64,
-    /// Numbers that were trained: running statistics do not count.
-    pub parameters: u64,
-    /// Multiply–accumulate operations for one image of the default size.
-    pub macs: u64,
-    /// SPDX expression of the weights' licence.
-    pub licence: String,
-    /// Where the weights come from: package, version and file, or whose names they must have.
-    pub origin: String,
-    /// SHA-256 of the original weight file, in hexadecimal digits.
-    #[serde(default)]
-    pub sha256: Option<String>,
-}
-
-#[derive(serde::Deserialize)]
-struct Catalogue {
     model: Vec<Entry>,
 }
 
-static CATALOGUE: LazyLock<Result<Vec<Entry>, toml::de::Error>> = LazyLock::new(|| {
-    toml::from_str::<Catalogue>(include_str!("../zoo.toml")).map(|catalogue| catalogue.model)
-});
+static BUILT_IN: LazyLock<Result<Vec<Entry>, toml::de::Error>> =
+    LazyLock::new(|| toml::from_str::<File>(include_str!("../zoo.toml")).map(|file| file.model));
 
-/// All entries, in the order of the catalogue.
+/// All entries that are compiled in, in the order of the catalogue.
 ///
 /// # Errors
 /// None in a program that passed its tests.
 pub fn list() -> Result<&'static [Entry], ZooError> {
-    CATALOGUE.as_ref().map(Vec::as_slice).map_err(|error| error.clone().into())
+    BUILT_IN.as_ref().map(Vec::as_slice).map_err(|error| error.clone().into())
 }
 
-/// The entry of that name or alias.
+/// The entry of that name or alias among those that are compiled in.
 ///
 /// # Errors
 /// [`ZooError::UnknownModel`], with the name that looks most like it.
 pub fn info(name: &str) -> Result<&'static Entry, ZooError> {
     let entries = list()?;
-    let found =
-        entries.iter().find(|entry| entry.name == name || entry.aliases.iter().any(|alias| alias == name));
-    found.ok_or_else(|| {
-        let all = entries.iter().flat_map(|entry| std::iter::once(&entry.name).chain(&entry.aliases));
-        let all: Vec<&'static str> = all.map(String::as_str).collect();
-        let known = entries.iter().map(|entry| entry.name.as_str()).collect();
-        ZooError::UnknownModel { name: name.to_owned(), nearest: nearest(name, &all), known }
-    })
+    entries.iter().find(|entry| entry.is_called(name)).ok_or_else(|| unknown(name, entries.iter()))
 }
 
-/// The source model of that name or alias.
+/// The source model of that name or alias, if it is part of the program.
 ///
 /// # Errors
-/// [`ZooError::UnknownModel`]; [`ZooError::NeedsFile`] for an architecture whose weights the user must bring.
+/// [`ZooError::UnknownModel`]; [`ZooError::NotHere`] for a model whose weights lie elsewhere.
 pub fn resolve(name: &str) -> Result<Model, ZooError> {
-    let entry = info(name)?;
-    let architecture = architecture(&entry.architecture).filter(|_| entry.embedded);
-    let architecture = architecture.ok_or_else(|| ZooError::NeedsFile {
-        name: entry.name.clone(),
-        architecture: entry.architecture.clone(),
-        origin: entry.origin.clone(),
-    })?;
-    let mut card = architecture.card(&entry.origin);
-    entry.name.clone_into(&mut card.name);
-    card.sha256.clone_from(&entry.sha256);
-    card.licence = Some(entry.licence.clone());
-    card.source_task = Some(entry.source_task.clone());
-    card.source_accuracy = Some(entry.source_accuracy);
-    card.labels = imagenet_labels().map(str::to_owned).collect();
+    embedded(info(name)?)
+}
+
+/// The model of an entry that is part of the program.
+///
+/// # Errors
+/// [`ZooError::NotHere`] for any other.
+pub fn embedded(entry: &Entry) -> Result<Model, ZooError> {
+    let architecture = entry.architecture.as_deref().and_then(architecture);
+    let Some(architecture) = architecture.filter(|_| entry.from == From::Embedded) else {
+        return Err(ZooError::not_here(entry));
+    };
+    let mut card = architecture.card(entry.origin());
+    entry.describe(&mut card, Some(crate::load::IMAGENET_CLASSES));
     Ok(load_weights(architecture, efficientnet_lite0()?, card)?.0)
+}
+
+/// Built-in entries with those of the user.
+#[derive(Debug, Clone)]
+pub struct Catalogue {
+    entries: Vec<Entry>,
+    problems: Vec<String>,
+}
+
+/// What a catalogue is called, in the user's folder and in the folder of each model that was added.
+pub const FILE_NAME: &str = "zoo.toml";
+
+impl Catalogue {
+    /// Built-in entries alone.
+    ///
+    /// # Errors
+    /// None in a program that passed its tests.
+    pub fn built_in() -> Result<Self, ZooError> {
+        Ok(Self { entries: list()?.to_vec(), problems: Vec::new() })
+    }
+
+    /// Built-in entries, those of `zoo.toml` in `folder`, and those of `zoo.toml` in each folder in it.
+    ///
+    /// # Errors
+    /// As [`built_in`](Self::built_in); what is wrong with the user's files is among [`problems`](Self::problems).
+    pub fn with_folder(folder: &Path) -> Result<Self, ZooError> {
+        let mut catalogue = Self::built_in()?;
+        let below = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut folders: Vec<PathBuf> = below.map(|entry| entry.path()).collect();
+        folders.sort();
+        folders.insert(0, folder.to_path_buf());
+        let files = folders.iter().map(|folder| folder.join(FILE_NAME)).filter(|path| path.is_file());
+        files.for_each(|path| catalogue.add_file(&path));
+        Ok(catalogue)
+    }
+
+    fn add_file(&mut self, path: &Path) {
+        match read(path) {
+            Ok(entries) => entries.into_iter().for_each(|entry| self.add(entry, path)),
+            Err(error) => self.problems.push(error.to_string()),
+        }
+    }
+
+    fn add(&mut self, entry: Entry, path: &Path) {
+        let taken = std::iter::once(&entry.name).chain(&entry.aliases).find_map(|name| {
+            let other = self.entries.iter().find(|other| other.is_called(name))?;
+            Some((name, other))
+        });
+        match taken {
+            Some((name, other)) => {
+                let whose =
+                    other.catalogue.as_ref().map_or("built in".to_owned(), |path| path.display().to_string());
+                self.problems.push(format!(
+                    "{}: the name '{name}' is taken ({whose}), so this entry does not count; call it otherwise",
+                    path.display()
+                ));
+            }
+            None => self.entries.push(entry),
+        }
+    }
+
+    /// All entries, the built-in ones first.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// What is wrong with the user's catalogues, a sentence each.
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    /// The entry of that name or alias.
+    ///
+    /// # Errors
+    /// [`ZooError::UnknownModel`], with the name that looks most like it.
+    pub fn find(&self, name: &str) -> Result<&Entry, ZooError> {
+        let found = self.entries.iter().find(|entry| entry.is_called(name));
+        found.ok_or_else(|| unknown(name, self.entries.iter()))
+    }
+}
+
+impl Entry {
+    fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.aliases.iter().any(|alias| alias == name)
+    }
+}
+
+/// Reads a catalogue.
+///
+/// # Errors
+/// The file cannot be read, is not a catalogue, or an entry holds what it cannot; the message names file and entry.
+pub fn read(path: &Path) -> Result<Vec<Entry>, ZooError> {
+    let refused = |message: String| ZooError::UserCatalogue { path: path.to_path_buf(), message };
+    let content = files::read(path).map_err(|error| refused(error.source.to_string()))?;
+    let text = String::from_utf8(content).map_err(|_| refused("not UTF-8".to_owned()))?;
+    let file: File =
+        toml::from_str(&text).map_err(|error| refused(error.to_string().trim_end().to_owned()))?;
+    if let Some(mistake) = file.model.iter().find_map(Entry::mistake) {
+        return Err(refused(mistake));
+    }
+    let place = |entry| Entry { catalogue: Some(path.to_path_buf()), ..entry };
+    let entries: Vec<Entry> = file.model.into_iter().map(place).collect();
+    if let Some(entry) = entries.iter().find(|entry| entry.from == From::Embedded) {
+        return Err(refused(format!("'{}': only the program itself holds embedded weights", entry.name)));
+    }
+    Ok(entries)
+}
+
+/// The text of a catalogue with one entry.
+///
+/// # Errors
+/// The entry holds what it cannot.
+pub fn to_toml(entry: &Entry) -> Result<String, ZooError> {
+    let refused = |message| ZooError::UserCatalogue { path: PathBuf::from(FILE_NAME), message };
+    if let Some(mistake) = entry.mistake() {
+        return Err(refused(mistake));
+    }
+    toml::to_string(&File { model: vec![entry.clone()] }).map_err(|error| refused(error.to_string()))
+}
+
+fn unknown<'a>(name: &str, entries: impl Iterator<Item = &'a Entry>) -> ZooError {
+    let all: Vec<&str> = entries
+        .flat_map(|entry| std::iter::once(&entry.name).chain(&entry.aliases))
+        .map(String::as_str)
+        .collect();
+    let nearest = nearest(name, &all).map(str::to_owned);
+    ZooError::UnknownModel { name: name.to_owned(), nearest, known: all.len() }
 }

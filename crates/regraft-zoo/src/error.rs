@@ -10,17 +10,17 @@ use crate::matching::first_few;
 #[non_exhaustive]
 pub enum ZooError {
     /// The catalogue has no model of that name.
-    #[error("there is no source model called '{name}'; {}; known: {}", suggest(.nearest), .known.join(", "))]
+    #[error("there is no source model called '{name}'; {}; 'regraft zoo list' shows all", suggest(.nearest.as_deref()))]
     UnknownModel {
         /// The name that was asked for.
         name: String,
         /// The name that looks most like it.
-        nearest: Option<&'static str>,
-        /// All names.
-        known: Vec<&'static str>,
+        nearest: Option<String>,
+        /// How many names there are.
+        known: usize,
     },
     /// There is no architecture of that name.
-    #[error("there is no architecture called '{name}'; {}; known: {}", suggest(.nearest), .known.join(", "))]
+    #[error("there is no architecture called '{name}'; {}; known: {}", suggest(*.nearest), .known.join(", "))]
     UnknownArchitecture {
         /// The name that was asked for.
         name: String,
@@ -29,18 +29,23 @@ pub enum ZooError {
         /// All names.
         known: Vec<&'static str>,
     },
-    /// The architecture is known but its weights are not part of the program.
-    #[error(
-        "the weights of '{name}' do not come with Regraft; give a weight file in the names of {origin}: \
-         --source FILE --arch {architecture}"
-    )]
-    NeedsFile {
+    /// The model is known, but its files are not on this machine.
+    #[error("'{name}' is not on this machine; fetch it: regraft zoo pull {name}{}{}", size(.bytes), own_file(.architecture))]
+    NotHere {
         /// Name in the catalogue.
         name: String,
-        /// Its architecture.
-        architecture: String,
-        /// Whose weights fit.
-        origin: String,
+        /// Its architecture, if it is one that is known by name.
+        architecture: Option<String>,
+        /// Size in bytes of what would be fetched.
+        bytes: Option<u64>,
+    },
+    /// A catalogue of the user's cannot be used.
+    #[error("{}: {message}", path.display())]
+    UserCatalogue {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        message: String,
     },
     /// A weight file lacks tensors that the architecture needs.
     #[error("{origin}: {} of the weights of '{architecture}' are missing: {}; {hint}", .missing.len(), first_few(.missing))]
@@ -104,12 +109,30 @@ pub enum ZooError {
     Catalogue(#[from] toml::de::Error),
 }
 
-fn suggest(nearest: &Option<&'static str>) -> String {
+impl ZooError {
+    /// [`Self::NotHere`] for an entry.
+    pub fn not_here(entry: &crate::Entry) -> Self {
+        let architecture = entry.architecture.clone();
+        Self::NotHere { name: entry.name.clone(), architecture, bytes: entry.download_bytes() }
+    }
+}
+
+fn size(bytes: &Option<u64>) -> String {
+    bytes.map_or_else(String::new, |bytes| format!(" ({:.0} MB)", (bytes as f64 / 1e6).ceil()))
+}
+
+fn own_file(architecture: &Option<String>) -> String {
+    architecture.as_ref().map_or_else(String::new, |architecture| {
+        format!(", or give a weight file of your own: --source FILE --arch {architecture}")
+    })
+}
+
+fn suggest(nearest: Option<&str>) -> String {
     nearest.map_or_else(|| "nothing looks like it".to_owned(), |name| format!("did you mean '{name}'?"))
 }
 
 /// The name that is fewest edits away, if that is at most a third of the word.
-pub(crate) fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
+pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let close = known.iter().map(|candidate| (edits(name, candidate), *candidate));
     let limit = (name.chars().count() / 3).max(2);
     close

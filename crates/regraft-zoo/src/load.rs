@@ -166,7 +166,8 @@ impl Tensors {
     }
 }
 
-const IMAGENET_CLASSES: usize = 1000;
+/// Classes of ImageNet-1k.
+pub(crate) const IMAGENET_CLASSES: usize = 1000;
 
 /// Tensors with the graph's numbers in another shape get its shape.
 fn fit_shapes(graph: &Graph, weights: &mut Weights) -> Result<(), GraphError> {

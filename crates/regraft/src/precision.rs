@@ -79,6 +79,7 @@ impl FrozenPrecision {
     /// # Errors
     /// The run's record of it is damaged.
     pub fn of_source(source: &Path) -> Result<Self> {
+        let source = crate::zoo::local_source(source)?;
         let places = [source.join("model").join(FILE), source.join(FILE)];
         let Some(path) = places.into_iter().find(|path| path.is_file()) else { return Ok(Self::Float32) };
         let text = files::read(&path).map_err(Error::model)?;

@@ -4,6 +4,12 @@
 pub trait Progress: Sync {
     /// A step of `total` units begins; the one before it has ended.
     fn start(&self, step: &str, total: u64);
+    /// A step begins whose units are the bytes of a download, of which `here` have arrived before; `total` is 0 where nobody
+    /// knows how many there are.
+    fn start_bytes(&self, step: &str, here: u64, total: u64) {
+        self.start(step, total);
+        self.advance(here);
+    }
     /// So many more units are done.
     fn advance(&self, units: u64);
     /// The step has ended.

@@ -6,6 +6,7 @@ use regraft_formats::{Imported, model_folder};
 use regraft_graph::Model;
 use regraft_zoo::MatchReport;
 
+use crate::zoo::{self, Zoo};
 use crate::{Error, Result};
 
 /// Finds a source model. What exists as a path is read from there; anything else is a name of the zoo.
@@ -48,7 +49,31 @@ impl Source {
 }
 
 /// As [`load_source`], with what is to be said.
-pub(crate) fn find_source(path: &Path, architecture: Option<&str>) -> Result<Source> {
+pub(crate) fn find_source(source: &Path, architecture: Option<&str>) -> Result<Source> {
+    match source.to_str().filter(|name| zoo::is_zoo_name(name) && !source.exists()) {
+        Some(name) if architecture.is_none() => load_name(name),
+        _ => load_path(source, architecture),
+    }
+}
+
+/// A model that is built in needs neither the user's folder nor the environment.
+fn load_name(name: &str) -> Result<Source> {
+    match regraft_zoo::info(name) {
+        Ok(entry) if entry.from == regraft_zoo::From::Embedded => {
+            regraft_zoo::embedded(entry).map(Source::from).map_err(Error::model)
+        }
+        _ => {
+            let zoo = Zoo::of_user()?;
+            zoo.load(&zoo.entry(name)?)
+        }
+    }
+}
+
+/// Reads a model from a file or a folder.
+///
+/// # Errors
+/// As [`load_source`].
+pub(crate) fn load_path(path: &Path, architecture: Option<&str>) -> Result<Source> {
     if path.is_file() || regraft_zoo::is_entry(path) {
         return from_file(path, architecture);
     }
@@ -70,10 +95,8 @@ pub(crate) fn find_source(path: &Path, architecture: Option<&str>) -> Result<Sou
         let message = "is a folder without 'graph.json', 'model/graph.json', 'model.json' or 'config.json' and weights: \
                        neither a run nor a model";
         Err(Error::Model(format!("{} {message}", path.display())))
-    } else if looks_like_a_path(path) {
-        Err(Error::Model(format!("{} does not exist; check the spelling", path.display())))
     } else {
-        regraft_zoo::resolve(&path.to_string_lossy()).map(Source::from).map_err(Error::model)
+        Err(Error::Model(format!("{} does not exist; check the spelling", path.display())))
     }
 }
 
@@ -91,13 +114,6 @@ fn from_file(path: &Path, architecture: Option<&str>) -> Result<Source> {
     }
     let loaded = regraft_zoo::load_file(path, architecture).map_err(Error::model)?;
     Ok(Source::with_report((loaded.0, Some(loaded.1))))
-}
-
-/// No name of the zoo has a folder in it or ends like a weight file.
-fn looks_like_a_path(source: &Path) -> bool {
-    let weights = ["pth", "pt", "bin", "safetensors", "npz", "caffemodel", "prototxt", "h5", "keras", "json"];
-    source.components().count() > 1
-        || source.extension().is_some_and(|end| weights.iter().any(|weights| end == *weights))
 }
 
 /// The wire that a `--cut` names: `features`, `logits`, or the wire itself.

@@ -24,6 +24,21 @@ pub(crate) const MODEL: i32 = 4;
 pub(crate) const OUTPUT: i32 = 5;
 pub(crate) const INTERRUPTED: i32 = 130;
 
+/// What the machine's own environment may say about networks.
+const OUTSIDE: [&str; 11] = [
+    "HF_HUB_CACHE",
+    "HF_ENDPOINT",
+    "HF_TOKEN",
+    "HF_HUB_OFFLINE",
+    "TRANSFORMERS_OFFLINE",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+];
+
 /// Where everything of one test happens.
 pub(crate) struct Place(TempDir);
 
@@ -39,7 +54,11 @@ impl Place {
     /// The command with this place as working folder and a cache in it.
     pub(crate) fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_regraft"));
-        command.args(arguments).current_dir(self.0.path()).env("REGRAFT_CACHE", "cache").stdin(Stdio::null());
+        command.args(arguments).current_dir(self.0.path()).stdin(Stdio::null());
+        command.env("REGRAFT_CACHE", "cache").env("REGRAFT_ZOO", "zoo").env("HF_HOME", "hf");
+        for variable in OUTSIDE {
+            command.env_remove(variable);
+        }
         command
     }
 

@@ -1,0 +1,192 @@
+//! `regraft zoo info`: all that is known about one source model.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use regraft_graph::{Bindings, Card, Cost, Model, ParameterKind, dump};
+use regraft_zoo::{Entry, From, MatchReport, architecture, random_weights};
+use serde::Serialize;
+
+use crate::source::{Source, find_source};
+use crate::zoo::{Zoo, is_zoo_name};
+use crate::{Error, Result};
+
+/// All that is known about one source model.
+#[derive(Debug, Clone, Serialize)]
+pub struct Info {
+    /// What the catalogue says, for a name of the catalogue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry: Option<Entry>,
+    /// Where its files lie, if they are here and not part of the program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// Origin, licence, preprocessing, labels, roles; `None` for a network that only files describe which are not here.
+    pub card: Option<Card>,
+    /// Numbers that are stored.
+    pub parameters: Option<u64>,
+    /// Multiply–accumulate operations for one image of the card's size.
+    pub macs: Option<u64>,
+    /// Whether the weights are at hand; an architecture without weights can be looked at but not used.
+    pub has_weights: bool,
+    /// Which tensors of a file the model took; `None` where that is no question.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matched: Option<MatchReport>,
+    /// What had to be assumed of a network that was read from a file, or was left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    #[serde(skip)]
+    model: Option<Model>,
+}
+
+impl Zoo {
+    /// Looks up a zoo name, a run, a model folder, or a weight file.
+    ///
+    /// # Errors
+    /// There is nothing of that name, or it cannot be read.
+    pub fn info(&self, name: impl AsRef<Path>, architecture: Option<&str>) -> Result<Info> {
+        let name = name.as_ref();
+        let named =
+            name.to_str().filter(|text| is_zoo_name(text) && architecture.is_none() && !name.exists());
+        let Some(named) = named else {
+            return Info::of(Some(find_source(name, architecture)?), true);
+        };
+        let entry = self.entry(named)?;
+        let path = self.locate(&entry)?.map(|located| located.path);
+        let has_weights = path.is_some() || entry.from == From::Embedded;
+        let source =
+            if has_weights { Some(self.load(&entry)?) } else { without_weights(&entry)?.map(Into::into) };
+        Ok(Info { entry: Some(entry), path, ..Info::of(source, has_weights)? })
+    }
+}
+
+/// The network of an entry whose weights are elsewhere, if its architecture is known.
+fn without_weights(entry: &Entry) -> Result<Option<Model>> {
+    let Some(architecture) = entry.architecture.as_deref().and_then(architecture) else { return Ok(None) };
+    let classes = if entry.is_imagenet() { 1000 } else { entry.labels.len() };
+    let network = architecture.network(classes).map_err(Error::model)?;
+    let weights = random_weights(&network.graph, 0).map_err(Error::model)?;
+    let mut card = Card { roles: network.roles, ..architecture.card(entry.origin()) };
+    entry.describe(&mut card, Some(classes));
+    Model::new(network.graph, weights, card).map(Some).map_err(Error::model)
+}
+
+/// What a network costs for one image of its card's size.
+pub(crate) fn cost(model: &Model) -> Result<Cost> {
+    let [height, width] = model.card().preprocessing.crop;
+    model.graph().cost(&Bindings { batch: 1, height, width }).map_err(Error::model)
+}
+
+/// How many numbers are trained: running statistics are not.
+pub(crate) fn trained_parameters(model: &Model) -> u64 {
+    let running = [ParameterKind::RunningMean, ParameterKind::RunningVariance];
+    let parameters = model.graph().parameters();
+    let trained = parameters.iter().filter(|parameter| !running.contains(&parameter.kind));
+    trained.map(|parameter| parameter.shape.iter().map(|size| *size as u64).product::<u64>()).sum()
+}
+
+impl Info {
+    fn of(source: Option<Source>, has_weights: bool) -> Result<Self> {
+        let cost = source.as_ref().map(|source| cost(&source.model)).transpose()?;
+        let card = source.as_ref().map(|source| source.model.card().clone());
+        let (matched, notes, model) = source
+            .map_or((None, Vec::new(), None), |source| (source.matched, source.notes, Some(source.model)));
+        let (parameters, macs) = (cost.map(|cost| cost.parameters), cost.map(|cost| cost.macs));
+        Ok(Self { entry: None, path: None, card, parameters, macs, has_weights, matched, notes, model })
+    }
+
+    /// One line a node, with shapes, parameters, multiply–accumulates and cut points.
+    ///
+    /// # Errors
+    /// The card's image size is too small for the network; the network is not known yet.
+    pub fn graph_text(&self) -> Result<String> {
+        let model = self.model.as_ref().ok_or_else(|| {
+            let name = self.entry.as_ref().map_or("it", |entry| entry.name.as_str());
+            Error::Model(format!(
+                "the network is described by files that are not here: regraft zoo pull {name}"
+            ))
+        })?;
+        dump(model).map_err(Error::model)
+    }
+
+    fn name(&self) -> &str {
+        let of_card = || self.card.as_ref().map_or("", |card| card.name.as_str());
+        self.entry.as_ref().map_or_else(of_card, |entry| entry.name.as_str())
+    }
+
+    fn weights(&self) -> String {
+        match (&self.path, &self.entry) {
+            (Some(path), _) => path.display().to_string(),
+            (None, Some(entry)) if !self.has_weights => {
+                let size =
+                    entry.download_bytes().map(|bytes| format!(", about {:.0} MB", bytes as f64 / 1e6));
+                format!("not here: regraft zoo pull {}{}", entry.name, size.unwrap_or_default())
+            }
+            _ => "at hand".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Info {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unknown = || "unknown".to_owned();
+        let entry = self.entry.as_ref();
+        let card = self.card.as_ref();
+        let mut row = |key: &str, value: String| writeln!(f, "{key:<16} {value}");
+        row("name", self.name().to_owned())?;
+        if let Some(aliases) =
+            entry.map(|entry| entry.aliases.join(", ")).filter(|aliases| !aliases.is_empty())
+        {
+            row("also called", aliases)?;
+        }
+        let of_card = |value: fn(&Card) -> Option<String>| card.and_then(value);
+        let text = |own: Option<String>, other: Option<String>| own.or(other).unwrap_or_else(unknown);
+        row("origin", text(entry.map(Entry::origin), of_card(|card| Some(card.origin.clone()))))?;
+        row(
+            "SHA-256",
+            text(entry.and_then(|entry| entry.sha256.clone()), of_card(|card| card.sha256.clone())),
+        )?;
+        row(
+            "licence",
+            text(entry.and_then(|entry| entry.licence.clone()), of_card(|card| card.licence.clone())),
+        )?;
+        row("weights", self.weights())?;
+        let task = entry.and_then(|entry| entry.source_task.clone());
+        row("source task", text(task, of_card(|card| card.source_task.clone())))?;
+        let accuracy =
+            entry.and_then(|entry| entry.source_accuracy).or(card.and_then(|card| card.source_accuracy));
+        row(
+            "accuracy",
+            accuracy.map_or_else(unknown, |share| format!("{:.1} % (published)", 100.0 * share)),
+        )?;
+        if let Some(parameters) = self.parameters {
+            row("parameters", format!("{:.2} million", parameters as f64 / 1e6))?;
+        }
+        if let Some(macs) = self.macs {
+            row("MACs", format!("{:.3} billion an image", macs as f64 / 1e9))?;
+        }
+        let Some(card) = card else {
+            return row("network", "described by files that are not here".to_owned());
+        };
+        let preprocessing = &card.preprocessing;
+        let [height, width] = preprocessing.crop;
+        row(
+            "image",
+            format!(
+                "{height}×{width}, {:?}, {:?}, {:?}, mean {:?}, std {:?}",
+                preprocessing.channel_order,
+                preprocessing.resize,
+                preprocessing.filter,
+                preprocessing.mean,
+                preprocessing.std
+            ),
+        )?;
+        row("labels", card.labels.len().to_string())?;
+        row("features", card.roles.features.clone())?;
+        row("logits", card.roles.logits.clone().unwrap_or_else(|| "none".to_owned()))?;
+        row("cut points", card.roles.cuts.join(", "))?;
+        if let Some(report) = &self.matched {
+            row("match", report.to_string().trim_end().to_owned())?;
+        }
+        self.notes.iter().try_for_each(|note| row("note", note.clone()))
+    }
+}

@@ -1,0 +1,73 @@
+//! `regraft zoo remove`.
+
+use std::path::Path;
+
+use regraft_system::files;
+use regraft_zoo::{Entry, From};
+use serde::Serialize;
+
+use crate::zoo::Zoo;
+use crate::{Error, Result};
+
+/// What is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Removed {
+    /// Name of the model.
+    pub name: String,
+    /// Bytes that became free.
+    pub bytes: u64,
+    /// What is still there, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
+}
+
+impl Zoo {
+    /// Takes a model's files away. One that was added loses its entry too; files that it only referred to stay.
+    ///
+    /// # Errors
+    /// There is no such model here, it is part of the program, or a file cannot be removed.
+    pub fn remove(&self, name: &str) -> Result<Removed> {
+        let entry = self.entry(name)?;
+        let removed = |bytes, kept| Removed { name: entry.name.clone(), bytes, kept };
+        let folder = self.model_folder(&entry);
+        let is_added = entry.catalogue.as_deref().and_then(Path::parent) == Some(folder.as_path());
+        match &entry.from {
+            From::Embedded => Err(Error::Usage(format!("{} is part of the program", entry.name))),
+            From::HuggingFace { repository, revision, files } => {
+                let cache = self.cache();
+                let here = cache.files(repository, revision).map_err(Error::model)?;
+                let ours = |name: &String| files.is_empty() || files.contains(name);
+                let names: Vec<String> = here.into_iter().filter(ours).collect();
+                if names.is_empty() {
+                    return Err(nothing_here(&entry));
+                }
+                let bytes = cache.remove(repository, revision, &names).map_err(Error::model)?;
+                Ok(removed(bytes, None))
+            }
+            From::File(_) if !is_added => {
+                let catalogue = entry.catalogue.as_deref().unwrap_or(&self.folder);
+                let catalogue = catalogue.display();
+                Err(Error::Usage(format!("{} stands in {catalogue}; take it out there", entry.name)))
+            }
+            from => {
+                if !folder.is_dir() {
+                    return Err(nothing_here(&entry));
+                }
+                let bytes = remove_folder(&folder)?;
+                let referred = matches!(from, From::File(path) if path.is_absolute());
+                Ok(removed(bytes, referred.then(|| format!("{from} stays where it is"))))
+            }
+        }
+    }
+}
+
+fn nothing_here(entry: &Entry) -> Error {
+    Error::Model(format!("{} is not on this machine; there is nothing to remove", entry.name))
+}
+
+fn remove_folder(folder: &Path) -> Result<u64> {
+    let found = files::files_below(folder).map_err(Error::output(folder, "removing the model"))?;
+    let bytes = found.iter().filter_map(|path| path.metadata().ok()).map(|metadata| metadata.len()).sum();
+    files::remove_folder_if_there(folder).map_err(Error::output(folder, "removing the model"))?;
+    Ok(bytes)
+}
