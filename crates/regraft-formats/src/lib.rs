@@ -15,6 +15,7 @@ pub mod keras;
 pub mod model_folder;
 mod network_file;
 pub mod npy;
+pub mod onnx;
 pub mod pytorch;
 pub mod safetensors;
 mod sharded;

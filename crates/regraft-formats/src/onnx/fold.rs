@@ -1,0 +1,567 @@
+//! Operators on known values, computed while the file is read.
+//!
+//! Exporters write shape arithmetic as nodes (`Shape`, `Gather`, `Concat`, `Reshape` …). Everything of it is known once
+//! the shapes are, and so is what exporters compute from initialisers. A budget bounds what a file can make of itself.
+
+use regraft_graph::{Dim, Tensor};
+
+use super::array::{Array, Places, common_shape, count};
+use super::call::{Call, axis};
+use super::constant::{Constant, Data, is_possible};
+use super::schema::element;
+use super::value::Value;
+
+/// Numbers that folding may still make.
+pub(super) struct Budget(usize);
+
+impl Budget {
+    /// For a file of so many bytes: a multiple of what it holds, and enough for any shape computation.
+    pub(super) fn for_file(bytes: usize) -> Self {
+        Self((1usize << 22).saturating_add(bytes))
+    }
+
+    /// Takes that many numbers off it.
+    pub(super) fn spend(&mut self, shape: &[usize]) -> Result<(), String> {
+        let numbers = count(shape).filter(|_| is_possible(shape));
+        let left = numbers.and_then(|numbers| self.0.checked_sub(numbers));
+        self.0 = left.ok_or_else(|| {
+            format!("a constant of shape {shape:?} makes more numbers out of the file than it can hold")
+        })?;
+        Ok(())
+    }
+}
+
+/// What a node computes, if its operator can be computed here and its inputs are known.
+pub(super) fn fold(call: &Call<'_>, budget: &mut Budget) -> Result<Option<Vec<Constant>>, String> {
+    let operator = call.node.op_type.as_str();
+    if let "Shape" | "Size" = operator {
+        return shape_of(call).map(|constant| Some(vec![constant]));
+    }
+    if call.inputs.iter().flatten().any(|value| matches!(value, Value::Wire(_))) {
+        return Ok(None);
+    }
+    let one = match operator {
+        "Constant" => constant(call)?,
+        "Identity" | "Dropout" => call.weights(0)?.clone(),
+        "Cast" => cast(call)?,
+        "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => {
+            let input = call.weights(0)?;
+            let dims: Vec<Dim> = input.shape.iter().copied().map(Dim::Fixed).collect();
+            let shape = super::shape::target(call, &dims)?;
+            input.reshaped(fixed(&shape)?)?
+        }
+        "Transpose" => transpose(call, budget)?,
+        "Slice" => slice(call, budget)?,
+        "Split" => return split(call, budget).map(Some),
+        "Concat" => concat(call, budget)?,
+        "Gather" => gather(call, budget)?,
+        "Expand" | "Tile" => repeat(call, budget)?,
+        "ConstantOfShape" => filled(call, budget)?,
+        "Range" => range(call, budget)?,
+        "Where" => choose(call, budget)?,
+        "ReduceProd" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceMean" => reduce(call)?,
+        "DequantizeLinear" => super::quantized::dequantize(call, budget)?,
+        "Clip" => clip(call)?,
+        _ => match (unary(operator), binary(operator)) {
+            (Some(function), _) => map(call, budget, function)?,
+            (_, Some(function)) => combine(call, budget, &function)?,
+            _ => return Ok(None),
+        },
+    };
+    Ok(Some(vec![one]))
+}
+
+pub(super) fn fixed(shape: &[Dim]) -> Result<Vec<usize>, String> {
+    let size = |dim: &Dim| if let Dim::Fixed(size) = dim { Some(*size) } else { None };
+    let sizes = shape.iter().map(size).collect::<Option<Vec<usize>>>();
+    sizes.ok_or_else(|| "it needs the image's size, which is not fixed".to_owned())
+}
+
+fn shape_of(call: &Call<'_>) -> Result<Constant, String> {
+    let dims: Vec<Dim> = match call.input(0) {
+        Some(Value::Constant(constant)) => constant.shape.iter().copied().map(Dim::Fixed).collect(),
+        Some(Value::Wire(wire)) => wire.shape.clone(),
+        None => return Err("its input is missing".to_owned()),
+    };
+    if call.node.op_type == "Size" {
+        let size = count(&fixed(&dims)?).and_then(|size| i64::try_from(size).ok());
+        return Ok(Constant::integers(vec![], vec![size]));
+    }
+    let rank = i64::try_from(dims.len()).unwrap_or(i64::MAX);
+    let bound = |name, default| {
+        let number = call.int(name, default);
+        let number = if number < 0 { number.saturating_add(rank) } else { number };
+        usize::try_from(number.clamp(0, rank)).unwrap_or(0)
+    };
+    let known = |dim: &Dim| if let Dim::Fixed(size) = dim { i64::try_from(*size).ok() } else { None };
+    let taken = dims.get(bound("start", 0)..bound("end", rank)).unwrap_or_default();
+    Ok(Constant::integers(vec![taken.len()], taken.iter().map(known).collect()))
+}
+
+fn constant(call: &Call<'_>) -> Result<Constant, String> {
+    if let Some(tensor) = call.tensor("value") {
+        return Ok(Constant { name: None, ..tensor });
+    }
+    if call.has("value_int") {
+        return Ok(Constant::integers(vec![], vec![Some(call.int("value_int", 0))]));
+    }
+    if let Some(ints) = call.ints("value_ints") {
+        return Ok(Constant::integers(vec![ints.len()], ints.into_iter().map(Some).collect()));
+    }
+    if let Some(floats) = call.floats("value_floats") {
+        return Constant::floats(vec![floats.len()], &floats);
+    }
+    if call.has("value_float") {
+        return Constant::floats(vec![], &[call.float("value_float", 0.0)]);
+    }
+    Err("it has no numbers".to_owned())
+}
+
+fn cast(call: &Call<'_>) -> Result<Constant, String> {
+    let input = call.weights(0)?;
+    let to = i32::try_from(call.int("to", 0)).unwrap_or(0);
+    match to {
+        // A wider type holds the same numbers, and whoever computes with them takes any of these types.
+        element::FLOAT | element::DOUBLE | element::FLOAT16 | element::BFLOAT16 if !input.is_integer() => {
+            Ok(input.clone())
+        }
+        element::FLOAT | element::DOUBLE | element::FLOAT16 | element::BFLOAT16 => {
+            Constant::floats(input.shape.clone(), &input.float_array()?.values)
+        }
+        element::BOOL => {
+            let numbers = input.float_array()?;
+            let truths = numbers.values.iter().map(|value| Some(i64::from(*value != 0.0)));
+            Ok(Constant::integers(numbers.shape, truths.collect()))
+        }
+        element::INT8 | element::UINT8 if matches!(input.data, Data::Bytes { .. }) => Ok(input.clone()),
+        _ => {
+            let numbers = input.integer_array()?;
+            Ok(Constant::integers(numbers.shape, numbers.values))
+        }
+    }
+}
+
+/// The values at these places.
+fn placed(input: &Constant, places: &Places, budget: &mut Budget) -> Result<Constant, String> {
+    let shape: Vec<usize> = places.axes.iter().map(|(size, _)| *size).collect();
+    budget.spend(&shape)?;
+    let outside = || "it reads outside its input".to_owned();
+    if let Data::Bytes { bytes, signed } = &input.data {
+        let array = Array { shape: input.shape.clone(), values: bytes.to_vec() };
+        let array = array.gather(places).ok_or_else(outside)?;
+        return Ok(Constant {
+            shape: array.shape,
+            data: Data::Bytes { bytes: array.values.into(), signed: *signed },
+            name: None,
+        });
+    }
+    if input.is_integer() {
+        let array = input.integer_array()?.gather(places).ok_or_else(outside)?;
+        return Ok(Constant::integers(array.shape, array.values));
+    }
+    let array = input.float_array()?.gather(places).ok_or_else(outside)?;
+    Constant::floats(array.shape, &array.values)
+}
+
+fn transpose(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
+    let input = call.weights(0)?;
+    let order = super::shape::permutation(call, input.shape.len())?;
+    let all = Places::all(&input.shape);
+    let axes = order.iter().map(|axis| all.axes.get(*axis).copied());
+    let axes = axes.collect::<Option<Vec<_>>>().ok_or("its order of axes is none")?;
+    // A matrix is turned only when somebody needs its numbers: a dense layer wants it as the file has it.
+    if let ([1, 0], Data::Floats(tensor)) = (order.as_slice(), &input.data) {
+        let stored = Tensor::new(tensor.dtype(), input.shape.clone(), tensor.data().clone());
+        let stored = stored.map_err(|error| error.to_string())?;
+        let shape = axes.iter().map(|(size, _)| *size).collect();
+        return Ok(Constant { shape, data: Data::Transposed(stored), name: input.name.clone() });
+    }
+    placed(input, &Places { offset: 0, axes }, budget)
+}
+
+/// First place, number of places and step, for each axis that a slice names.
+pub(super) struct Slices(pub(super) Vec<(usize, SliceRange)>);
+
+/// The places of one axis.
+pub(super) struct SliceRange {
+    pub(super) start: i64,
+    pub(super) count: usize,
+    pub(super) step: i64,
+}
+
+/// The ranges of a `Slice`, within the sizes that it meets; an axis of unknown size may only be kept whole.
+pub(super) fn slices(call: &Call<'_>, shape: &[Dim]) -> Result<Slices, String> {
+    let missing = || "its bounds are missing".to_owned();
+    let starts = call.setting(1, "starts")?.ok_or_else(missing)?;
+    let ends = call.setting(2, "ends")?.ok_or_else(missing)?;
+    let axes = call.setting(3, "axes")?;
+    let steps = call.setting(4, "steps")?;
+    let mut slices = Vec::new();
+    for (place, (start, end)) in starts.iter().zip(&ends).enumerate() {
+        let number = axes.as_ref().map_or(i64::try_from(place).ok(), |axes| axes.get(place).copied());
+        let axis = axis(number.ok_or_else(missing)?, shape.len())?;
+        let step = steps.as_ref().map_or(Some(1), |steps| steps.get(place).copied()).ok_or_else(missing)?;
+        match shape.get(axis) {
+            Some(Dim::Fixed(size)) => slices.push((axis, slice_range(*start, *end, step, *size)?)),
+            _ if (*start, step) == (0, 1) && *end >= i64::from(i32::MAX) => {}
+            _ => return Err("it needs the image's size, which is not fixed".to_owned()),
+        }
+    }
+    Ok(Slices(slices))
+}
+
+fn slice_range(start: i64, end: i64, step: i64, size: usize) -> Result<SliceRange, String> {
+    let size = i64::try_from(size).map_err(|_| "its input is absurdly long")?;
+    let from_end = |index: i64| if index < 0 { index.saturating_add(size) } else { index };
+    let (start, end) = (from_end(start), from_end(end));
+    let (start, length) = match step {
+        0 => return Err("its step is zero".to_owned()),
+        1.. => {
+            let start = start.clamp(0, size);
+            (start, end.clamp(0, size) - start)
+        }
+        _ => {
+            let start = start.clamp(-1, size - 1);
+            (start, start - end.clamp(-1, size - 1))
+        }
+    };
+    let count = length.max(0).unsigned_abs().div_ceil(step.unsigned_abs());
+    Ok(SliceRange { start, count: usize::try_from(count).unwrap_or(0), step })
+}
+
+fn slice(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
+    let input = call.weights(0)?;
+    let dims: Vec<Dim> = input.shape.iter().copied().map(Dim::Fixed).collect();
+    let mut places = Places::all(&input.shape);
+    for (axis, range) in slices(call, &dims)?.0 {
+        let Some((size, stride)) = places.axes.get_mut(axis) else { continue };
+        let (start, step) = (isize::try_from(range.start), isize::try_from(range.step));
+        let (Ok(start), Ok(step)) = (start, step) else { return Err("its bounds are absurd".to_owned()) };
+        let moved = start.checked_mul(*stride).and_then(|moved| moved.checked_add(places.offset));
+        let next = stride.checked_mul(step);
+        let (Some(moved), Some(next)) = (moved, next) else { return Err("its bounds are absurd".to_owned()) };
+        (places.offset, *size, *stride) = (moved, range.count, next);
+    }
+    placed(input, &places, budget)
+}
+
+/// The sizes of the parts of an axis of that size.
+pub(super) fn split_sizes(call: &Call<'_>, size: usize) -> Result<Vec<usize>, String> {
+    if let Some(sizes) = call.setting(1, "split")? {
+        let sizes = sizes.iter().map(|size| usize::try_from(*size).ok()).collect::<Option<Vec<_>>>();
+        let total = sizes
+            .as_ref()
+            .and_then(|sizes| sizes.iter().try_fold(0usize, |sum, size| sum.checked_add(*size)));
+        return sizes.filter(|_| total == Some(size)).ok_or_else(|| "its parts do not add up".to_owned());
+    }
+    let parts = call.node.output.len().max(1);
+    let part = size.div_ceil(parts);
+    let last = size.checked_sub(part.saturating_mul(parts - 1)).filter(|last| *last > 0);
+    let last = last.ok_or_else(|| format!("an axis of {size} in {parts} parts"))?;
+    Ok(std::iter::repeat_n(part, parts - 1).chain([last]).collect())
+}
+
+fn split(call: &Call<'_>, budget: &mut Budget) -> Result<Vec<Constant>, String> {
+    let input = call.weights(0)?;
+    let axis = axis(call.int("axis", 0), input.shape.len())?;
+    let all = Places::all(&input.shape);
+    let (size, stride) = all.axes.get(axis).copied().ok_or("it has no axes")?;
+    let mut start = 0usize;
+    let parts = split_sizes(call, size)?.into_iter().map(|part| {
+        let mut places = all.clone();
+        places.offset = isize::try_from(start).unwrap_or(isize::MAX).saturating_mul(stride);
+        places.axes.iter_mut().skip(axis).take(1).for_each(|axis| axis.0 = part);
+        start += part;
+        placed(input, &places, budget)
+    });
+    parts.collect()
+}
+
+fn concat(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
+    let inputs = (0..call.inputs.len()).map(|place| call.weights(place)).collect::<Result<Vec<_>, _>>()?;
+    let rank = inputs.first().map_or(0, |input| input.shape.len());
+    let axis = axis(call.int("axis", 1), rank)?;
+    let total = inputs.iter().try_fold(0usize, |sum, input| sum.checked_add(input.len()));
+    budget.spend(&[total.ok_or("it is absurdly long")?])?;
+    let unlike = || "its parts do not fit each other".to_owned();
+    if inputs.iter().all(|input| input.is_integer()) {
+        let arrays = inputs.iter().map(|input| input.integer_array()).collect::<Result<Vec<_>, _>>()?;
+        let array = Array::concat(&arrays, axis).ok_or_else(unlike)?;
+        return Ok(Constant::integers(array.shape, array.values));
+    }
+    let arrays = inputs.iter().map(|input| input.float_array()).collect::<Result<Vec<_>, _>>()?;
+    let array = Array::concat(&arrays, axis).ok_or_else(unlike)?;
+    Constant::floats(array.shape, &array.values)
+}
+
+fn gather(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
+    let (input, indices) = (call.weights(0)?, call.weights(1)?.integer_array()?);
+    let axis = axis(call.int("axis", 0), input.shape.len())?;
+    let size = i64::try_from(input.shape.get(axis).copied().unwrap_or(0)).unwrap_or(0);
+    let index = |index: &Option<i64>| {
+        let index = (*index)?;
+        usize::try_from(if index < 0 { index + size } else { index }).ok()
+    };
+    let values = indices.values.iter().map(index).collect::<Option<Vec<usize>>>();
+    let values = values.ok_or("an index lies outside")?;
+    let indices = Array { shape: indices.shape, values };
+    let (outer, inner) = input.shape.split_at_checked(axis).unwrap_or_default();
+    budget.spend(&[outer, &indices.shape, inner.get(1..).unwrap_or_default()].concat())?;
+    let outside = || "an index lies outside".to_owned();
+    if input.is_integer() {
+        let array = input.integer_array()?.take(&indices, axis).ok_or_else(outside)?;
+        return Ok(Constant::integers(array.shape, array.values));
+    }
+    let array = input.float_array()?.take(&indices, axis).ok_or_else(outside)?;
+    Constant::floats(array.shape, &array.values)
+}
+
+fn repeat(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
+    let input = call.weights(0)?;
+    let numbers = call.weights(1)?.known_integers()?;
+    let sizes = numbers.iter().map(|size| usize::try_from(*size).ok()).collect::<Option<Vec<_>>>();
+    let sizes = sizes.ok_or("a size is negative")?;
+    if call.node.op_type == "Expand" {
+        let unlike = || format!("{:?} does not repeat to {sizes:?}", input.shape);
+        let shape = common_shape(&input.shape, &sizes).ok_or_else(unlike)?;
+        if shape == input.shape {
+            return Ok(input.clone());
+        }
+        return placed(input, &Places::all(&input.shape).broadcast(&shape).ok_or_else(unlike)?, budget);
+    }
+    // Each axis becomes two: how often, and the axis itself.
+    let all = Places::all(&input.shape);
+    let axes =
+        all.axes.iter().zip(&sizes).flat_map(|((size, stride), times)| [(*times, 0), (*size, *stride)]);
+    let tiled = placed(input, &Places { offset: 0, axes: axes.collect() }, budget)?;
+    let shape = input.shape.iter().zip(&sizes).map(|(size, times)| size.checked_mul(*times));
+    tiled.reshaped(shape.collect::<Option<_>>().ok_or("its shape is absurd")?)
+}
+
+fn filled(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
+    let sizes = call.weights(0)?.known_integers()?;
+    let shape = sizes.iter().map(|size| usize::try_from(*size).ok()).collect::<Option<Vec<_>>>();
+    let shape = shape.ok_or("a size is negative")?;
+    budget.spend(&shape)?;
+    let count = count(&shape).unwrap_or(0);
+    match call.tensor("value") {
+        Some(value) if value.is_integer() => {
+            let value = value.integer_array()?.values.first().copied().flatten();
+            Ok(Constant::integers(shape, vec![value; count]))
+        }
+        value => {
+            let value = value.and_then(|value| value.number()).unwrap_or(0.0);
+            Constant::floats(shape, &vec![value; count])
+        }
+    }
+}
+
+fn range(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
+    let number = |place| -> Result<f64, String> {
+        let constant = call.weights(place)?;
+        let whole = constant.is_integer().then(|| constant.known_integers()).transpose()?;
+        let whole = whole.and_then(|values| values.first().map(|value| *value as f64));
+        whole.or_else(|| constant.number().map(f64::from)).ok_or_else(|| "a bound is no number".to_owned())
+    };
+    let (start, limit, step) = (number(0)?, number(1)?, number(2)?);
+    let count = ((limit - start) / step).ceil().max(0.0);
+    if !count.is_finite() || count > 1e9 {
+        return Err("it has no end".to_owned());
+    }
+    let count = count as usize;
+    budget.spend(&[count])?;
+    let values = (0..count).map(|index| start + step * index as f64);
+    if call.weights(0)?.is_integer() {
+        return Ok(Constant::integers(vec![count], values.map(|value| Some(value as i64)).collect()));
+    }
+    Constant::floats(vec![count], &values.map(|value| value as f32).collect::<Vec<_>>())
+}
+
+fn choose(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
+    let condition = call.weights(0)?.integer_array()?;
+    let (yes, no) = (call.weights(1)?, call.weights(2)?);
+    let shape = common_shape(&condition.shape, &yes.shape).and_then(|shape| common_shape(&shape, &no.shape));
+    let shape = shape.ok_or("its inputs do not fit each other")?;
+    budget.spend(&shape)?;
+    budget.spend(&shape)?;
+    let spread = |from: &[usize]| Places::all(from).broadcast(&shape);
+    let unlike = "its inputs do not fit each other";
+    let condition = spread(&condition.shape).and_then(|places| condition.gather(&places)).ok_or(unlike)?;
+    if yes.is_integer() {
+        let yes =
+            spread(&yes.shape).and_then(|places| yes.integer_array().ok()?.gather(&places)).ok_or(unlike)?;
+        let no =
+            spread(&no.shape).and_then(|places| no.integer_array().ok()?.gather(&places)).ok_or(unlike)?;
+        let pairs = yes.values.iter().zip(&no.values).zip(&condition.values);
+        let chosen = pairs.map(|((yes, no), condition)| if (*condition)? != 0 { *yes } else { *no });
+        return Ok(Constant::integers(shape, chosen.collect()));
+    }
+    let yes = spread(&yes.shape).and_then(|places| yes.float_array().ok()?.gather(&places)).ok_or(unlike)?;
+    let no = spread(&no.shape).and_then(|places| no.float_array().ok()?.gather(&places)).ok_or(unlike)?;
+    let pairs = yes.values.iter().zip(&no.values).zip(&condition.values);
+    let chosen = pairs.map(|((yes, no), condition)| if *condition == Some(0) { *no } else { *yes });
+    Constant::floats(shape.clone(), &chosen.collect::<Vec<_>>())
+}
+
+/// Over all elements only: what shape computations need.
+fn reduce(call: &Call<'_>) -> Result<Constant, String> {
+    let input = call.weights(0)?;
+    let axes = call.setting(1, "axes")?.unwrap_or_default();
+    if !axes.is_empty() && axes.len() != input.shape.len() {
+        return Err("constants are only reduced over all axes".to_owned());
+    }
+    let keep = call.int("keepdims", 1) != 0;
+    let shape = if keep { vec![1; input.shape.len()] } else { vec![] };
+    if input.is_integer() {
+        let values = input.integer_array()?.values.into_iter().collect::<Option<Vec<i64>>>();
+        let result = values.and_then(|values| match call.node.op_type.as_str() {
+            "ReduceProd" => values.iter().try_fold(1i64, |product, value| product.checked_mul(*value)),
+            "ReduceSum" => values.iter().try_fold(0i64, |sum, value| sum.checked_add(*value)),
+            "ReduceMax" => values.iter().copied().max(),
+            "ReduceMin" => values.iter().copied().min(),
+            _ => None,
+        });
+        return Ok(Constant::integers(shape, vec![result]));
+    }
+    let values = input.float_array()?.values;
+    let result = match call.node.op_type.as_str() {
+        "ReduceProd" => values.iter().product(),
+        "ReduceSum" => values.iter().sum(),
+        "ReduceMax" => values.iter().copied().fold(f32::MIN, f32::max),
+        "ReduceMin" => values.iter().copied().fold(f32::MAX, f32::min),
+        _ => values.iter().sum::<f32>() / values.len() as f32,
+    };
+    Constant::floats(shape, &[result])
+}
+
+fn clip(call: &Call<'_>) -> Result<Constant, String> {
+    let input = call.weights(0)?;
+    let bound = |place, name, default| match call.constant(place).filter(|constant| constant.len() == 1) {
+        Some(constant) => constant.number().unwrap_or(default),
+        None => call.float(name, default),
+    };
+    let (low, high) = (bound(1, "min", f32::MIN), bound(2, "max", f32::MAX));
+    if input.is_integer() {
+        let array = input.integer_array()?;
+        let clipped =
+            array.values.iter().map(|value| value.map(|value| value.max(low as i64).min(high as i64)));
+        return Ok(Constant::integers(array.shape, clipped.collect()));
+    }
+    let array = input.float_array()?;
+    let clipped: Vec<f32> = array.values.iter().map(|value| value.max(low).min(high)).collect();
+    Constant::floats(array.shape, &clipped)
+}
+
+/// A function of one integer, and the same function of one floating number.
+struct Unary(fn(i64) -> Option<i64>, fn(f32) -> f32);
+
+fn unary(operator: &str) -> Option<Unary> {
+    Some(match operator {
+        "Neg" => Unary(i64::checked_neg, |value| -value),
+        "Abs" => Unary(i64::checked_abs, f32::abs),
+        "Not" => Unary(|value| Some(i64::from(value == 0)), |value| value),
+        "Sign" => Unary(|value| Some(value.signum()), f32::signum),
+        "Floor" => Unary(Some, f32::floor),
+        "Ceil" => Unary(Some, f32::ceil),
+        "Round" => Unary(Some, f32::round_ties_even),
+        "Sqrt" => Unary(|_| None, f32::sqrt),
+        "Exp" => Unary(|_| None, f32::exp),
+        "Log" => Unary(|_| None, f32::ln),
+        "Sin" => Unary(|_| None, f32::sin),
+        "Cos" => Unary(|_| None, f32::cos),
+        "Reciprocal" => Unary(|_| None, f32::recip),
+        "Sigmoid" => Unary(|_| None, |value| 1.0 / (1.0 + (-value).exp())),
+        "Tanh" => Unary(|_| None, f32::tanh),
+        "Relu" => Unary(|value| Some(value.max(0)), |value| value.max(0.0)),
+        _ => return None,
+    })
+}
+
+fn map(call: &Call<'_>, budget: &mut Budget, Unary(whole, real): Unary) -> Result<Constant, String> {
+    let input = call.weights(0)?;
+    budget.spend(&input.shape)?;
+    if input.is_integer() {
+        let array = input.integer_array()?;
+        let values = array.values.iter().map(|value| value.and_then(whole)).collect();
+        return Ok(Constant::integers(array.shape, values));
+    }
+    let array = input.float_array()?;
+    Constant::floats(array.shape, &array.values.into_iter().map(real).collect::<Vec<_>>())
+}
+
+/// What an operator makes of two integers, and of two floating numbers; a comparison gives integers of both.
+enum Binary {
+    Arithmetic(fn(i64, i64) -> Option<i64>, fn(f32, f32) -> f32),
+    Comparison(fn(i64, i64) -> bool, fn(f32, f32) -> bool),
+}
+
+fn binary(operator: &str) -> Option<Binary> {
+    use Binary::{Arithmetic, Comparison};
+    Some(match operator {
+        "Add" | "Sum" => Arithmetic(i64::checked_add, |left, right| left + right),
+        "Sub" => Arithmetic(i64::checked_sub, |left, right| left - right),
+        "Mul" => Arithmetic(i64::checked_mul, |left, right| left * right),
+        "Div" => Arithmetic(i64::checked_div, |left, right| left / right),
+        "Mod" => Arithmetic(floored_remainder, |left, right| left % right),
+        "Pow" => Arithmetic(|base, power| base.checked_pow(u32::try_from(power).ok()?), f32::powf),
+        "Max" => Arithmetic(|left, right| Some(left.max(right)), f32::max),
+        "Min" => Arithmetic(|left, right| Some(left.min(right)), f32::min),
+        "Equal" => Comparison(|left, right| left == right, |left, right| left == right),
+        "Less" => Comparison(|left, right| left < right, |left, right| left < right),
+        "LessOrEqual" => Comparison(|left, right| left <= right, |left, right| left <= right),
+        "Greater" => Comparison(|left, right| left > right, |left, right| left > right),
+        "GreaterOrEqual" => Comparison(|left, right| left >= right, |left, right| left >= right),
+        "And" => Comparison(|left, right| left != 0 && right != 0, |_, _| false),
+        "Or" => Comparison(|left, right| left != 0 || right != 0, |_, _| false),
+        _ => return None,
+    })
+}
+
+/// The remainder that has the divisor's sign.
+fn floored_remainder(value: i64, divisor: i64) -> Option<i64> {
+    let rest = value.checked_rem(divisor)?;
+    Some(if rest != 0 && (rest < 0) != (divisor < 0) { rest + divisor } else { rest })
+}
+
+fn combine(call: &Call<'_>, budget: &mut Budget, function: &Binary) -> Result<Constant, String> {
+    let mut result = call.weights(0)?.clone();
+    for place in 1..call.inputs.len() {
+        result = pair(&result, call.weights(place)?, budget, function)?;
+    }
+    Ok(result)
+}
+
+fn pair(
+    left: &Constant,
+    right: &Constant,
+    budget: &mut Budget,
+    function: &Binary,
+) -> Result<Constant, String> {
+    let unlike = || format!("the shapes {:?} and {:?} do not fit", left.shape, right.shape);
+    let shape = common_shape(&left.shape, &right.shape).ok_or_else(unlike)?;
+    budget.spend(&shape)?;
+    let spread = |from: &[usize]| Places::all(from).broadcast(&shape).ok_or_else(unlike);
+    let (places, others) = (spread(&left.shape)?, spread(&right.shape)?);
+    if left.is_integer() && right.is_integer() {
+        let left = left.integer_array()?.gather(&places).ok_or_else(unlike)?;
+        let right = right.integer_array()?.gather(&others).ok_or_else(unlike)?;
+        let apply = |(left, right): (Option<i64>, Option<i64>)| match function {
+            Binary::Arithmetic(whole, _) => whole(left?, right?),
+            Binary::Comparison(whole, _) => Some(i64::from(whole(left?, right?))),
+        };
+        return Ok(Constant::integers(shape, left.values.into_iter().zip(right.values).map(apply).collect()));
+    }
+    let left = left.float_array()?.gather(&places).ok_or_else(unlike)?;
+    let right = right.float_array()?.gather(&others).ok_or_else(unlike)?;
+    let pairs = left.values.into_iter().zip(right.values);
+    match function {
+        Binary::Arithmetic(_, real) => {
+            let values: Vec<f32> = pairs.map(|(left, right)| real(left, right)).collect();
+            Constant::floats(shape, &values)
+        }
+        Binary::Comparison(_, real) => {
+            let truths = pairs.map(|(left, right)| Some(i64::from(real(left, right))));
+            Ok(Constant::integers(shape, truths.collect()))
+        }
+    }
+}

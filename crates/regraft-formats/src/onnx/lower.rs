@@ -1,0 +1,117 @@
+//! The operators of a file by name.
+
+use regraft_graph::{Custom, Dim, Fact, Op, Symbol};
+
+use super::call::Call;
+use super::reader::{DOMAIN, Reader, label};
+use super::value::{Value, Wire, natural_drop};
+
+impl Reader<'_> {
+    /// The values that a node computes from wires.
+    pub(super) fn lower(&mut self, call: &Call<'_>) -> Result<Vec<Value>, String> {
+        let node = call.node;
+        let one = match (node.domain.as_str(), node.op_type.as_str()) {
+            (DOMAIN, "NearestNeighbors") => self.nearest_neighbors(call)?,
+            ("" | "ai.onnx", "Split") => return self.split(call),
+            ("" | "ai.onnx", "LSTM" | "GRU") => return self.recurrent(call),
+            ("" | "ai.onnx", operator) => match self.standard(call, operator)? {
+                Some(value) => value,
+                None => self.custom(call)?,
+            },
+            _ => self.custom(call)?,
+        };
+        Ok(vec![one])
+    }
+
+    fn standard(&mut self, call: &Call<'_>, operator: &str) -> Result<Option<Value>, String> {
+        Ok(Some(match operator {
+            "Identity" | "Cast" => Value::Wire(call.wire(0)?),
+            "Conv" => self.conv(call)?,
+            "ConvTranspose" => self.conv_transpose(call)?,
+            "Gemm" => self.gemm(call)?,
+            "MatMul" => self.matmul(call)?,
+            "BatchNormalization" => self.batch_normalization(call)?,
+            "LayerNormalization" => self.layer_normalization(call)?,
+            "LRN" => self.lrn(call)?,
+            "PRelu" => self.prelu(call)?,
+            "MaxPool" | "AveragePool" => self.pool(call)?,
+            "GlobalAveragePool" | "GlobalMaxPool" => self.global_pool(call)?,
+            "Add" | "Sub" | "Mul" | "Div" | "Max" | "Min" | "Sum" | "Mean" | "Pow" => {
+                self.arithmetic(call)?
+            }
+            "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceL2" | "ReduceSumSquare" => {
+                self.reduce(call)?
+            }
+            "Softmax" | "LogSoftmax" => self.softmax(call)?,
+            "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => self.reshape(call)?,
+            "Transpose" => self.transpose(call)?,
+            "Slice" => self.slice(call)?,
+            "Concat" => self.concat(call)?,
+            "Gather" => self.gather(call)?,
+            "Pad" => self.pad(call)?,
+            "Expand" => self.expand(call)?,
+            "Tile" => self.tile(call)?,
+            "Resize" | "Upsample" => self.resize(call)?,
+            "QuantizeLinear" | "DequantizeLinear" => {
+                self.note("quantised activations were read as floating numbers: their rounding is left out");
+                Value::Wire(call.wire(0)?)
+            }
+            _ => return self.activation(call),
+        }))
+    }
+
+    /// An operator that the graph does not know but may keep, where the shape of its output is known.
+    fn custom(&mut self, call: &Call<'_>) -> Result<Value, String> {
+        let node = call.node;
+        let unknown = || {
+            "there is no such operator, and the file does not say what shape it gives; simplify the file, or cut the \
+             network before it"
+                .to_owned()
+        };
+        let wires = (0..call.inputs.len()).map(|place| call.wire(place)).collect::<Result<Vec<Wire>, _>>()?;
+        let declared = node.output.first().and_then(|name| self.declared(name));
+        let (shape, dropped) = match (wires.as_slice(), declared) {
+            ([wire], _) if keeps_shape(&node.op_type) => (wire.shape.clone(), wire.dropped),
+            (_, Some(shape)) => {
+                let dropped = natural_drop(&shape);
+                (shape, dropped)
+            }
+            _ => return Err(unknown()),
+        };
+        let axes = std::iter::once(Dim::symbol(Symbol::Batch)).chain(Wire::without(&shape, dropped));
+        let custom = Custom {
+            domain: if node.domain.is_empty() { "ai.onnx".to_owned() } else { node.domain.clone() },
+            operator: node.op_type.clone(),
+            attributes: super::custom::to_text(&node.attribute),
+            output: Fact::new(axes.collect::<Vec<_>>()),
+        };
+        let inputs: Vec<&str> = wires.iter().map(|wire| wire.name.as_str()).collect();
+        let name = self.net.add(&label(node), Op::Custom(custom), &inputs, Vec::new())?;
+        Ok(Value::Wire(Wire { name, shape, dropped }))
+    }
+}
+
+/// Functions of single numbers that the graph does not compute.
+fn keeps_shape(operator: &str) -> bool {
+    matches!(
+        operator,
+        "Erf"
+            | "Sin"
+            | "Cos"
+            | "Tan"
+            | "Floor"
+            | "Ceil"
+            | "Round"
+            | "Sign"
+            | "Not"
+            | "Asin"
+            | "Acos"
+            | "Atan"
+            | "Sinh"
+            | "Cosh"
+            | "IsNaN"
+            | "IsInf"
+            | "Shrink"
+            | "ThresholdedRelu"
+    )
+}
