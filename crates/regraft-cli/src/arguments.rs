@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use regraft::{ChannelChoice, ExtraChannels, HeadKind, InputChoice, PrecisionChoice, Stem};
+use regraft::{ChannelChoice, ExportFormat, ExtraChannels, HeadKind, InputChoice, PrecisionChoice, Stem};
 
 use crate::zoo;
 
@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Write features of images to a .npy file
     Embed(Embed),
+    /// Write a run or a source model for other programs
+    Export(Export),
     /// The catalogue of source models
     #[command(subcommand)]
     Zoo(zoo::Zoo),
@@ -235,6 +237,40 @@ pub(crate) struct Embed {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// A run folder, or any source model
+    pub(crate) source: PathBuf,
+
+    /// What to write: onnx
+    #[arg(long, value_name = "FORMAT", default_value = "onnx", value_parser = export_format)]
+    pub(crate) format: ExportFormat,
+
+    /// The file to write; replaced where it exists [default: NAME.onnx after the run or source, in the current folder]
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Version of the ONNX operators
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 18, value_parser = clap::value_parser!(u8).range(17..=21))]
+    pub(crate) opset: u8,
+
+    /// Let the file take the bytes of RGB images, N×H×W×3, and normalise them itself; resizing and cropping stay outside
+    #[arg(long)]
+    pub(crate) with_preprocessing: bool,
+
+    /// How many images the file takes at a time: dynamic for any number, or a number
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value = "dynamic", value_parser = batch)]
+    pub(crate) batch: Batch,
+
+    /// Architecture, where the source is a weight file
+    #[arg(long, value_name = "NAME")]
+    pub(crate) arch: Option<String>,
+}
+
+/// How many images at a time; `None` for any number.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Batch(pub(crate) Option<usize>);
+
+#[derive(Debug, Args)]
 pub(crate) struct Report {
     /// A run folder
     pub(crate) run: PathBuf,
@@ -250,6 +286,22 @@ pub(crate) enum Cache {
         #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
         keep: String,
     },
+}
+
+/// The format that a name stands for.
+fn export_format(name: &str) -> Result<ExportFormat, String> {
+    let known = || ExportFormat::ALL.map(ExportFormat::name).join(", ");
+    let format = ExportFormat::ALL.into_iter().find(|format| format.name().eq_ignore_ascii_case(name));
+    format.ok_or_else(|| format!("known formats: {}", known()))
+}
+
+fn batch(text: &str) -> Result<Batch, String> {
+    if text == "dynamic" {
+        return Ok(Batch(None));
+    }
+    let size = text.parse().ok().filter(|size| (1..=65536).contains(size));
+    size.map(|size| Batch(Some(size)))
+        .ok_or_else(|| "expected dynamic or a number from 1 to 65536".to_owned())
 }
 
 /// The precision that a name stands for.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use regraft::{
-    Cache, Context, EmbedPrecision, Error, FitConfig, FrozenPrecision, InputChoice, Limits, Result,
+    Cache, Context, EmbedPrecision, Error, ExportConfig, FitConfig, FrozenPrecision, InputChoice, Limits, Result,
     with_threads,
 };
 use serde_json::json;
@@ -31,6 +31,7 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
         Command::Evaluate(flags) => evaluate(flags, arguments.json, &context),
         Command::Check(flags) => check(flags, arguments.json, &context),
         Command::Embed(flags) => embed(flags, arguments.json, &context),
+        Command::Export(flags) => export(flags, arguments.json),
         Command::Zoo(command) => zoo::run(command, arguments.json, &display),
         Command::Report(flags) => report(flags, arguments.json),
         Command::Cache(command) => manage_cache(command, arguments.json, &context.cache),
@@ -161,6 +162,24 @@ fn embed(flags: &arguments::Embed, as_json: bool, context: &Context<'_>) -> Resu
         ))?;
     }
     Ok(partial(embedded.unusable.len()))
+}
+
+fn export(flags: &arguments::Export, as_json: bool) -> Result<ExitCode> {
+    let config = ExportConfig {
+        format: flags.format,
+        out: flags.out.clone(),
+        opset: flags.opset,
+        with_preprocessing: flags.with_preprocessing,
+        batch: flags.batch.0,
+    };
+    let exported = regraft::export(&flags.source, flags.arch.as_deref(), &config)?;
+    if as_json {
+        output::json(&exported)?;
+    } else {
+        let outputs = exported.outputs.join(", ");
+        output::line(&format!("{}: input {}, output {outputs}", exported.path.display(), exported.input))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn report(flags: &arguments::Report, as_json: bool) -> Result<ExitCode> {
