@@ -68,6 +68,11 @@ impl Reader<'_> {
              network before it"
                 .to_owned()
         };
+        // Their subgraphs would be lost.
+        if matches!(node.op_type.as_str(), "If" | "Loop" | "Scan") {
+            return Err("networks with branches and loops are not read; simplify the file with fixed shapes"
+                .to_owned());
+        }
         let wires = (0..call.inputs.len()).map(|place| call.wire(place)).collect::<Result<Vec<Wire>, _>>()?;
         let declared = node.output.first().and_then(|name| self.declared(name));
         let (shape, dropped) = match (wires.as_slice(), declared) {
