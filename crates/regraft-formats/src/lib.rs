@@ -1,4 +1,5 @@
-//! Bytes to graphs and weights, and back: PyTorch, safetensors, npy and npz, Caffe, and the folder that a model is saved in.
+//! Bytes to graphs and weights, and back: PyTorch, safetensors, npy and npz, Caffe, Keras, TensorFlow.js, ONNX, and the folder
+//! that a model is saved in.
 //!
 //! Every file is untrusted. A reader checks each length that a file declares against what the file holds before it
 //! allocates or slices, and an error names the file, what was expected and found, and what to do. Each format crate

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use regraft_system::files;
 
-use crate::{FormatError, Imported, caffe, keras, tfjs};
+use crate::{FormatError, Imported, caffe, keras, onnx, tfjs};
 
 /// Reads a network, recognising the format by the file's content. `description` is the second file that some formats
 /// keep a network in: Caffe's `.prototxt`, Keras's `.json`.
@@ -23,6 +23,9 @@ pub fn read_network(path: &Path, description: Option<&Path>) -> Result<Option<Im
     }
     if tfjs::is_model_json(&content) {
         return tfjs::read(path).map(Some);
+    }
+    if onnx::is_onnx(&content) {
+        return onnx::read(path).map(Some);
     }
     Ok(None)
 }

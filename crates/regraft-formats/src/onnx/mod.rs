@@ -131,13 +131,11 @@ fn opset(path: &Path, file: &schema::Model) -> Result<i64, FormatError> {
         return Ok(version);
     }
     let message = format!("its operators are of version {version}");
-    let (oldest, newest) = OPSETS.into_inner();
-    let advice = if version < oldest {
+    let advice = if version < *OPSETS.start() {
         "export it anew with opset 17, or raise it with onnx.version_converter"
     } else {
         "export it with a lower opset_version"
     };
-    let _ = newest;
     Err(FormatError::Malformed { path: path.to_path_buf(), format: FORMAT, message, advice })
 }
 
