@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use regraft::{
-    Cache, Context, EmbedPrecision, Error, ExportConfig, FitConfig, FrozenPrecision, InputChoice, Limits, Result,
-    with_threads,
+    Cache, Context, EmbedPrecision, Error, ExportConfig, FitConfig, FrozenPrecision, InputChoice, Limits,
+    Result, with_threads,
 };
 use serde_json::json;
 

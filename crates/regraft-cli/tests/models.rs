@@ -188,7 +188,9 @@ fn a_source_is_exported() {
     let place = Place::new();
     place.run("export efficientnet-lite0").is(DONE);
     assert!(fs::read(place.at("efficientnet-lite0.onnx")).unwrap().starts_with(&[8, 8]));
-    place.run("export efficientnet-lite0 --with-preprocessing --batch 4 --opset 21 --out other/pixels.onnx").is(DONE);
+    place
+        .run("export efficientnet-lite0 --with-preprocessing --batch 4 --opset 21 --out other/pixels.onnx")
+        .is(DONE);
     assert!(fs::read(place.at("other/pixels.onnx")).unwrap().starts_with(&[8, 10]));
     place.run("export efficientnet-lite0 --opset 16").fails(USAGE, &["--opset", "17..=21"]);
     place.run("export efficientnet-lite0 --batch many").fails(USAGE, &["dynamic or a number"]);

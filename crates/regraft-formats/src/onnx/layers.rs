@@ -16,7 +16,7 @@ impl Reader<'_> {
     /// The graph's N×C×H×W for an image, or for a signal N×C×L, which becomes an image of one row.
     pub(super) fn image(&mut self, call: &Call<'_>, wire: &Wire) -> Result<String, String> {
         match wire.shape.as_slice() {
-            [Dim::Fixed(1), _, _, _] => self.from_second_axis(call, wire),
+            [Dim::Fixed(1), _, _, _] => self.without_batch(call, wire),
             [Dim::Fixed(1), channels, length] => {
                 let row = [*channels, Dim::Fixed(1), *length];
                 self.net.reshape(&format!("{}.row", label(call.node)), &wire.name, &row)
@@ -245,7 +245,7 @@ impl Reader<'_> {
         let epsilon = decimal(call.float("epsilon", 1e-5));
         let op = Op::BatchNormalization(BatchNormalization { channels, epsilon });
         let vector = wire.rank() == 2;
-        let input = if vector { self.from_second_axis(call, &wire)? } else { self.image(call, &wire)? };
+        let input = if vector { self.without_batch(call, &wire)? } else { self.image(call, &wire)? };
         let name = self.net.add(&label(call.node), op, &[&input], parameters)?;
         self.image_value(call, wire.rank(), name)
     }
@@ -316,7 +316,7 @@ impl Reader<'_> {
         let [Dim::Fixed(1), _] = wire.shape.as_slice() else {
             return Err("only the words of one sequence an example are looked up".to_owned());
         };
-        let tokens = self.from_second_axis(call, wire)?;
+        let tokens = self.without_batch(call, wire)?;
         let weight = (ParameterKind::Weight, Parameter::of(table, vec![entries, features])?);
         let op = Op::Embedding(Embedding { entries, features });
         let name = self.net.add(&label(call.node), op, &[&tokens], vec![weight])?;
@@ -342,7 +342,7 @@ impl Reader<'_> {
             (ParameterKind::Weight, Parameter::of(examples, vec![count, features])?),
             (ParameterKind::Labels, Parameter::of(labels, vec![count])?),
         ];
-        let vector = self.from_second_axis(call, &wire)?;
+        let vector = self.without_batch(call, &wire)?;
         let op = Op::NearestNeighbors(vote);
         let name = self.net.add(&label(call.node), op, &[&vector], parameters)?;
         Ok(self.value_of(name, Some(0)))

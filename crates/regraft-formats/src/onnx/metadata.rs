@@ -19,10 +19,9 @@ pub(super) struct Metadata {
 /// A card for the file of that path.
 pub(super) fn read(path: &Path, entries: &[Entry], channels: usize, image: [usize; 2]) -> Metadata {
     let entry = |key: &str| entries.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str());
-    if let Some(card) = entry(CARD).and_then(|text| serde_json::from_str::<Card>(text).ok()) {
-        if usable(&card.preprocessing) {
-            return Metadata { card, notes: Vec::new() };
-        }
+    let ours = entry(CARD).and_then(|text| serde_json::from_str::<Card>(text).ok());
+    if let Some(card) = ours.filter(|card| usable(&card.preprocessing)) {
+        return Metadata { card, notes: Vec::new() };
     }
     let labels = ["names", "labels", "classes"].into_iter().filter_map(entry).find_map(labels);
     let usual = if channels == 3 { "ImageNet's mean and standard deviation" } else { "numbers from 0 to 1" };

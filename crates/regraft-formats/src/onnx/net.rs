@@ -283,8 +283,8 @@ const MOST_VALUES: usize = 1 << 28;
 
 /// Checks that a wire has no more values than one of a real network, so that no product of its sizes is too large.
 pub(super) fn check_size(dims: &[Dim]) -> Result<(), String> {
-    let fixed = dims.iter().map(|dim| if let Dim::Fixed(size) = dim { *size } else { 1 });
-    let values = fixed.fold(Some(1usize), |product, size| product?.checked_mul(size));
+    let mut fixed = dims.iter().map(|dim| if let Dim::Fixed(size) = dim { *size } else { 1 });
+    let values = fixed.try_fold(1usize, usize::checked_mul);
     let fits = values.is_some_and(|values| values <= MOST_VALUES);
     fits.then_some(()).ok_or_else(|| "its output would be absurdly large".to_owned())
 }

@@ -213,7 +213,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The graph's wire with the batch dropped from the front: N and then the axes behind the first.
-    pub(super) fn from_second_axis(&mut self, call: &Call<'_>, wire: &Wire) -> Result<String, String> {
+    pub(super) fn without_batch(&mut self, call: &Call<'_>, wire: &Wire) -> Result<String, String> {
         if wire.shape.first() != Some(&Dim::Fixed(1)) {
             return Err("its first axis is not the batch".to_owned());
         }

@@ -85,7 +85,7 @@ fn size(
             // Places are computed from the factor here and from the sizes in the graph: they must agree.
             let scaled = |size: usize, factor: f32| {
                 let output = size as f32 * factor;
-                (output.fract() == 0.0 && output >= 1.0 && output < 1e6).then_some(output as usize)
+                (output.fract() == 0.0 && (1.0..1e6).contains(&output)).then_some(output as usize)
             };
             match (scaled(height, down), scaled(width, across)) {
                 (Some(down), Some(across)) => Ok((InterpolationSize::Fixed([down, across]), [down, across])),
