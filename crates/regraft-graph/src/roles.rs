@@ -4,7 +4,7 @@
 //! structure: the features are what the last dense layer reads, and a cut point is a wire through which everything
 //! passes, so that what lies behind it needs nothing that lies before it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::{Dim, Graph, Node, Op, Roles};
 
@@ -65,21 +65,24 @@ fn input_of(node: &Node) -> &str {
     node.inputs.first().map_or("", String::as_str)
 }
 
-fn skip_dropout<'a>(graph: &'a Graph, wire: &'a str) -> &'a str {
-    match graph.node(wire) {
-        Some(node) if matches!(node.op, Op::Dropout { .. }) => skip_dropout(graph, input_of(node)),
-        _ => wire,
+fn skip_dropout<'a>(graph: &'a Graph, mut wire: &'a str) -> &'a str {
+    while let Some(node) = graph.node(wire).filter(|node| matches!(node.op, Op::Dropout { .. })) {
+        wire = input_of(node);
     }
+    wire
 }
 
 /// The wires up to `end` through which everything passes, at the ends of blocks: behind a layer with weights, and
 /// behind what follows it without any.
 fn cuts(graph: &Graph, end: &str) -> Vec<String> {
     let nodes = needed(graph, end);
+    let last_uses: HashMap<&str, usize> = nodes
+        .iter()
+        .enumerate()
+        .flat_map(|(position, node)| node.inputs.iter().map(move |wire| (wire.as_str(), position)))
+        .collect();
+    let last_use = |wire: &str| last_uses.get(wire).copied().unwrap_or(0);
     // How far the wires before each node are read.
-    let last_use = |wire: &str| {
-        nodes.iter().rposition(|node| node.inputs.iter().any(|input| input == wire)).unwrap_or(0)
-    };
     let (mut reach, mut layers, mut found) = (last_use(graph.input()), false, Vec::new());
     for (position, node) in nodes.iter().enumerate() {
         layers |= is_layer(node);
