@@ -20,7 +20,7 @@
 //! # };
 //! # let card = Card {
 //! #     name: "example".into(), origin: "here".into(), sha256: None, licence: None, preprocessing, labels: Vec::new(),
-//! #     source_task: None, source_accuracy: None,
+//! #     source_task: None, source_accuracy: None, aliases: Default::default(),
 //! #     roles: Roles { features: "relu".into(), logits: None, cuts: Vec::new() },
 //! # };
 //! let model = Model::new(graph, Weights::new(), card)?;

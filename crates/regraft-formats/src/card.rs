@@ -89,9 +89,9 @@ pub(crate) fn finish(draft: Draft, outputs: &[String], about: About<'_>) -> Resu
     let roles = Roles::infer(&graph);
     let labels = labels(about.path, classes(&graph, &roles), &mut notes);
     let crop = about.size.map(|size| size.unwrap_or(USUAL_SIZE));
-    let card = Card { preprocessing: in_size(crop, scaling), labels, roles, ..model.card().clone() };
+    let card = Card { preprocessing: in_size(crop, scaling), labels, roles, aliases, ..model.card().clone() };
     let model = Model::new(graph, weights, card).map_err(wrong)?;
-    Ok(Imported { model, notes, aliases })
+    Ok(Imported { model, notes })
 }
 
 fn blank(about: &About<'_>) -> Card {
@@ -107,6 +107,7 @@ fn blank(about: &About<'_>) -> Card {
         labels: Vec::new(),
         source_task: None,
         source_accuracy: None,
+        aliases: Default::default(),
         roles: Roles { features: String::new(), logits: None, cuts: Vec::new() },
     }
 }

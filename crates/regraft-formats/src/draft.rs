@@ -1,7 +1,5 @@
 //! A network under construction: what every reader of whole networks shares.
 
-use std::collections::BTreeMap;
-
 use regraft_graph::{Card, Fact, Graph, GraphError, Model, Node, Op, ParameterKind, Roles, Tensor, Weights};
 
 /// A network that was read from a file, and what its reader has to say about it.
@@ -12,10 +10,6 @@ pub struct Imported {
     /// One sentence each on what was in the file and is not in the model, or had to be assumed: a loss layer that was
     /// left out, preprocessing that the file does not tell.
     pub notes: Vec<String>,
-    /// Further names of the origin for wires: a blob that several layers write one after the other, a layer that became
-    /// part of another's node. A wire of that name may exist, too: Caffe's `fc7` is a layer, and a blob that the rectifier
-    /// behind it writes again.
-    pub aliases: BTreeMap<String, String>,
 }
 
 /// Nodes and weights so far. Names are the origin's; where two nodes would have one name, the later gets a number.

@@ -43,7 +43,7 @@ fn names(imported: &Imported) -> Vec<&str> {
 /// The wire that a layer's name means.
 fn wire<'a>(imported: &'a Imported, name: &'a str) -> &'a str {
     let known = imported.model.graph().has_wire(name);
-    if known { name } else { &imported.aliases[name] }
+    if known { name } else { &imported.model.card().aliases[name] }
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_published_network_gives_what_opencv_gives() {
     let trained = caffe::read(&weights, None).unwrap();
     let (nodes, described) = (trained.model.graph().nodes(), imported.model.graph().nodes());
     assert_eq!(nodes, &described[..described.len() - 1]);
-    assert!(trained.aliases.keys().any(|name| name.ends_with("_split_1")));
+    assert!(trained.model.card().aliases.keys().any(|name| name.ends_with("_split_1")));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn weights_may_carry_their_description() {
         let whole = caffe::read(&whole, None).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(whole.model.graph(), described.model.graph(), "{name}");
         assert_eq!(whole.model.weights(), described.model.weights(), "{name}");
-        assert_eq!(whole.aliases, described.aliases, "{name}");
+        assert_eq!(whole.model.card().aliases, described.model.card().aliases, "{name}");
     }
     let error = caffe::read(&golden("current.caffemodel"), None).unwrap_err();
     assert!(matches!(error, FormatError::NeedsNetwork { .. }), "{error}");
@@ -134,7 +134,7 @@ fn the_three_generations_are_one_network() {
     for name in ["older", "oldest"] {
         let older = read_case(name);
         assert_eq!(older.model.graph(), current.model.graph(), "{name}");
-        assert_eq!(older.aliases, current.aliases, "{name}");
+        assert_eq!(older.model.card().aliases, current.model.card().aliases, "{name}");
     }
 }
 
@@ -158,7 +158,7 @@ fn layers_keep_their_names_and_blobs_are_found_by_theirs() {
     ];
     assert_eq!(names(&imported), expected);
     let aliases: Vec<_> =
-        imported.aliases.iter().map(|(name, wire)| (name.as_str(), wire.as_str())).collect();
+        imported.model.card().aliases.iter().map(|(name, wire)| (name.as_str(), wire.as_str())).collect();
     assert_eq!(aliases, [("conv1", "relu1"), ("conv2", "relu2"), ("fc3", "drop3")]);
     let roles = &imported.model.card().roles;
     assert_eq!((roles.features.as_str(), roles.logits.as_deref()), ("relu3", Some("fc4")));
@@ -169,7 +169,10 @@ fn layers_keep_their_names_and_blobs_are_found_by_theirs() {
 fn a_factor_joins_the_normalisation_before_it_where_nothing_else_reads_that() {
     let imported = read_case("normalize");
     let graph = imported.model.graph();
-    assert_eq!((imported.aliases["norm_scale"].as_str(), graph.has_wire("norm_scale")), ("norm", false));
+    assert_eq!(
+        (imported.model.card().aliases["norm_scale"].as_str(), graph.has_wire("norm_scale")),
+        ("norm", false)
+    );
     assert!(matches!(graph.node("norm").unwrap().op, Op::BatchNormalization(_)));
     // Two layers read `twice`.
     assert!(graph.has_wire("twice") && graph.has_wire("twice_scale"));

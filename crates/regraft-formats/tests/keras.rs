@@ -128,7 +128,7 @@ fn a_layer_that_is_used_twice_has_its_weights_once() {
     assert_eq!(gemms[0].parameters(), gemms[1].parameters());
     // Three convolutions with two kernels, three normalisations of two, two dense layers.
     assert_eq!(imported.model.weights().len(), 2 * 2 + 2 * 4 + 2 * 2);
-    assert_eq!(imported.aliases["branch"], "relu");
+    assert_eq!(imported.model.card().aliases["branch"], "relu");
 }
 
 #[test]

@@ -102,6 +102,7 @@ fn random_card(stream: &mut Stream, cuts: Vec<String>, classes: usize) -> Card {
         labels: (0..classes).map(|class| format!("class\n{class} \u{e9}")).collect(),
         source_task: None,
         source_accuracy: Some(stream.random()),
+        aliases: Default::default(),
         roles: Roles { features: "flat".to_owned(), logits: Some("head".to_owned()), cuts },
     }
 }

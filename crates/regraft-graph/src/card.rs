@@ -4,6 +4,7 @@
 //! So neither is ever saved or loaded alone.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,11 @@ pub struct Card {
     pub source_accuracy: Option<f64>,
     /// Which wire is what.
     pub roles: Roles,
+    /// Further names of the origin for wires: a blob that several layers write one after the other, a layer that became
+    /// part of another's node. A wire of that name may exist, too, and goes first: Caffe's `fc7` is a layer, and a blob
+    /// that the rectifier behind it writes again. A name of a wire that was cut off stands for nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<String, String>,
 }
 
 /// What the wires of a network are for.

@@ -66,6 +66,7 @@ fn model(fact: Fact, nodes: Vec<Node>, preprocessing: Preprocessing) -> Model {
         labels: Vec::new(),
         source_task: None,
         source_accuracy: None,
+        aliases: Default::default(),
         roles: Roles { features: last, logits: None, cuts: Vec::new() },
     };
     Model::new(graph, weights, card).unwrap()

@@ -55,6 +55,7 @@ fn card() -> Card {
         labels: vec!["a".into(), "b".into()],
         source_task: None,
         source_accuracy: None,
+        aliases: Default::default(),
         roles: Roles {
             features: "flatten".into(),
             logits: Some("fc".into()),

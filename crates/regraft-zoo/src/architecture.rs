@@ -59,6 +59,7 @@ impl Architecture {
             labels: Vec::new(),
             source_task: None,
             source_accuracy: None,
+            aliases: Default::default(),
             roles: Roles { features: String::new(), logits: None, cuts: Vec::new() },
         }
     }

@@ -196,6 +196,7 @@ fn from_bert(
         labels: Vec::new(),
         source_task: None,
         source_accuracy: None,
+        aliases: Default::default(),
         roles,
     };
     let model = Model::new(graph, weights, card).map_err(failed)?;

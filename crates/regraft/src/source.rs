@@ -116,7 +116,7 @@ fn from_file(path: &Path, architecture: Option<&str>) -> Result<Source> {
     Ok(Source::with_report((loaded.0, Some(loaded.1))))
 }
 
-/// The wire that a `--cut` names: `features`, `logits`, or the wire itself.
+/// The wire that a `--cut` names: `features`, `logits`, the wire itself, or another name that its origin has for it.
 ///
 /// # Errors
 /// [`Error::Usage`]: there is no such wire; the message names some that look alike.
@@ -130,6 +130,8 @@ pub fn resolve_cut(model: &Model, cut: &str) -> Result<String> {
     let wire = wire.ok_or_else(|| {
         Error::Usage(format!("{} has no logits: it was cut before its head", model.card().name))
     })?;
+    let alias = model.card().aliases.get(wire).filter(|named| model.graph().has_wire(named));
+    let wire = alias.filter(|_| !model.graph().has_wire(wire)).map_or(wire, String::as_str);
     let known = model.graph().fact(wire).map(|_| wire.to_owned());
     known.map_err(|error| {
         let cuts = roles.cuts.join(", ");
@@ -138,4 +140,21 @@ pub fn resolve_cut(model: &Model, cut: &str) -> Result<String> {
             model.card().name
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_cut_may_be_named_as_its_origin_names_it() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../regraft-formats/tests/golden/caffe");
+        let description = golden.join("normalize.prototxt");
+        let model = load_source(golden.join("normalize.caffemodel"), description.to_str()).unwrap();
+        assert_eq!(resolve_cut(&model, "norm").unwrap(), "norm");
+        assert_eq!(resolve_cut(&model, "norm_scale").unwrap(), "norm", "a layer that became part of another");
+        assert!(resolve_cut(&model, "normal").unwrap_err().to_string().contains("norm"));
+    }
 }

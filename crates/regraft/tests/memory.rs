@@ -75,6 +75,7 @@ fn wide() -> Model {
         labels: Vec::new(),
         source_task: None,
         source_accuracy: None,
+        aliases: Default::default(),
         roles,
     };
     Model::new(graph, [(parameter.name, tensor)].into_iter().collect(), card).unwrap()

@@ -135,6 +135,7 @@ pub(crate) fn model(graph: Graph, weights: Weights) -> Model {
         labels: Vec::new(),
         source_task: None,
         source_accuracy: None,
+        aliases: Default::default(),
         roles,
     };
     Model::new(graph, weights, card).unwrap()

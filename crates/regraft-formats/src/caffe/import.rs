@@ -99,12 +99,12 @@ impl Reading<'_> {
                 "of several outputs '{main}' is taken for the network's; the others: {others}"
             ));
         }
-        let card = self.card(&transform, &shape, &mut notes);
+        let card = Card { aliases, ..self.card(&transform, &shape, &mut notes) };
         let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
         let model = draft.finish(&outputs, card).and_then(|model| self.with_labels(model, &mut notes));
         let model =
             model.map_err(|source| FormatError::Model { path: self.paths.network.to_path_buf(), source })?;
-        Ok(Imported { model, notes, aliases })
+        Ok(Imported { model, notes })
     }
 
     /// The arrays of the layers that are kept.
@@ -178,6 +178,7 @@ impl Reading<'_> {
             labels: Vec::new(),
             source_task: None,
             source_accuracy: None,
+            aliases: Default::default(),
             // Those that follow from the structure take their place.
             roles: Roles { features: String::new(), logits: None, cuts: Vec::new() },
         }

@@ -70,6 +70,7 @@ fn assumed(path: &Path, labels: Vec<String>, channels: usize, image: [usize; 2])
         labels,
         source_task: None,
         source_accuracy: None,
+        aliases: Default::default(),
         roles: Roles { features: String::new(), logits: None, cuts: Vec::new() },
     }
 }

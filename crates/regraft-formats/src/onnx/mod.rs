@@ -93,11 +93,7 @@ pub fn read(path: &Path) -> Result<Imported, FormatError> {
         let read = reader.read(path, graph, &input).and_then(|outputs| finish(path, reader, &outputs, &card));
         match read {
             Ok((model, found)) => {
-                return Ok(Imported {
-                    model,
-                    notes: notes.into_iter().chain(found).collect(),
-                    aliases: Default::default(),
-                });
+                return Ok(Imported { model, notes: notes.into_iter().chain(found).collect() });
             }
             Err(error) => failure = Some(error),
         }
