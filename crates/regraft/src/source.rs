@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use regraft_formats::{Imported, model_folder};
-use regraft_graph::Model;
+use regraft_graph::{Graph, Model};
 use regraft_zoo::MatchReport;
 
 use crate::zoo::{self, Zoo};
@@ -116,7 +116,8 @@ fn from_file(path: &Path, architecture: Option<&str>) -> Result<Source> {
     Ok(Source::with_report((loaded.0, Some(loaded.1))))
 }
 
-/// The wire that a `--cut` names: `features`, `logits`, the wire itself, or another name that its origin has for it.
+/// The wire that a `--cut` names: `features`, `logits`, the wire itself, another name that its origin has for it, or a
+/// module of PyTorch, whose last node is meant.
 ///
 /// # Errors
 /// [`Error::Usage`]: there is no such wire; the message names some that look alike.
@@ -130,16 +131,25 @@ pub fn resolve_cut(model: &Model, cut: &str) -> Result<String> {
     let wire = wire.ok_or_else(|| {
         Error::Usage(format!("{} has no logits: it was cut before its head", model.card().name))
     })?;
-    let alias = model.card().aliases.get(wire).filter(|named| model.graph().has_wire(named));
-    let wire = alias.filter(|_| !model.graph().has_wire(wire)).map_or(wire, String::as_str);
-    let known = model.graph().fact(wire).map(|_| wire.to_owned());
-    known.map_err(|error| {
+    let other_name = || alias(model, wire).or_else(|| end_of_module(model.graph(), wire));
+    let known = model.graph().fact(wire).map(|_| wire);
+    known.or_else(|error| other_name().ok_or(error)).map(str::to_owned).map_err(|error| {
         let cuts = roles.cuts.join(", ");
         Error::Usage(format!(
             "--cut {cut}: {error}. Cut points of {}: features, logits, {cuts}",
             model.card().name
         ))
     })
+}
+
+fn alias<'a>(model: &'a Model, name: &str) -> Option<&'a str> {
+    model.card().aliases.get(name).map(String::as_str).filter(|wire| model.graph().has_wire(wire))
+}
+
+/// What a module of PyTorch gives, such as `layer3`: its last node.
+fn end_of_module<'a>(graph: &'a Graph, module: &str) -> Option<&'a str> {
+    let inside = |name: &str| name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'));
+    graph.nodes().iter().rev().map(|node| node.name.as_str()).find(|name| inside(name))
 }
 
 #[cfg(test)]
@@ -155,6 +165,9 @@ mod tests {
         let model = load_source(golden.join("normalize.caffemodel"), description.to_str()).unwrap();
         assert_eq!(resolve_cut(&model, "norm").unwrap(), "norm");
         assert_eq!(resolve_cut(&model, "norm_scale").unwrap(), "norm", "a layer that became part of another");
+        let lite0 = load_source("efficientnet-lite0", None).unwrap();
+        let block = resolve_cut(&lite0, "_blocks.3").unwrap();
+        assert!(block.starts_with("_blocks.3.") && resolve_cut(&lite0, "_blocks").unwrap() > block);
         assert!(resolve_cut(&model, "normal").unwrap_err().to_string().contains("norm"));
     }
 }
