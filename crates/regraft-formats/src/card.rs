@@ -7,21 +7,12 @@ use regraft_graph::{
     Card, ChannelOrder, Dim, Graph, Model, Node, Op, ParameterKind, Preprocessing, Resize, ResizeFilter,
     Roles, Weights,
 };
-use regraft_system::files;
-use serde_json::Value as Json;
 
 use crate::draft::Draft;
-use crate::{FormatError, Imported};
+use crate::{FormatError, Imported, labels};
 
 /// The image size of a network that takes any, and says nothing.
 const USUAL_SIZE: usize = 224;
-
-/// Files beside a model in which people keep the names of its classes.
-const LABEL_FILES: [&str; 6] =
-    ["labels.txt", "class_names.txt", "labels.json", "class_names.json", "class_indices.json", "classes.txt"];
-
-/// A list of labels is not longer than this.
-const LONGEST_LIST: usize = 16 << 20;
 
 impl Scaling {
     /// Whether a network that does this itself must have been fed numbers of 0 … 1.
@@ -87,7 +78,8 @@ pub(crate) fn finish(draft: Draft, outputs: &[String], about: About<'_>) -> Resu
     }
     aliases.extend(removed.into_iter().map(|name| (name, graph.input().to_owned())));
     let roles = Roles::infer(&graph);
-    let labels = labels(about.path, classes(&graph, &roles), &mut notes);
+    let folder = about.path.parent().into_iter().collect::<Vec<_>>();
+    let labels = labels::beside(&folder, labels::classes(&graph, &roles), &mut notes);
     let crop = about.size.map(|size| size.unwrap_or(USUAL_SIZE));
     let card = Card { preprocessing: in_size(crop, scaling), labels, roles, aliases, ..model.card().clone() };
     let model = Model::new(graph, weights, card).map_err(wrong)?;
@@ -247,54 +239,4 @@ fn without(graph: &Graph, name: &str) -> Result<Graph, regraft_graph::GraphError
     }
     left.set_outputs(graph.outputs().iter().map(String::as_str))?;
     Ok(left)
-}
-
-/// How many classes the network tells apart.
-fn classes(graph: &Graph, roles: &Roles) -> Option<usize> {
-    match graph.fact(roles.logits.as_ref()?).ok()?.shape.get(1)? {
-        Dim::Fixed(classes) => Some(*classes),
-        Dim::Symbolic { .. } => None,
-    }
-}
-
-/// The names of the classes from a file beside the model, if one has as many.
-fn labels(path: &Path, classes: Option<usize>, notes: &mut Vec<String>) -> Vec<String> {
-    let (Some(folder), Some(classes)) = (path.parent(), classes) else { return Vec::new() };
-    let found = LABEL_FILES.iter().find_map(|name| {
-        let content = files::map(&folder.join(name)).ok().filter(|content| content.len() <= LONGEST_LIST)?;
-        Some((name, label_list(name, &content)?))
-    });
-    match found {
-        None => Vec::new(),
-        Some((_, labels)) if labels.len() == classes => labels,
-        Some((name, labels)) => {
-            let found = labels.len();
-            notes.push(format!("'{name}' has {found} names for {classes} classes and was left out"));
-            Vec::new()
-        }
-    }
-}
-
-/// One name a line; or in JSON a list, `{"0": "cat"}`, or as `class_indices` `{"cat": 0}`.
-fn label_list(name: &str, content: &[u8]) -> Option<Vec<String>> {
-    if name.ends_with(".txt") {
-        let text = str::from_utf8(content).ok()?;
-        return Some(
-            text.lines().map(str::trim).filter(|line| !line.is_empty()).map(ToOwned::to_owned).collect(),
-        );
-    }
-    match serde_json::from_slice(content).ok()? {
-        Json::Array(names) => names.iter().map(|name| name.as_str().map(ToOwned::to_owned)).collect(),
-        Json::Object(fields) => {
-            let pair = |(key, value): (&String, &Json)| match value {
-                Json::String(name) => Some((key.parse().ok()?, name.clone())),
-                index => Some((index.as_u64()?, key.clone())),
-            };
-            let mut pairs: Vec<(u64, String)> = fields.iter().map(pair).collect::<Option<_>>()?;
-            pairs.sort_unstable();
-            let in_order = pairs.iter().map(|(index, _)| *index).eq(0..pairs.len() as u64);
-            in_order.then(|| pairs.into_iter().map(|(_, name)| name).collect())
-        }
-        _ => None,
-    }
 }

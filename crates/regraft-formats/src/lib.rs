@@ -13,6 +13,7 @@ mod draft;
 mod error;
 mod hdf5;
 pub mod keras;
+mod labels;
 pub mod model_folder;
 mod network_file;
 pub mod npy;

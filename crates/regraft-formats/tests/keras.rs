@@ -276,8 +276,12 @@ fn labels_beside_the_file_are_the_classes() {
     assert_eq!(keras::read(&path, None).unwrap().model.card().labels, ["cat", "dog", "bird"]);
     common::file(&folder, "labels.txt", b"one\ntwo\n");
     let imported = keras::read(&path, None).unwrap();
-    assert!(imported.model.card().labels.is_empty());
-    assert!(imported.notes.iter().any(|note| note.contains("2 names for 3 classes")), "{:?}", imported.notes);
+    assert_eq!(imported.model.card().labels, ["cat", "dog", "bird"], "a list of two is passed over");
+    assert!(
+        imported.notes.iter().any(|note| note.contains("has 2 labels, the network 3")),
+        "{:?}",
+        imported.notes
+    );
 }
 
 /// Value `i` is what `oracles/keras_real.py` says.

@@ -3,16 +3,16 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use regraft_graph::{Card, Dim, Fact, Graph, Model, Roles, Symbol};
+use regraft_graph::{Card, Dim, Fact, Model, Roles, Symbol};
 
 use super::FORMAT;
 use super::blob::Blob;
 use super::build::{Built, Weights, build};
 use super::layers::Problem;
 use super::network::{Layer, Network};
-use super::preprocessing::{Transform, labels, preprocessing};
+use super::preprocessing::{Transform, preprocessing};
 use super::selection::{LayerProblem, Selection};
-use crate::{FormatError, Imported};
+use crate::{FormatError, Imported, labels};
 
 /// Where the files are: the description may be in the weights.
 #[derive(Clone, Copy)]
@@ -186,15 +186,11 @@ impl Reading<'_> {
 
     /// The model with the labels that lie beside it.
     fn with_labels(&self, model: Model, notes: &mut Vec<String>) -> Result<Model, regraft_graph::GraphError> {
-        let labels = labels(&self.paths.folders(), classes(model.graph(), &model.card().roles), notes);
+        let classes = labels::classes(model.graph(), &model.card().roles);
+        let labels = labels::beside(&self.paths.folders(), classes, notes);
         let card = Card { labels, ..model.card().clone() };
         model.with_card(card)
     }
-}
-
-fn classes(graph: &Graph, roles: &Roles) -> Option<usize> {
-    let fact = graph.fact(roles.logits.as_ref()?).ok()?;
-    if let Some(Dim::Fixed(classes)) = fact.shape.get(1) { Some(*classes) } else { None }
 }
 
 /// Sizes of the input behind the batch: those of the description, or what data layers and weights let guess.

@@ -206,34 +206,3 @@ fn mean_image(path: &Path, channels: usize) -> Result<(Vec<f32>, Option<[usize; 
     }
     Ok((means, Some([height, width])))
 }
-
-/// Files that name the classes, beside Caffe's networks.
-const LABEL_FILES: [&str; 3] = ["labels.txt", "synset_words.txt", "synsets.txt"];
-
-/// Labels of as many classes as the network has, from a file beside it.
-pub(super) fn labels(folders: &[&Path], classes: Option<usize>, notes: &mut Vec<String>) -> Vec<String> {
-    let paths = LABEL_FILES.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
-    for path in paths.filter(|path| path.is_file()) {
-        let Ok(content) = files::map(&path) else { continue };
-        let text = String::from_utf8_lossy(&content);
-        let labels: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        if Some(labels.len()) == classes {
-            notes.push(format!("the labels are those of {}", path.display()));
-            return labels.into_iter().map(label).collect();
-        }
-        let (found, expected) =
-            (labels.len(), classes.map_or("none".to_owned(), |classes| classes.to_string()));
-        notes.push(format!("{} has {found} labels, the network {expected}: left out", path.display()));
-    }
-    Vec::new()
-}
-
-/// A line without WordNet's number of the class in front.
-fn label(line: &str) -> String {
-    let words = line.split_once(' ').filter(|(first, _)| {
-        first.len() == 9
-            && first.starts_with('n')
-            && first.chars().skip(1).all(|digit| digit.is_ascii_digit())
-    });
-    words.map_or(line, |(_, words)| words.trim()).to_owned()
-}
