@@ -1,5 +1,5 @@
 """Names, costs, preprocessing, features and logits of the networks that torchvision, timm and PyTorch have and the zoo builds;
-CaffeNet is a module of its own here.
+CaffeNet is a module of its own here, CRAFT and CRNN, whose "logits" are scores of places, are those of `zoo_text.py`.
 
 Usage: zoo_networks.py OUTPUT_FOLDER                writes the goldens
        zoo_networks.py --names ARCHITECTURE         prints "name shape" of every tensor, to compare with what a test found
@@ -10,7 +10,7 @@ Writes:
                          counts them; "preprocessing": of torchvision's first weights, or of those that timm loads by default;
                          "variance", "size": of the run below.  "encoder": names and sizes of the encoder
   networks.safetensors   ARCHITECTURE.{features,logits} with 16 classes and the weights of `pipeline_networks.hashed`, for one image
-                         of `size` that is a formula too: `unit_numbers("image HEIGHTxWIDTH")` times 4. Of more than 128 features
+                         of `size` that is a formula too: `unit_numbers("image HEIGHTxWIDTH")` times 4. Of more than 128 numbers
                          every n-th is kept. A network whose logits hardly depend on the image would test nothing, and one that
                          blows rounding up would test the order of sums (EfficientNet-B4 with variance 2: PyTorch's own single
                          precision is off by 5 %). So the weights' variance times their fan-in is the first of VARIANCES for
@@ -36,6 +36,7 @@ import torch
 import torchvision
 from torch.utils.flop_counter import FlopCounterMode
 
+import zoo_text
 from pipeline_networks import fnv1a64, port_names, unit_numbers, with_formula
 
 warnings.filterwarnings("ignore", category=FutureWarning)
@@ -99,6 +100,8 @@ def architectures():
     for name in PORT:
         yield name, f"tf_{name.replace('-', '_')}", "port", "input of classifier"
     yield "caffenet", "caffenet", "caffe", "relu7"
+    for name, (_, _, layer) in zoo_text.NETWORKS.items():
+        yield name, name, "text", layer
 
 
 class CaffeNet(torch.nn.Sequential):
@@ -133,6 +136,8 @@ def build(name, library, size=None, **arguments):
         return getattr(torchvision.models, name)(**arguments)
     if library == "caffe":
         return CaffeNet(**arguments)
+    if library == "text":
+        return zoo_text.NETWORKS[name][0](**arguments)
     if "patch" in name and size:
         arguments["img_size"] = size
     return timm.create_model(name, **arguments)
@@ -160,7 +165,8 @@ def difference(found, expected):
 def run(zoo_name, name, library, layer):
     usual = PATCHES if "patch16" in name else SIZE
     height, width = size = SIZES.get(name, usual)
-    image, other = numbers(f"image {height}x{width}", 1, 3, *size), numbers("another image", 1, 3, *size)
+    channels = len(preprocessing(zoo_name, name, library)["mean"])
+    image, other = numbers(f"image {height}x{width}", 1, channels, *size), numbers("another image", 1, channels, *size)
     for variance in VARIANCES:
         model = build(name, library, size, num_classes=16)
         names = {tensor: tensor for tensor in model.state_dict()}
@@ -174,8 +180,8 @@ def run(zoo_name, name, library, layer):
             break
     print(f"{zoo_name}: variance {variance}, another image {change:.3f}, single precision {rounding:.1e}", flush=True)
     assert change > 0.005 and rounding < 0.25e-4, zoo_name
-    step = math.ceil(len(features) / 128)
-    return {f"{zoo_name}.features": features[::step], f"{zoo_name}.logits": logits}, variance, size
+    parts = {f"{zoo_name}.features": features, f"{zoo_name}.logits": logits}
+    return {part: values[:: math.ceil(len(values) / 128)] for part, values in parts.items()}, variance, size
 
 
 def tensor_lines(model, library):
@@ -191,6 +197,8 @@ def preprocessing(zoo_name, name, library):
     if library == "caffe":
         exact = {"channel_order": "bgr", "resize": {"exact": [256, 256]}, "filter": "bilinear", "crop": [227, 227]}
         return exact | {"mean": [104.0, 117.0, 123.0], "std": [1.0] * 3}
+    if library == "text":
+        return zoo_text.PREPROCESSING[name]
     if library == "port":
         side, resized, kernel, pixels = PORT[zoo_name], PORT[zoo_name] + 32, "bicubic", LITE
     elif library == "torchvision":
@@ -213,7 +221,7 @@ def describe(zoo_name, name, library):
     prepared = preprocessing(zoo_name, name, library)
     counter = FlopCounterMode(display=False)
     with counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-        model.to("meta")(torch.zeros(1, 3, *prepared["crop"], device="meta"))
+        model.to("meta")(torch.zeros(1, len(prepared["mean"]), *prepared["crop"], device="meta"))
     return {
         "library": library,
         "tensors": len(lines),

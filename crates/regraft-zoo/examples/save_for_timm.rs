@@ -38,7 +38,7 @@ fn list() {
 fn save(model: &Model, folder: &Path) {
     save_folder(model, folder).unwrap();
     let size = model.card().preprocessing.crop;
-    npy::write_f32(&folder.join("image.npy"), formula_image(size).view().into_dyn()).unwrap();
+    npy::write_f32(&folder.join("image.npy"), formula_image(3, size).view().into_dyn()).unwrap();
     let logits = ndarray::Array1::from_vec(compute(model, size));
     npy::write_f32(&folder.join("logits.npy"), logits.view().into_dyn()).unwrap();
 }

@@ -17,6 +17,8 @@ mod builder;
 mod caffenet;
 mod catalogue;
 mod convnext;
+mod craft;
+mod crnn;
 mod densenet;
 mod efficientnet;
 mod embedded;

@@ -52,7 +52,7 @@ fn values(node: &Node, parameter: &Parameter, gain: f64, seed: u64) -> Vec<f32> 
     let constant = match (parameter.kind, &node.op) {
         (ParameterKind::Weight, Op::BatchNormalization(_) | Op::LayerNormalization(_) | Op::Scale(_))
         | (ParameterKind::RunningVariance, _) => Some(1.0),
-        (ParameterKind::Weight, _) => None,
+        (ParameterKind::Weight | ParameterKind::InputWeight | ParameterKind::StateWeight, _) => None,
         _ => Some(0.0),
     };
     constant.map_or_else(|| normal(parameter, gain, seed), |value| vec![value; count])

@@ -12,6 +12,8 @@ use crate::architecture::Architecture;
 use crate::builder::Network;
 use crate::caffenet::caffenet;
 use crate::convnext::{self, convnext};
+use crate::craft::craft;
+use crate::crnn::crnn;
 use crate::densenet::{Sizes, densenet};
 use crate::efficientnet::{self, efficientnet, efficientnet_lite};
 use crate::googlenet::googlenet;
@@ -80,6 +82,8 @@ const REGNET: Family = family("s1.b1.conv1.conv.weight", "head.fc");
 const REGNET_TORCHVISION: Family = family("trunk_output.block1.block1-0.f.a.0.weight", "fc");
 const VIT: Family = family("blocks.0.attn.qkv.weight", "head");
 const VIT_TORCHVISION: Family = family("conv_proj.weight", "heads.head");
+const CRAFT: Family = family("basenet.slice5.1.weight", "conv_cls.8");
+const CRNN: Family = family("FeatureExtraction.ConvNet.0.weight", "Prediction");
 
 /// Marks of the families whose names are timm's.
 pub(crate) const TIMM_MARKS: [&str; 9] = [
@@ -116,13 +120,24 @@ const CAFFE: Preprocessing = Preprocessing {
     std: Cow::Borrowed(&[1.0; 3]),
 };
 
+/// EasyOCR's for lines of text: grey, −1 … 1. It keeps a line's proportions and makes all as wide as the widest; as in the
+/// paper, they have one size here.
+const LINES: Preprocessing = Preprocessing {
+    channel_order: ChannelOrder::Rgb,
+    resize: Resize::Exact([64, 256]),
+    filter: Bicubic,
+    crop: [64, 256],
+    mean: Cow::Borrowed(&[127.5]),
+    std: Cow::Borrowed(&[127.5]),
+};
+
 /// Of ResNeXt and wide ResNet.
 const fn bottleneck(groups: usize, group_width: usize) -> Block {
     Block::Bottleneck { groups, group_width }
 }
 
 #[rustfmt::skip]
-pub(crate) static ARCHITECTURES: [Architecture; 84] = [
+pub(crate) static ARCHITECTURES: [Architecture; 86] = [
     alias(&PORT, "efficientnet-lite0", &["tf_efficientnet_lite0"], lite(256, 224), |classes, _| efficientnet_lite(0, efficientnet::PORT, classes)),
     alias(&PORT, "efficientnet-lite1", &["tf_efficientnet_lite1"], lite(272, 240), |classes, _| efficientnet_lite(1, efficientnet::PORT, classes)),
     alias(&PORT, "efficientnet-lite2", &["tf_efficientnet_lite2"], lite(292, 260), |classes, _| efficientnet_lite(2, efficientnet::PORT, classes)),
@@ -215,6 +230,10 @@ pub(crate) static ARCHITECTURES: [Architecture; 84] = [
     row(&VIT, "deit_small_patch16_224", imagenet(Bicubic, 248, 224), |classes, image| vision_transformer(&vision::TIMM, vision::SMALL, classes, image)),
     row(&VIT, "deit_base_patch16_224", imagenet(Bicubic, 248, 224), |classes, image| vision_transformer(&vision::TIMM, vision::BASE, classes, image)),
     alias(&VIT, "vit_small_patch14_dinov2", &["dinov2_vits14"], imagenet(Bicubic, 518, 518), |classes, image| vision_transformer(&vision::TIMM, vision::DINO_SMALL, classes, image)),
+
+    // It takes images of any size; these are VGG's.
+    row(&CRAFT, "craft", TORCHVISION, |scores, _| craft(scores)),
+    row(&CRNN, "crnn", LINES, |characters, _| crnn(characters)),
 ];
 
 /// Resized and cropped as given, RGB.

@@ -33,8 +33,14 @@ fn beginning(architecture: &Architecture) -> Model {
 
 /// With a normalisation of its own for each channel, the hard case.
 fn uneven(preprocessing: &Preprocessing) -> Preprocessing {
-    let (mean, std) = (vec![123.7, 116.3, 103.5].into(), vec![58.4, 57.1, 63.0].into());
+    let first = |values: [f32; 3]| values[..preprocessing.channels()].to_vec().into();
+    let (mean, std) = (first([123.7, 116.3, 103.5]), first([58.4, 57.1, 63.0]));
     Preprocessing { mean, std, ..preprocessing.clone() }
+}
+
+/// Those that were trained on RGB.
+fn colour_architectures() -> impl Iterator<Item = &'static Architecture> {
+    architectures().iter().filter(|architecture| architecture.preprocessing.channels() == 3)
 }
 
 fn features(model: &Model, input: &Array4<f32>) -> Array2<f32> {
@@ -73,7 +79,7 @@ fn apart(found: &Array2<f32>, expected: &Array2<f32>) -> f32 {
 
 #[test]
 fn a_grey_image_is_seen_as_it_was_in_three_channels() {
-    for architecture in architectures() {
+    for architecture in colour_architectures() {
         for order in [ChannelOrder::Rgb, ChannelOrder::Bgr] {
             let model = beginning(architecture);
             let mut card = model.card().clone();
@@ -91,11 +97,30 @@ fn a_grey_image_is_seen_as_it_was_in_three_channels() {
 }
 
 #[test]
+fn a_network_of_one_channel_sees_the_luma_of_colours() {
+    let grey = |architecture: &&Architecture| architecture.preprocessing.channels() == 1;
+    let one_channel: Vec<&Architecture> = architectures().iter().filter(grey).collect();
+    assert!(!one_channel.is_empty());
+    for architecture in one_channel {
+        let model = beginning(architecture);
+        let colour = samples(3, model.card().preprocessing.crop);
+        let weights = Array4::from_shape_vec([1, 3, 1, 1], vec![0.299, 0.587, 0.114]).unwrap();
+        let luma = (&colour * &weights).sum_axis(Axis(1)).insert_axis(Axis(1));
+        let expected = features(&model, &normalised(&luma, &model.card().preprocessing));
+        let adapted = adapted(&model, ChannelRule::Luma, 3);
+        let found = features(&adapted, &normalised(&colour, &adapted.card().preprocessing));
+        let apart = apart(&found, &expected);
+        assert!(apart <= 1e-5, "{}: {apart:e}", architecture.name);
+    }
+}
+
+#[test]
 fn channels_of_no_weight_change_nothing() {
     for architecture in architectures() {
         let model = beginning(architecture);
         let five = samples(5, model.card().preprocessing.crop);
-        let colour = five.select(Axis(1), &[0, 1, 2]);
+        let own: Vec<usize> = (0..model.card().preprocessing.channels()).collect();
+        let colour = five.select(Axis(1), &own);
         let expected = features(&model, &normalised(&colour, &model.card().preprocessing));
         let adapted = adapted(&model, ChannelRule::Zero, 5);
         let found = features(&adapted, &normalised(&five, &adapted.card().preprocessing));
@@ -109,10 +134,11 @@ fn channels_of_no_weight_change_nothing() {
 fn repeated_channels_of_equal_content_keep_their_sums() {
     for architecture in architectures() {
         let model = beginning(architecture);
-        let colour = samples(3, model.card().preprocessing.crop);
+        let own = model.card().preprocessing.channels();
+        let colour = samples(own, model.card().preprocessing.crop);
         let six = concatenate(Axis(1), &[colour.view(), colour.view()]).unwrap();
         let expected = features(&model, &normalised(&colour, &model.card().preprocessing));
-        let adapted = adapted(&model, ChannelRule::Repeat, 6);
+        let adapted = adapted(&model, ChannelRule::Repeat, 2 * own);
         let found = features(&adapted, &normalised(&six, &adapted.card().preprocessing));
         let apart = apart(&found, &expected);
         assert!(apart <= 1e-5, "{}: {apart:e}", architecture.name);

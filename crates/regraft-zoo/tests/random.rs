@@ -28,7 +28,7 @@ fn gain(weights: &Weights, name: &str) -> f64 {
 fn the_spread_follows_the_next_activation() {
     let weights =
         |name| random_weights(&architecture(name).unwrap().network(1000).unwrap().graph, 1).unwrap();
-    let (lite, resnet) = (weights("efficientnet-lite0"), weights("resnet50"));
+    let (lite, resnet, crnn) = (weights("efficientnet-lite0"), weights("resnet50"), weights("crnn"));
     let rectified = std::f64::consts::SQRT_2;
     for (weights, name, expected) in [
         (&lite, "_conv_head.weight", rectified),
@@ -40,6 +40,8 @@ fn the_spread_follows_the_next_activation() {
         (&resnet, "layer3.0.conv3.weight", rectified),
         (&resnet, "layer3.0.downsample.0.weight", rectified),
         (&resnet, "fc.weight", 1.0),
+        (&crnn, "SequenceModeling.0.rnn.weight_ih_l0", 1.0),
+        (&crnn, "SequenceModeling.1.rnn.weight_hh_l0_reverse", 1.0),
     ] {
         let found = gain(weights, name);
         assert!((found - expected).abs() < 0.02, "{name}: {found}, expected {expected}");

@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use ndarray::Array4;
+use ndarray::{Array4, ArrayD};
 use regraft_engine::Program;
-use regraft_graph::{Bindings, Card, DType, Dim, Graph, Model, ParameterKind, Patch, Tensor, Weights};
+use regraft_graph::{Bindings, Card, DType, Dim, Graph, Model, ParameterKind, Patch, Roles, Tensor, Weights};
 use regraft_zoo::{Architecture, Encoder, architecture, random_weights};
 
 pub(crate) fn golden(name: &str) -> PathBuf {
@@ -107,7 +107,7 @@ pub(crate) fn with_head(model: Model) -> Model {
 
 /// The logits, or the features, of the formula's image.
 pub(crate) fn compute(model: &Model, [height, width]: [usize; 2]) -> Vec<f32> {
-    let image = formula_image([height, width]);
+    let image = formula_image(model.card().preprocessing.channels(), [height, width]);
     let roles = &model.card().roles;
     let wire = roles.logits.as_ref().unwrap_or(&roles.features);
     let output =
@@ -115,10 +115,35 @@ pub(crate) fn compute(model: &Model, [height, width]: [usize; 2]) -> Vec<f32> {
     output.iter().copied().collect()
 }
 
-pub(crate) fn formula_image([height, width]: [usize; 2]) -> Array4<f32> {
-    let numbers =
-        unit_numbers(&format!("image {height}x{width}"), 3 * height * width).map(|unit| (unit * 4.0) as f32);
-    Array4::from_shape_vec([1, 3, height, width], numbers.collect()).unwrap()
+/// The image of `oracles/zoo_networks.py`.
+pub(crate) fn formula_image(channels: usize, [height, width]: [usize; 2]) -> Array4<f32> {
+    let count = channels * height * width;
+    let numbers = unit_numbers(&format!("image {height}x{width}"), count).map(|unit| (unit * 4.0) as f32);
+    Array4::from_shape_vec([1, channels, height, width], numbers.collect()).unwrap()
+}
+
+/// Where `cargo xtask assets` puts the published files.
+pub(crate) fn assets() -> PathBuf {
+    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/assets");
+    std::env::var_os("REGRAFT_ASSETS").map_or_else(default, PathBuf::from)
+}
+
+/// The wire that a network ends with: its logits, or scores of places, which are no logits of an image.
+pub(crate) fn last_wire<'m>(graph: &'m Graph, roles: &'m Roles) -> &'m str {
+    roles.logits.as_ref().unwrap_or(&graph.outputs()[0])
+}
+
+/// Every n-th number, as the oracles keep them: at most `most`.
+pub(crate) fn sampled(output: &ArrayD<f32>, most: usize) -> Vec<f32> {
+    output.iter().copied().step_by(output.len().div_ceil(most)).collect()
+}
+
+/// The largest difference as a share of the largest value that is expected.
+pub(crate) fn relative_error(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let largest = expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    let differences = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs());
+    differences.fold(0.0f32, f32::max) / largest
 }
 
 /// Weights of zeros, of which no page is touched.

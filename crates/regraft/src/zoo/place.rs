@@ -162,7 +162,9 @@ impl Zoo {
         }
         let located = self.locate(entry)?.ok_or_else(|| self.not_here(entry))?;
         let read = source::load_path(&located.path, located.architecture.as_deref())?;
-        let classes = crate::predict::labels(&read.model).map(|labels| labels.len()).ok();
+        let of_head = crate::predict::labels(&read.model).map(|labels| labels.len()).ok();
+        // Scores of places have names, too, though they are no logits of an image.
+        let classes = of_head.or_else(|| read.matched.as_ref().map(|report| report.classes));
         let mut card = read.model.card().clone();
         entry.describe(&mut card, classes);
         let model = read.model.with_card(card).map_err(Error::model)?;
