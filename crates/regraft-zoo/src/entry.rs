@@ -3,10 +3,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use regraft_graph::{Card, ChannelOrder, Preprocessing, Resize, ResizeFilter};
+use regraft_graph::{Card, ChannelOrder, Graph, GraphError, Preprocessing, Resize, ResizeFilter, Roles};
 use serde::{Deserialize, Serialize};
 
-use crate::imagenet_labels;
+use crate::embedded::{definition, imagenet_labels};
 
 /// A source model in a catalogue. What nobody has published is left out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,9 +20,13 @@ pub struct Entry {
     /// Name of the architecture that the weights belong to. Absent where a file describes the network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub architecture: Option<String>,
-    /// The file that describes the network, where the weights lie in another: a `.prototxt`, a Keras `.json`.
+    /// The file that describes the network, where the weights lie in another: a `.prototxt`, a Keras `.json`. Of a built-in
+    /// entry the program may have it ([`Entry::own_definition`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition: Option<String>,
+    /// The wire that describes the image, where a file describes the network and its structure does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<String>,
     /// What the weights were trained on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_task: Option<String>,
@@ -196,6 +200,7 @@ impl Entry {
             aliases: Vec::new(),
             architecture: None,
             definition: None,
+            features: None,
             source_task: None,
             source_accuracy: None,
             parameters: None,
@@ -246,6 +251,25 @@ impl Entry {
         if classes == Some(named.len()) && !named.is_empty() {
             card.labels = named;
         }
+    }
+
+    /// Name and text of the file that describes the network, where nobody has published it and it comes with the program.
+    /// `zoo pull` puts it beside the weights.
+    pub fn own_definition(&self) -> Option<(&str, &'static str)> {
+        let name = self.definition.as_deref().filter(|_| self.catalogue.is_none())?;
+        Some((name, definition(name)?))
+    }
+
+    /// Which wire of a graph is what: where the catalogue names the features, the cut points are those on the way there.
+    ///
+    /// # Errors
+    /// The graph has no such wire.
+    pub fn roles(&self, graph: &Graph, own: &Roles) -> Result<Roles, GraphError> {
+        let Some(features) = &self.features else { return Ok(own.clone()) };
+        let mut before = graph.clone();
+        before.set_output(features)?;
+        let cuts = Roles::infer(&before).cuts;
+        Ok(Roles { features: features.clone(), logits: own.logits.clone(), cuts })
     }
 
     /// What is wrong with it, in words, if anything is.

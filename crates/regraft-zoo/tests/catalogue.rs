@@ -159,6 +159,18 @@ fn the_recorded_answer_is_that_of_pytorch() {
     }
 }
 
+#[test]
+fn a_definition_that_nobody_publishes_comes_with_the_program() {
+    let hed = info("vgg16.hed").unwrap();
+    let (name, text) = hed.own_definition().unwrap();
+    let description: Value = serde_json::from_str(text).unwrap();
+    let layers = description["config"]["layers"].as_array().unwrap();
+    assert!(layers.iter().any(|layer| layer["name"] == hed.features.as_deref().unwrap()), "{name}");
+    let theirs = Entry { catalogue: Some("zoo.toml".into()), ..hed.clone() };
+    assert_eq!(theirs.own_definition(), None);
+    assert_eq!(info("alexnet.bvlc").unwrap().own_definition(), None);
+}
+
 /// Nobody publishes weights under these names; a file of one's own is read into them.
 const WITHOUT_WEIGHTS: [&str; 5] =
     ["caffenet", "efficientnet-lite1", "efficientnet-lite2", "efficientnet-lite3", "efficientnet-lite4"];

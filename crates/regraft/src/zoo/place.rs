@@ -167,6 +167,7 @@ impl Zoo {
         let classes = of_head.or_else(|| read.matched.as_ref().map(|report| report.classes));
         let mut card = read.model.card().clone();
         entry.describe(&mut card, classes);
+        card.roles = entry.roles(read.model.graph(), &card.roles).map_err(Error::model)?;
         let model = read.model.with_card(card).map_err(Error::model)?;
         // What the reader had to assume about the preparation is what the catalogue tells.
         let notes = if entry.preprocessing.is_empty() { read.notes } else { Vec::new() };

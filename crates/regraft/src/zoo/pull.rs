@@ -185,6 +185,9 @@ impl Zoo {
         let unfinished = UnfinishedFolder::start(&folder)?;
         files::create_folder(&incoming)?;
         work(&incoming, unfinished.path())?;
+        if let Some((name, text)) = entry.own_definition() {
+            files::write_atomically(&unfinished.path().join(name), text.as_bytes())?;
+        }
         let record = Record { from: entry.from.to_string(), files: recorded(unfinished.path())? };
         let text = serde_json::to_vec_pretty(&record).unwrap_or_default();
         files::write_atomically(&unfinished.path().join(RECORD), &text)?;
