@@ -1,5 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    let _ = regraft_fuzz::as_file("model.onnx", data, |path| regraft_formats::onnx::read(path));
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| regraft_fuzz::read("onnx", data));

@@ -1,6 +1,3 @@
 #![no_main]
-use std::path::Path;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    let _ = regraft_formats::safetensors::parse(Path::new("input"), bytes::Bytes::copy_from_slice(data));
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| regraft_fuzz::read("safetensors", data));

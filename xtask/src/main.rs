@@ -8,6 +8,7 @@ mod bench;
 mod check;
 mod embed_default;
 mod example_data;
+mod fuzz;
 mod instructions;
 mod oracle;
 mod python;
@@ -31,6 +32,8 @@ usage: cargo xtask <command>
   bench growth [--threads N] [--alternations N] [--only CURVE,CURVE] [--long] [--write]
                        what time and memory do as batch, size and images grow (the names of the curves; --long: a
                        hundred thousand images too; --write renews docs/performance-growth.md)
+  fuzz SECONDS [TARGET …]
+                       every reader of files, or those of these names, on damaged files, so long each (needs cargo-fuzz)
   oracle               write all golden files again from their oracles and show what changed (needs Python 3)
   assets [--out DIR]   fetch, verify and unpack the published packages that some tests need
                        (into $REGRAFT_ASSETS, or target/assets)
@@ -46,6 +49,7 @@ fn main() -> anyhow::Result<()> {
         ["instructions"] => instructions::instructions(false),
         ["instructions", "--write"] => instructions::instructions(true),
         ["bench", options @ ..] => bench::bench(&bench::Options::parse(options)?),
+        ["fuzz", seconds, names @ ..] => fuzz::run(seconds.parse()?, names),
         ["oracle"] => oracle::oracle(),
         ["assets"] => assets::fetch(&assets::folder()),
         ["assets", "--out", folder] => assets::fetch(Path::new(folder)),

@@ -1,0 +1,1 @@
+!function(e,a){a.exports="AAECAwQFBgc="}();

@@ -1,0 +1,1 @@
+a.exports="AAEC"+f();a.exports={b:c()}

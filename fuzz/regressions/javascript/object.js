@@ -1,0 +1,1 @@
+!function(e,a){a.exports={"modelTopology":{"a":[1,2.5,null,true]},"weightsManifest":[]}}();
