@@ -117,7 +117,7 @@ fn from_file(path: &Path, architecture: Option<&str>) -> Result<Source> {
 }
 
 /// The wire that a `--cut` names: `features`, `logits`, the wire itself, another name that its origin has for it, or a
-/// module of PyTorch, whose last node is meant.
+/// module of PyTorch or scope of TensorFlow, whose last node is meant.
 ///
 /// # Errors
 /// [`Error::Usage`]: there is no such wire; the message names some that look alike.
@@ -146,9 +146,12 @@ fn alias<'a>(model: &'a Model, name: &str) -> Option<&'a str> {
     model.card().aliases.get(name).map(String::as_str).filter(|wire| model.graph().has_wire(wire))
 }
 
-/// What a module of PyTorch gives, such as `layer3`: its last node.
+/// What a module of PyTorch gives, such as `layer3`, or a scope of TensorFlow: its last node. In ONNX files of PyTorch a node
+/// is called `/layer3/layer3.1/relu_1/Relu`.
 fn end_of_module<'a>(graph: &'a Graph, module: &str) -> Option<&'a str> {
-    let inside = |name: &str| name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'));
+    let inside = |name: &str| {
+        name.trim_start_matches('/').strip_prefix(module).is_some_and(|rest| rest.starts_with(['.', '/']))
+    };
     graph.nodes().iter().rev().map(|node| node.name.as_str()).find(|name| inside(name))
 }
 
