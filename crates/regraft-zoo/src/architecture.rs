@@ -15,7 +15,7 @@ pub struct Architecture {
     pub aliases: &'static [&'static str],
     /// A tensor that every file of this architecture has, and few of others: it saves building graphs that cannot fit.
     pub mark: &'static str,
-    /// Layer that gives the logits; the shape of its weight tells the number of classes.
+    /// Layer that gives the logits, or scores of places; the shape of its weight tells the number of classes.
     pub classifier: &'static str,
     /// What the published weights expect. A model's own card goes before it.
     pub preprocessing: Preprocessing,
