@@ -15,7 +15,7 @@ pub struct Settings {
     pub endpoint: String,
     /// The cache: `HF_HUB_CACHE`, else `hub` in `HF_HOME`, else in the user's cache folder.
     pub cache: PathBuf,
-    /// Who asks: `HF_TOKEN`, else the file that `hf auth login` writes.
+    /// Who asks: `HF_TOKEN`, else the file that `hf auth login` writes; nobody with `HF_HUB_DISABLE_IMPLICIT_TOKEN`.
     pub token: Option<Token>,
     /// The variable that forbids the network, if one does: `HF_HUB_OFFLINE`, `TRANSFORMERS_OFFLINE`.
     pub offline: Option<&'static str>,
@@ -68,19 +68,18 @@ impl Settings {
     /// # Errors
     /// As there.
     pub fn from_variables(get: &dyn Fn(&str) -> Option<String>) -> Result<Self, HubError> {
-        let home = home(get)?;
         let first = |names: &[&str]| names.iter().find_map(|name| get(name));
-        let cache = first(&["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"]);
-        let token_file = get("HF_TOKEN_PATH").map_or_else(|| home.join("token"), |path| expanded(&path, get));
-        let token = first(&["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"])
-            .or_else(|| String::from_utf8(files::read(&token_file).ok()?).ok());
+        let cache = match first(&["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"]) {
+            Some(path) => expanded(&path, get),
+            None => home(get)?.join("hub"),
+        };
         let offline = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"];
         let endpoint = get("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
         let proxy = |names: [&str; 2]| first(&names).or_else(|| first(&["ALL_PROXY", "all_proxy"]));
         Ok(Self {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
-            cache: cache.map_or_else(|| home.join("hub"), |path| expanded(&path, get)),
-            token: token.as_deref().and_then(Token::new),
+            cache,
+            token: token(get),
             offline: offline.into_iter().find(|name| get(name).is_some_and(|value| is_true(&value))),
             proxies: [proxy(["HTTPS_PROXY", "https_proxy"]), proxy(["HTTP_PROXY", "http_proxy"])],
             no_proxy: first(&["NO_PROXY", "no_proxy"]).unwrap_or_default(),
@@ -110,6 +109,20 @@ fn user_home(get: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
     get("HOME").map(PathBuf::from).or_else(|| etcetera::home_dir().ok())
 }
 
+/// A variable that holds nothing usable counts as one that is not set, as in Python.
+fn token(get: &dyn Fn(&str) -> Option<String>) -> Option<Token> {
+    if get("HF_HUB_DISABLE_IMPLICIT_TOKEN").is_some_and(|value| is_true(&value)) {
+        return None;
+    }
+    let variables = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"];
+    let direct = variables.iter().find_map(|name| Token::new(&get(name)?));
+    direct.or_else(|| {
+        let path = get("HF_TOKEN_PATH").map(|path| expanded(&path, get));
+        let path = path.or_else(|| home(get).ok().map(|home| home.join("token")))?;
+        Token::new(&String::from_utf8(files::read(&path).ok()?).ok()?)
+    })
+}
+
 /// `~` at the beginning is the user's home folder.
 fn expanded(path: &str, get: &dyn Fn(&str) -> Option<String>) -> PathBuf {
     let below = path.strip_prefix('~').filter(|below| below.is_empty() || below.starts_with('/'));
@@ -123,7 +136,7 @@ fn is_true(value: &str) -> bool {
 
 fn timeout(get: &dyn Fn(&str) -> Option<String>) -> Result<Duration, HubError> {
     let variable = "HF_HUB_DOWNLOAD_TIMEOUT";
-    let Some(text) = get(variable) else { return Ok(TIMEOUT) };
+    let Some(text) = get(variable).filter(|text| text.trim() != "0") else { return Ok(TIMEOUT) };
     let seconds = text.trim().parse().ok().filter(|seconds| (1..=86_400).contains(seconds));
     let message = || format!("'{text}' is not a number of seconds from 1 to 86400");
     seconds.map(Duration::from_secs).ok_or_else(|| HubError::Setting { variable, message: message() })
@@ -163,6 +176,9 @@ mod tests {
         assert!(!format!("{from_file:?}").contains("from-file"));
         assert_eq!(settings(&[("HF_HOME", home), ("HF_TOKEN", " direct ")]).token, Token::new("direct"));
         assert_eq!(settings(&[("HF_HOME", "/nowhere"), ("HF_TOKEN", "a\r\nHost: b")]).token, None);
+        assert_eq!(settings(&[("HF_HOME", home), ("HF_TOKEN", " ")]).token, Token::new("from-file"));
+        let nobody = [("HF_HOME", home), ("HF_TOKEN", "x"), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")];
+        assert_eq!(settings(&nobody).token, None);
     }
 
     #[test]
@@ -178,6 +194,7 @@ mod tests {
         assert_eq!(set.proxies, [Some("http://proxy:3128".to_owned()), None]);
         assert_eq!(set.timeout, Duration::from_secs(7));
         assert_eq!(settings(&[("HOME", "/u"), ("HF_HUB_OFFLINE", "0")]).offline, None);
+        assert_eq!(settings(&[("HOME", "/u"), ("HF_HUB_DOWNLOAD_TIMEOUT", "0")]).timeout, TIMEOUT);
         assert_eq!(
             settings(&[("HOME", "/u"), ("all_proxy", "p")]).proxies.map(|proxy| proxy.unwrap()),
             ["p", "p"]
