@@ -6,18 +6,28 @@ use std::path::{Path, PathBuf};
 use regraft_system::files;
 
 use crate::address::inside;
-use crate::{HubError, javascript};
+use crate::{HubError, Watch, javascript};
 
-/// More than the packages of models have, less than what a hostile archive would like to fill.
+/// More than the packages of models have, less than what a hostile archive would like to fill, or to keep busy with.
 const LARGEST_TOTAL: u64 = 8 << 30;
+const MOST_MEMBERS: usize = 1 << 17;
 
-/// Unpacks the files of a wheel or a gzipped tar whose paths are among `wanted` or begin with one of them, and says where they
-/// lie, in the order of the archive.
+/// The part of a tar that tells the long name of its next member is read into memory.
+const LONGEST_HEADER: u64 = 1 << 16;
+
+/// Unpacks the files of a wheel or a gzipped tar that are among `wanted` or lie below one of them, and says where they lie, in
+/// the order of the archive.
 ///
 /// # Errors
-/// The archive is damaged, holds none of them, or one would lie outside `destination`; together they are larger than 8 GiB.
-pub fn unpack(archive: &Path, wanted: &[&str], destination: &Path) -> Result<Vec<PathBuf>, HubError> {
-    unpack_within(LARGEST_TOTAL, archive, wanted, destination)
+/// The archive is damaged, holds none of them, or one would lie outside `destination`; together, or with what is not wanted,
+/// they are larger than 8 GiB; the user asks to stop.
+pub fn unpack(
+    archive: &Path,
+    wanted: &[&str],
+    destination: &Path,
+    watch: &dyn Watch,
+) -> Result<Vec<PathBuf>, HubError> {
+    unpack_within(LARGEST_TOTAL, archive, wanted, destination, watch)
 }
 
 fn unpack_within(
@@ -25,9 +35,10 @@ fn unpack_within(
     archive: &Path,
     wanted: &[&str],
     destination: &Path,
+    watch: &dyn Watch,
 ) -> Result<Vec<PathBuf>, HubError> {
     let content = files::map(archive)?;
-    let mut unpacking = Unpacking { wanted, destination, left: limit, done: Vec::new() };
+    let mut unpacking = Unpacking { wanted, destination, watch, limit, left: limit, done: Vec::new() };
     let unpacked = if content.starts_with(b"PK") { unpacking.zip(&content) } else { unpacking.tar(&content) };
     let damaged = |message: String| HubError::Archive { path: archive.to_path_buf(), message };
     unpacked.map_err(|failure| match failure {
@@ -65,6 +76,8 @@ pub fn unwrap_modules(folder: &Path) -> Result<(), HubError> {
 struct Unpacking<'a> {
     wanted: &'a [&'a str],
     destination: &'a Path,
+    watch: &'a dyn Watch,
+    limit: u64,
     left: u64,
     done: Vec<PathBuf>,
 }
@@ -91,6 +104,7 @@ impl Unpacking<'_> {
     fn zip(&mut self, content: &[u8]) -> Result<(), Failure> {
         let mut archive = zip::ZipArchive::new(io::Cursor::new(content))?;
         for index in 0..archive.len() {
+            self.look(index)?;
             let mut member = archive.by_index(index)?;
             let name = member.name()?.into_owned();
             if member.is_file() && self.wants(&name) {
@@ -101,8 +115,10 @@ impl Unpacking<'_> {
     }
 
     fn tar(&mut self, content: &[u8]) -> Result<(), Failure> {
-        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(content));
-        for member in archive.entries()? {
+        self.check_names(content)?;
+        let mut archive = unzipped(content, self.limit);
+        for (index, member) in archive.entries()?.enumerate() {
+            self.look(index)?;
             let mut member = member?;
             let name = String::from_utf8_lossy(&member.path_bytes()).into_owned();
             if member.header().entry_type().is_file() && self.wants(&name) {
@@ -112,8 +128,35 @@ impl Unpacking<'_> {
         Ok(())
     }
 
+    /// The library reads long names into memory, however long they are.
+    fn check_names(&self, content: &[u8]) -> Result<(), Failure> {
+        let mut archive = unzipped(content, self.limit);
+        for (index, member) in archive.entries()?.raw(true).enumerate() {
+            self.look(index)?;
+            let member = member?;
+            let kind = member.header().entry_type();
+            let is_name = kind.is_gnu_longname() || kind.is_gnu_longlink();
+            let is_name = is_name || kind.is_pax_local_extensions() || kind.is_pax_global_extensions();
+            if is_name && member.size() > LONGEST_HEADER {
+                return Err(Failure::Archive("a name in it is longer than that of any file".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Before every member: is it one too many, and does the user want to go on?
+    fn look(&self, index: usize) -> Result<(), Failure> {
+        match index {
+            _ if self.watch.interrupted() => Err(Failure::Other(HubError::Interrupted)),
+            MOST_MEMBERS.. => Err(Failure::Archive(format!("it holds more than {MOST_MEMBERS} files"))),
+            _ => Ok(()),
+        }
+    }
+
     fn wants(&self, name: &str) -> bool {
-        !name.ends_with('/') && self.wanted.iter().any(|start| name.starts_with(start))
+        let below = |start: &&str| name.strip_prefix(start.trim_end_matches('/'));
+        let mut below = self.wanted.iter().filter_map(below);
+        !name.ends_with('/') && below.any(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     fn write(&mut self, member: &mut dyn Read, name: &str) -> Result<(), Failure> {
@@ -137,9 +180,15 @@ impl Unpacking<'_> {
     }
 }
 
+/// The tar, which ends where it gets too large.
+fn unzipped(content: &[u8], limit: u64) -> tar::Archive<impl Read + '_> {
+    tar::Archive::new(flate2::read::GzDecoder::new(content).take(limit))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Silent;
 
     /// A gzipped tar whose members have these raw names and types.
     fn tar_gz(members: &[(&str, tar::EntryType)]) -> Vec<u8> {
@@ -171,7 +220,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("archive");
         files::write_atomically(&path, archive).unwrap();
-        let result = unpack(&path, &["package/"], &place.path().join("inside"));
+        let result = unpack(&path, &["package/"], &place.path().join("inside"), &Silent);
         (place, result)
     }
 
@@ -209,10 +258,39 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let (path, inside) = (place.path().join("archive"), place.path().join("inside"));
         files::write_atomically(&path, &archive).unwrap();
-        let error = unpack_within((1 << 20) + 5, &path, &["package/"], &inside).unwrap_err();
+        let error = unpack_within((1 << 20) + 5, &path, &["package/"], &inside, &Silent).unwrap_err();
         assert!(error.to_string().contains("'package/b': the files in it are larger"), "{error}");
         assert!(!inside.join("package/b").exists());
-        unpack_within(2 << 20, &path, &["package/"], &inside).unwrap();
+        unpack_within(2 << 20, &path, &["package/"], &inside, &Silent).unwrap();
+    }
+
+    #[test]
+    fn a_tar_is_looked_at_as_a_whole() {
+        let zipped = |names: &[(&str, tar::EntryType)], length: usize| {
+            let mut builder =
+                tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+            for (name, kind) in names {
+                let mut header = tar::Header::new_gnu();
+                header.set_path(name).unwrap();
+                header.set_entry_type(*kind);
+                header.set_size(length as u64);
+                header.set_cksum();
+                builder.append(&header, vec![b'a'; length].as_slice()).unwrap();
+            }
+            builder.into_inner().unwrap().finish().unwrap()
+        };
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("archive");
+        let unpack = |archive: &[u8]| {
+            files::write_atomically(&path, archive).unwrap();
+            unpack_within(1 << 20, &path, &["a"], &place.path().join("inside"), &Silent)
+        };
+        let file = tar::EntryType::Regular;
+        unpack(&zipped(&[("a/b", file), ("ab", file)], 1000)).unwrap();
+        assert!(place.path().join("inside/a/b").exists() && !place.path().join("inside/ab").exists());
+        let long = unpack(&zipped(&[("x", tar::EntryType::GNULongName), ("a", file)], 100_000)).unwrap_err();
+        assert!(long.to_string().contains("longer than that of any file"), "{long}");
+        unpack(&zipped(&[("other", file), ("a", file)], 1 << 20)).unwrap_err();
     }
 
     #[test]
@@ -222,7 +300,7 @@ mod tests {
         for damaged in [&whole[..whole.len() / 2], b"PK", b"", b"\x1f\x8b\x08 not gzip"] {
             let path = place.path().join("archive");
             files::write_atomically(&path, damaged).unwrap();
-            let error = unpack(&path, &["package/"], &place.path().join("inside")).unwrap_err();
+            let error = unpack(&path, &["package/"], &place.path().join("inside"), &Silent).unwrap_err();
             assert!(matches!(error, HubError::Archive { .. }), "{error}");
         }
     }

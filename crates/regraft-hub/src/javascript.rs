@@ -11,12 +11,17 @@ use serde_json::{Map, Number, Value};
 /// Nesting beyond that of any model.
 const DEEPEST: usize = 128;
 
-/// The file that a module exports, and whether it is JSON; `None` if it exports anything but a literal.
+/// The file that a module exports, and whether it is JSON; `None` if it exports anything but one literal.
 pub(crate) fn exported(module: &str) -> Option<(Vec<u8>, bool)> {
-    let start =
-        [".exports={", ".exports=\"", ".exports='"].iter().filter_map(|text| module.find(text)).min()?;
-    let mut reader = Reader { rest: module.get(start + ".exports=".len()..)? };
-    match reader.value(0)? {
+    // The bundler's own code exports the answer of a function.
+    let mut literals = module.split(".exports=").skip(1).filter(|rest| rest.starts_with(['{', '"', '\'']));
+    let (Some(rest), None) = (literals.next(), literals.next()) else { return None };
+    let mut reader = Reader { rest };
+    let value = reader.value(0)?;
+    if reader.peek().is_some_and(|next| !"};,\n".contains(next)) {
+        return None;
+    }
+    match value {
         Value::String(text) => Some((STANDARD.decode(text).ok()?, false)),
         value => Some((serde_json::to_vec(&value).ok()?, true)),
     }
@@ -162,6 +167,11 @@ mod tests {
             "a.exports={a:\"\\u0041\"}",
             "a.exports={a:0x10}",
             "a.exports={a:1,,}",
+            "a.exports=\"AAEC\"+f()",
+            "a.exports=\"AAEC\".b",
+            "a.exports={a:1}.a",
+            "a.exports=\"AAEC\";a.exports=\"AAEC\"",
+            "a.exports=7",
             &deep,
         ] {
             assert_eq!(exported(module), None, "{}", module.get(..40).unwrap_or(module));
