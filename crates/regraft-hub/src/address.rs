@@ -14,6 +14,13 @@ pub(crate) struct Origin {
     port: u16,
 }
 
+impl Origin {
+    /// Whether nobody on the way can read or change what is sent: it is encrypted, or stays on this machine.
+    pub(crate) fn is_private(&self) -> bool {
+        self.scheme == "https" || ["localhost", "127.0.0.1", "[::1]"].contains(&self.host.as_str())
+    }
+}
+
 /// The parts of an address, which must be `http` or `https` and name a server and no user.
 pub(crate) fn parse(address: &str) -> Result<(Uri, Origin), HubError> {
     let refused = |reason| HubError::Name { name: shown(address), reason };
@@ -49,9 +56,16 @@ pub(crate) fn join(base: &Uri, target: &str) -> String {
     }
 }
 
-/// An address as messages show it: what follows the `?` may be a signature, which is as good as a password.
+/// An address as messages show it: without name and password, and what follows the `?` may be a signature, which is as good
+/// as a password.
 pub(crate) fn shown(address: &str) -> String {
-    address.split(['?', '#']).next().unwrap_or_default().to_owned()
+    let address = address.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = address.split_once("://").map_or(("", address), |(scheme, rest)| (scheme, rest));
+    let (server, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match server.rsplit_once('@') {
+        Some((_, server)) => format!("{scheme}://{server}{path}"),
+        None => address.to_owned(),
+    }
 }
 
 /// `text` with every byte that has a meaning of its own in a path as `%XX`; `/` stays if it is in `kept`.
@@ -125,6 +139,18 @@ mod tests {
             ["file:///etc/passwd", "hub.example/a", "ftp://hub.example/a", "https://user@hub.example/", ""]
         {
             assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        for (address, expected) in [
+            ("https://hub.example/a@b?sig=x#y", "https://hub.example/a@b"),
+            ("https://name:pass@word@hub.example/a", "https://hub.example/a"),
+            ("name:password@hub.example", "://hub.example"),
+            ("weights.bin", "weights.bin"),
+        ] {
+            assert_eq!(shown(address), expected);
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ureq::http::{HeaderMap, Response as HttpResponse};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::{Agent, Body, Proxy};
+use ureq::{Agent, Body, Proxy, ProxyProtocol};
 
 use crate::address::{self, Origin};
 use crate::{HubError, Settings, Token};
@@ -20,6 +20,7 @@ pub(crate) struct Client {
     agents: [OnceLock<Agent>; 2],
     proxies: [Option<Proxy>; 2],
     timeout: Duration,
+    answered: OnceLock<()>,
 }
 
 /// What is asked.
@@ -63,16 +64,26 @@ impl Client {
             proxy(secure.as_deref(), "HTTPS_PROXY", &settings.no_proxy)?,
             proxy(plain.as_deref(), "HTTP_PROXY", &settings.no_proxy)?,
         ];
-        Ok(Self { agents: Default::default(), proxies, timeout: settings.timeout })
+        Ok(Self { agents: Default::default(), proxies, timeout: settings.timeout, answered: OnceLock::new() })
+    }
+
+    /// Whether any server has answered yet.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answered.get().is_some()
     }
 
     /// Sends a request and follows where the server points, to ten places at most.
     pub(crate) fn send(&self, request: &Request<'_>) -> Result<Answer, HubError> {
         let (_, first) = address::parse(request.address)?;
+        let mut token = request.token;
+        if token.is_some() && !first.is_private() {
+            return Err(readable_token(&first.host));
+        }
         let mut current = request.address.to_owned();
         for _ in 0..=MOST_REDIRECTS {
             let (uri, origin) = address::parse(&current)?;
-            let token = request.token.filter(|_| origin == first);
+            // Whoever has led away from the server may not lead back to it with the token.
+            token = token.filter(|_| origin == first);
             let answer = self.send_once(&current, &origin, token, request)?;
             let status = answer.status().as_u16();
             let target = answer.headers().get("location").and_then(|target| target.to_str().ok());
@@ -107,7 +118,9 @@ impl Client {
         if let Some(Token(token)) = token {
             builder = builder.header("Authorization", format!("Bearer {token}"));
         }
-        builder.call().map_err(|error| self.failed(&origin.host, error))
+        let answer = builder.call().map_err(|error| self.failed(&origin.host, error))?;
+        self.answered.get_or_init(|| ());
+        Ok(answer)
     }
 
     fn agent(&self, secure: bool) -> &Agent {
@@ -125,7 +138,9 @@ impl Client {
                 .timeout_connect(Some(self.timeout))
                 .timeout_recv_response(Some(self.timeout))
                 .timeout_per_read(Some(self.timeout));
-            let config = if secure { config.tls_config(system_certificates()) } else { config };
+            let secured =
+                secure || proxy.as_ref().is_some_and(|proxy| proxy.protocol() == ProxyProtocol::Https);
+            let config = if secured { config.tls_config(system_certificates()) } else { config };
             config.build().new_agent()
         })
     }
@@ -166,21 +181,37 @@ fn taken_apart(answer: HttpResponse<Body>, address: String) -> Answer {
     Answer { status: parts.status.as_u16(), headers: parts.headers, address, body }
 }
 
+fn readable_token(host: &str) -> HubError {
+    let message = format!(
+        "the token would go to {host} over a line that anybody can read; use https://, or no token \
+         (HF_HUB_DISABLE_IMPLICIT_TOKEN=1)"
+    );
+    HubError::Setting { variable: "HF_ENDPOINT", message }
+}
+
 fn redirect(address: &str, target: &str, reason: &'static str) -> HubError {
     HubError::Redirect { address: address::shown(address), target: address::shown(target), reason }
 }
 
 fn proxy(address: Option<&str>, variable: &'static str, exceptions: &str) -> Result<Option<Proxy>, HubError> {
     let Some(address) = address else { return Ok(None) };
-    let refused = |_| HubError::Setting { variable, message: "it is not the address of a proxy".to_owned() };
-    let parsed = Proxy::new(address).map_err(refused)?;
+    let refused = |message: &str| HubError::Setting { variable, message: message.to_owned() };
+    let unknown = |_| refused("it is not the address of a proxy");
+    let parsed = Proxy::new(address).map_err(unknown)?;
+    if !matches!(parsed.protocol(), ProxyProtocol::Http | ProxyProtocol::Https) {
+        return Err(refused(
+            "a SOCKS proxy cannot be used; set it to one that begins with http:// or https://",
+        ));
+    }
     let mut builder = Proxy::builder(parsed.protocol()).host(parsed.host()).port(parsed.port());
     if let Some(name) = parsed.username() {
         builder = builder.username(name).password(parsed.password().unwrap_or_default());
     }
     let exceptions = exceptions.split(',').map(str::trim).filter(|name| !name.is_empty());
-    let builder = exceptions.fold(builder, |builder, name| builder.no_proxy(name));
-    builder.build().map(Some).map_err(refused)
+    // As everywhere but in the library, a name stands for the servers below it too.
+    let builder =
+        exceptions.fold(builder, |builder, name| builder.no_proxy(name).no_proxy(&format!(".{name}")));
+    builder.build().map(Some).map_err(unknown)
 }
 
 fn system_certificates() -> TlsConfig {

@@ -27,6 +27,13 @@ pub struct Expected<'a> {
     pub sha1: Option<&'a str>,
 }
 
+impl Expected<'_> {
+    /// Whether a content that fits can be no other than the one that was published.
+    fn has_whole_hash(&self) -> bool {
+        self.sha1.is_some_and(|hash| hash.len() == 40) || self.sha256.is_some_and(|hash| hash.len() == 64)
+    }
+}
+
 /// Fetches a file that everybody may have.
 ///
 /// Two runs that fetch one file wait for each other; what is there already is not fetched.
@@ -48,14 +55,14 @@ pub fn fetch(
     transfer(session, &Transfer { name: &name, address, token: None, expected, destination, lock }, watch)
 }
 
-/// What comes over a line that anybody can write to needs a hash. This machine itself is trusted.
+/// What comes over a line that anybody can write to needs a whole hash: the beginning of one can be forged. This machine
+/// itself is trusted.
 fn check_trust(address: &str, expected: &Expected<'_>) -> Result<(), HubError> {
     let (_, origin) = address::parse(address)?;
-    let vouched = expected.sha256.is_some() || expected.sha1.is_some();
-    if origin.scheme == "https" || vouched || ["localhost", "127.0.0.1"].contains(&origin.host.as_str()) {
+    if origin.is_private() || expected.has_whole_hash() {
         return Ok(());
     }
-    let reason = "is not a secure address, and no hash of the file is known; use https://";
+    let reason = "is not a secure address, and no whole hash of the file is known; use https://";
     Err(HubError::Name { name: address::shown(address), reason })
 }
 
@@ -78,7 +85,11 @@ const PARTIAL: &str = ".regraft-incomplete";
 pub(crate) fn transfer(session: &Session, wanted: &Transfer<'_>, watch: &dyn Watch) -> Result<(), HubError> {
     let _lock = wait_for_lock(wanted.lock, wanted.name, watch)?;
     if wanted.destination.exists() {
-        return Ok(());
+        let Err(error) = check_content(wanted.destination, wanted.address, wanted.expected) else {
+            return Ok(());
+        };
+        watch.message(&format!("{error}; fetching it anew"));
+        files::remove_if_there(wanted.destination)?;
     }
     let mut partial = PartialFile::open(&with_ending(wanted.destination, PARTIAL))?;
     if !wanted.can_go_on(&partial) {
@@ -114,10 +125,8 @@ impl Transfer<'_> {
     }
 
     fn can_go_on(&self, partial: &PartialFile) -> bool {
-        let Expected { sha256, sha1, .. } = self.expected;
-        let decides = sha1.is_some() || sha256.is_some_and(|hash| hash.len() == WHOLE_HASH);
         let fits = self.expected.size.is_none_or(|size| partial.length() <= size);
-        fits && (decides || self.tag().is_some())
+        fits && (self.expected.has_whole_hash() || self.tag().is_some())
     }
 }
 
@@ -139,6 +148,41 @@ pub fn wait_for_lock(path: &Path, name: &str, watch: &dyn Watch) -> Result<Lock,
     }
 }
 
+/// What is done again after a failure that may pass, and how often yet.
+pub(crate) struct Patience<'a> {
+    session: &'a Session,
+    watch: &'a dyn Watch,
+    failures: u32,
+    asked_for: Option<Duration>,
+}
+
+impl<'a> Patience<'a> {
+    pub(crate) fn new(session: &'a Session, watch: &'a dyn Watch) -> Self {
+        Self { session, watch, failures: 0, asked_for: None }
+    }
+
+    /// How long the server wants to be left alone.
+    pub(crate) fn listen(&mut self, answer: &Answer) {
+        self.asked_for = answer.number("retry-after").map(Duration::from_secs);
+    }
+
+    /// Waits before the next attempt; gives the error back if there is no sense in one.
+    pub(crate) fn wait(&mut self, error: HubError) -> Result<(), HubError> {
+        let settings = &self.session.settings;
+        // Who has answered before is not out of reach for ever.
+        let is_gone = matches!(error, HubError::Unreachable { .. }) && self.session.client.has_answered();
+        if !(error.is_passing() || is_gone) || self.failures >= settings.retries {
+            return Err(error);
+        }
+        let pause = settings.pause.saturating_mul(1 << self.failures.min(10));
+        let longest = LONGEST_PAUSE.max(pause);
+        let pause = self.asked_for.take().map_or(pause, |asked_for| asked_for.clamp(pause, longest));
+        self.failures += 1;
+        self.watch.message(&format!("{error}; trying again in {:.0} s", pause.as_secs_f64()));
+        sleep(pause, self.watch)
+    }
+}
+
 /// Goes on until the file is whole; a failure that may pass is waited out, and progress resets the patience.
 fn receive_all(
     session: &Session,
@@ -146,29 +190,28 @@ fn receive_all(
     partial: &mut PartialFile,
     watch: &dyn Watch,
 ) -> Result<(), HubError> {
-    let mut failures = 0;
+    let mut patience = Patience::new(session, watch);
     while wanted.expected.size.is_none_or(|size| partial.length() != size || size == 0) {
         let before = partial.length();
-        let mut pause = session.settings.pause.saturating_mul(1 << failures.min(10));
-        let Err(error) = receive(session, wanted, partial, &mut pause, watch) else { break };
-        failures = if partial.length() > before { 0 } else { failures };
-        if !error.is_passing() || failures >= session.settings.retries {
-            return Err(error);
+        let received = receive(wanted, partial, &mut patience);
+        if partial.length() > before {
+            patience.failures = 0;
         }
-        failures += 1;
-        watch.message(&format!("{error}; trying again in {:.0} s", pause.as_secs_f64()));
-        sleep(pause, watch)?;
+        match received {
+            Ok(true) => break,
+            Ok(false) => {}
+            Err(error) => patience.wait(error)?,
+        }
     }
     Ok(())
 }
 
+/// Whether the file is whole now; a server may send less of it at a time than it was asked for.
 fn receive(
-    session: &Session,
     wanted: &Transfer<'_>,
     partial: &mut PartialFile,
-    pause: &mut Duration,
-    watch: &dyn Watch,
-) -> Result<(), HubError> {
+    patience: &mut Patience<'_>,
+) -> Result<bool, HubError> {
     let here = partial.length();
     let mut headers = Vec::new();
     if here > 0 {
@@ -182,22 +225,39 @@ fn receive(
         token: wanted.token,
         leave_server: true,
     };
-    let answer = session.client.send(&request)?;
-    if let Some(seconds) = answer.number("retry-after") {
-        *pause = Duration::from_secs(seconds).clamp(*pause, LONGEST_PAUSE.max(*pause));
-    }
+    let answer = patience.session.client.send(&request)?;
+    patience.listen(&answer);
     match begin(wanted, partial, &answer)? {
-        Start::Whole => return Ok(()),
+        Start::Whole => return Ok(true),
         Start::Anew => {
             partial.clear()?;
             remember_tag(wanted, &answer)?;
         }
         Start::Rest => {}
     }
-    let total = answer.number("content-length").map(|rest| partial.length().saturating_add(rest));
+    let end = answer.number("content-length").map(|rest| partial.length().saturating_add(rest));
+    let total = whole_length(&answer).or(end);
     check_size(wanted, partial, total)?;
-    watch.begin(wanted.name, partial.length(), total.or(wanted.expected.size));
-    copy(wanted, partial, answer, total, watch)
+    let total = total.or(wanted.expected.size);
+    patience.watch.begin(wanted.name, partial.length(), total);
+    copy(wanted, partial, answer, total, patience.watch)?;
+    if total.is_none_or(|total| partial.length() >= total) {
+        return Ok(true);
+    }
+    if end == Some(partial.length()) && partial.length() > here {
+        return Ok(false);
+    }
+    Err(cut(wanted, partial, total, "the server has stopped sending".to_owned()))
+}
+
+/// The length of a file of which a part is sent: what follows the `/` of `bytes 5-9/10`.
+fn whole_length(answer: &Answer) -> Option<u64> {
+    let range = answer.header("content-range").filter(|_| answer.status == 206)?;
+    range.rsplit_once('/')?.1.trim().parse().ok()
+}
+
+fn cut(wanted: &Transfer<'_>, partial: &PartialFile, total: Option<u64>, reason: String) -> HubError {
+    HubError::Cut { address: address::shown(wanted.address), received: partial.length(), total, reason }
 }
 
 enum Start {
@@ -230,12 +290,8 @@ fn begin(wanted: &Transfer<'_>, partial: &mut PartialFile, answer: &Answer) -> R
         416 if range == Some(format!("bytes */{}", partial.length()).as_str()) => Ok(Start::Whole),
         416 if partial.length() > 0 => {
             partial.clear()?;
-            Err(HubError::Cut {
-                address: address::shown(wanted.address),
-                received: 0,
-                total: None,
-                reason: "the file on the server is shorter than what had arrived".to_owned(),
-            })
+            let reason = "the file on the server is shorter than what had arrived".to_owned();
+            Err(cut(wanted, partial, None, reason))
         }
         _ => Err(refused(answer, wanted.token.is_some())),
     }
@@ -256,7 +312,7 @@ fn check_size(wanted: &Transfer<'_>, partial: &mut PartialFile, total: Option<u6
     let Some(found) = total else { return Ok(()) };
     let expected = match wanted.expected.size {
         Some(size) if size != found => size.to_string(),
-        None if found > LARGEST_FILE => format!("at most {LARGEST_FILE}"),
+        _ if found > LARGEST_FILE => format!("at most {LARGEST_FILE}"),
         _ => return Ok(()),
     };
     partial.clear()?;
@@ -270,21 +326,15 @@ fn copy(
     total: Option<u64>,
     watch: &dyn Watch,
 ) -> Result<(), HubError> {
-    let limit = total.or(wanted.expected.size).unwrap_or(LARGEST_FILE);
-    let cut = |partial: &PartialFile, reason: String| HubError::Cut {
-        address: address::shown(wanted.address),
-        received: partial.length(),
-        total: total.or(wanted.expected.size),
-        reason,
-    };
+    let limit = total.unwrap_or(LARGEST_FILE).min(LARGEST_FILE);
     let mut body = answer.body.into_reader();
     let mut piece = vec![0; PIECE];
     loop {
         if watch.interrupted() {
             return Err(HubError::Interrupted);
         }
-        let read = body.read(&mut piece).map_err(|error| cut(partial, error.to_string()))?;
-        let Some(bytes) = piece.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
+        let read = body.read(&mut piece).map_err(|error| cut(wanted, partial, total, error.to_string()))?;
+        let Some(bytes) = piece.get(..read).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
         if partial.length() + bytes.len() as u64 > limit {
             partial.clear()?;
             let (address, found) = (address::shown(wanted.address), limit + 1);
@@ -293,35 +343,27 @@ fn copy(
         partial.append(bytes)?;
         watch.received(bytes.len() as u64);
     }
-    let short = total.or(wanted.expected.size).is_some_and(|total| partial.length() < total);
-    if short { Err(cut(partial, "the server has stopped sending".to_owned())) } else { Ok(()) }
 }
 
-const WHOLE_HASH: usize = 64;
-
-/// Compares a file with what is published about it; returns its SHA-256.
+/// Compares a file with what is published about it.
 ///
 /// # Errors
 /// [`HubError::Size`], [`HubError::Checksum`], or the file cannot be read. `origin` stands in the message.
-pub fn check_content(path: &Path, origin: &str, expected: Expected<'_>) -> Result<String, HubError> {
+pub fn check_content(path: &Path, origin: &str, expected: Expected<'_>) -> Result<(), HubError> {
     let content = files::map(path)?;
     let (address, found) = (address::shown(origin), content.len() as u64);
     if let Some(size) = expected.size.filter(|size| *size != found) {
         return Err(HubError::Size { address, expected: size.to_string(), found });
     }
-    if let Some(expected) = expected.sha1.map(str::to_ascii_lowercase) {
-        let found = hash::sha1_hex(&content);
-        if found != expected {
+    let sha1 = expected.sha1.map(|hash| (hash, hash::sha1_hex(&content)));
+    let sha256 = expected.sha256.map(|hash| (hash, hash::sha256_hex(&content)));
+    for (expected, found) in sha1.into_iter().chain(sha256) {
+        let expected = expected.to_ascii_lowercase();
+        if !found.starts_with(&expected) {
             return Err(HubError::Checksum { address, expected, found });
         }
     }
-    let found = hash::sha256_hex(&content);
-    match expected.sha256.map(str::to_ascii_lowercase) {
-        Some(expected) if !found.starts_with(&expected) => {
-            Err(HubError::Checksum { address, expected, found })
-        }
-        _ => Ok(found),
-    }
+    Ok(())
 }
 
 /// What a status means for somebody who wants a file.

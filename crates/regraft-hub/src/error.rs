@@ -85,8 +85,8 @@ pub enum HubError {
     },
     /// The content is not what was published.
     #[error(
-        "{address}: its SHA-256 is {found}, expected {expected}; the file was thrown away, because it is damaged or \
-         not the one that was published"
+        "{address}: its {} is {found}, expected {expected}: it is damaged, or not the one that was published",
+        name_of_hash(.found)
     )]
     Checksum {
         /// Where the file comes from.
@@ -97,7 +97,7 @@ pub enum HubError {
         found: String,
     },
     /// The size is not what was published, or beyond reason.
-    #[error("{address}: the file has {found} bytes, expected {expected}; nothing was kept")]
+    #[error("{address}: the file has {found} bytes, expected {expected}")]
     Size {
         /// Where the file comes from.
         address: String,
@@ -154,6 +154,10 @@ pub enum HubError {
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
+}
+
+fn name_of_hash(digits: &str) -> &'static str {
+    if digits.len() == 40 { "SHA-1" } else { "SHA-256" }
 }
 
 fn of_total(total: &Option<u64>) -> String {

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{Listener, Reply, Server, content, session, settings};
-use regraft_hub::{Expected, HubError, Session, Silent, fetch};
+use regraft_hub::{Expected, HubError, Session, Settings, Silent, fetch};
 use regraft_system::hash::sha256_hex;
 
 const TAG: &str = "\"one\"";
@@ -177,8 +177,54 @@ fn a_wrong_content_is_thrown_away() {
 }
 
 #[test]
+fn a_damaged_file_under_the_final_name_is_fetched_anew() {
+    let (place, bytes) = (Place::new(), content(1000));
+    let body = bytes.clone();
+    let server = Server::start(move |asked| Reply::file(asked, &body, TAG));
+    fs::write(place.file(), content(999)).unwrap();
+    let hash = hash(&bytes);
+    place.fetch(&server.at("/a"), Expected { sha256: Some(&hash), ..Expected::default() }).unwrap();
+    place.holds(&bytes);
+}
+
+#[test]
+fn a_server_may_send_less_than_the_rest() {
+    let (place, bytes) = (Place::new(), content(50_000));
+    place.partial(&bytes[..10_000], Some(TAG));
+    let body = bytes.clone();
+    let server = Server::start(move |asked| {
+        let start = asked.start();
+        let end = (start + 15_000).min(body.len());
+        let range = format!("bytes {start}-{}/{}", end - 1, body.len());
+        Reply::new(206, &body[start..end]).with("ETag", TAG).with("Content-Range", range)
+    });
+    place.fetch(&server.at("/a"), Expected::default()).unwrap();
+    place.holds(&bytes);
+    assert_eq!(server.asked().iter().map(common::Asked::start).collect::<Vec<_>>(), [10_000, 25_000, 40_000]);
+}
+
+#[test]
+fn a_server_that_is_gone_after_it_has_answered_is_waited_for() {
+    let (place, bytes) = (Place::new(), content(1000));
+    // The address leads once to the server, and once to a port where nobody is.
+    let (body, times) = (bytes.clone(), AtomicUsize::new(0));
+    let server =
+        Server::start(move |asked| match (asked.path.as_str(), times.fetch_add(1, Ordering::SeqCst)) {
+            ("/a", 0) => Reply::new(302, "").with("Location", "http://127.0.0.1:1/gone"),
+            _ => Reply::file(asked, &body, TAG),
+        });
+    place.fetch(&server.at("/a"), Expected::default()).unwrap();
+    place.holds(&bytes);
+}
+
+#[test]
 fn lengths_that_lie() {
-    let cases: [(Reply, Expected<'_>, &str); 5] = [
+    let cases: [(Reply, Expected<'_>, &str); 6] = [
+        (
+            Reply { announce: false, ..Reply::new(200, "x").with("Content-Length", 1u64 << 40) },
+            Expected { size: Some(1 << 40), ..Expected::default() },
+            "expected at most",
+        ),
         (
             Reply { announce: false, ..Reply::new(200, "x").with("Content-Length", u64::MAX / 2) },
             Expected::default(),
@@ -360,4 +406,26 @@ fn a_proxy_is_asked_unless_it_is_excepted() {
     get(behind).unwrap();
     place.holds(b"direct");
     assert_eq!(proxy.asked().len(), 1);
+}
+
+#[test]
+fn proxies_of_other_kinds_are_an_error() {
+    let place = Place::new();
+    let get = |address: &str, proxy: &str, no_proxy: &str| {
+        let proxies = [Some(proxy.to_owned()), Some(proxy.to_owned())];
+        let no_proxy = no_proxy.to_owned();
+        let session =
+            Session::new(Settings { proxies, no_proxy, ..settings("http://127.0.0.1:1", place.0.path()) })?;
+        fetch(&session, address, &place.file(), Expected::default(), &Silent)
+    };
+    for address in ["https://example.invalid/a", "http://127.0.0.1:1/a"] {
+        for kind in ["socks5", "socks5h", "socks4", "SOCKS4A"] {
+            let error = get(address, &format!("{kind}://127.0.0.1:1"), "127.0.0.1").unwrap_err();
+            assert!(error.to_string().contains("a SOCKS proxy cannot be used"), "{error}");
+        }
+        let error = get(address, "https://127.0.0.1:1", "").unwrap_err();
+        assert!(matches!(error, HubError::Unreachable { .. }), "{error}");
+    }
+    let error = get("http://below.invalid/a", "http://127.0.0.1:1", "invalid").unwrap_err().to_string();
+    assert!(error.contains("below.invalid"), "reached without the proxy: {error}");
 }
