@@ -15,12 +15,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use regraft_system::files::{self, FileError};
+use regraft_system::hash;
 
 use crate::HubError;
 use crate::address::{escaped, inside, shown};
 use crate::client::{Answer, Request, read_all};
-use crate::download::{Expected, Transfer, refused, transfer};
-use crate::session::{Session, Watch};
+use crate::download::{Expected, Patience, Transfer, check_content, refused, transfer, wait_for_lock};
+use crate::session::{Session, Silent, Watch};
 
 /// A file of a repository.
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +84,36 @@ impl HubCache {
         Ok(commit.map(|commit| repository.join("snapshots").join(commit)).filter(|path| path.is_dir()))
     }
 
+    /// The commit that a revision stood for when it was last asked for; `None` if it never was.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn commit(&self, repository: &str, revision: &str) -> Result<Option<String>, HubError> {
+        commit_of(&self.repository(repository)?, revision)
+    }
+
+    /// Notes the commit that a revision stands for.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find), or it cannot be written.
+    pub fn remember(&self, repository: &str, revision: &str, commit: &str) -> Result<(), HubError> {
+        if is_commit(revision) {
+            return Ok(());
+        }
+        let reference = inside(&self.repository(repository)?.join("refs"), revision)?;
+        Ok(files::write_atomically(&reference, commit.as_bytes())?)
+    }
+
+    /// Compares a file with what the Hub named its content when it came here; `false` if that says nothing about it.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find); [`HubError::Checksum`]; it cannot be read.
+    pub fn check(&self, file: &HubFile<'_>) -> Result<bool, HubError> {
+        let snapshot = self.snapshot(file.repository, file.revision)?.unwrap_or_default();
+        let path = inside(&snapshot, file.file)?;
+        tag_of(&path).map_or(Ok(false), |tag| check_tag(&path, &tag, file.file))
+    }
+
     /// Paths of the files of a revision that are here, in the order of their names.
     ///
     /// # Errors
@@ -111,46 +142,54 @@ impl HubCache {
         }
         session.check_online(&format!("{} of {}", file.file, file.repository))?;
         let address = resolve_address(session, file);
-        let metadata = metadata(session, &address)?;
+        let metadata = metadata(session, &address, watch)?;
+        if is_commit(file.revision) && !file.revision.eq_ignore_ascii_case(&metadata.commit) {
+            return Err(nonsense(&address, "it answers with a file of another commit"));
+        }
         let repository = self.repository(file.repository)?;
         let pointer = inside(&repository.join("snapshots").join(&metadata.commit), file.file)?;
         let blob = repository.join("blobs").join(&metadata.tag);
         let expected = agreed(expected, &metadata, &address)?;
-        let folder = folder_name(file.repository);
         let wanted = Transfer {
             name: file.file,
             address: &address,
             token: session.settings.token.as_ref(),
             expected,
             destination: &blob,
-            lock: &self.root.join(".locks").join(folder).join(format!("{}.lock", metadata.tag)),
+            lock: &self.lock(file.repository, &metadata.tag),
         };
         transfer(session, &wanted, watch)?;
-        link(&blob, &pointer, &repository)?;
-        if file.revision != metadata.commit {
-            let reference = inside(&repository.join("refs"), file.revision)?;
-            files::write_atomically(&reference, metadata.commit.as_bytes())?;
+        if let Err(error) = check_tag(&blob, &metadata.tag, &address) {
+            files::remove_if_there(&blob)?;
+            return Err(error);
         }
+        link(&blob, &pointer, &repository)?;
+        self.remember(file.repository, file.revision, &metadata.commit)?;
         Ok(pointer)
     }
 
-    /// What a repository holds.
+    /// What a repository holds. Files whose names lead out of a folder, or are none here, are left out.
     ///
     /// # Errors
-    /// The network is forbidden or fails, the server refuses, a file has a name that leads out of its folder.
-    pub fn list(&self, session: &Session, repository: &str, revision: &str) -> Result<Listing, HubError> {
+    /// The network is forbidden or fails, or the server refuses.
+    pub fn list(
+        &self,
+        session: &Session,
+        repository: &str,
+        revision: &str,
+        watch: &dyn Watch,
+    ) -> Result<Listing, HubError> {
         self.repository(repository)?;
         check_revision(revision)?;
         session.check_online(repository)?;
         let endpoint = &session.settings.endpoint;
         let address = format!("{endpoint}/api/models/{repository}/revision/{}", escaped(revision, ""));
-        let answer = ask(session, &address, false)?;
-        let content = read_all(answer, LARGEST_LISTING)?;
-        let listing: RawListing = serde_json::from_slice(&content)
-            .map_err(|error| HubError::Protocol { address: shown(&address), message: error.to_string() })?;
+        let content = ask(session, &address, false, watch, |answer| read_all(answer, LARGEST_LISTING))?;
+        let listing: RawListing =
+            serde_json::from_slice(&content).map_err(|error| nonsense(&address, &error.to_string()))?;
         let commit = checked_commit(&listing.sha, &address)?;
         let names = listing.siblings.into_iter().map(|sibling| sibling.rfilename);
-        let files = names.map(|name| inside(Path::new(""), &name).map(|_| name)).collect::<Result<_, _>>()?;
+        let files = names.filter(|name| inside(Path::new(""), name).is_ok()).collect();
         Ok(Listing { commit, files })
     }
 
@@ -159,25 +198,41 @@ impl HubCache {
     /// # Errors
     /// Something cannot be removed.
     pub fn remove(&self, repository: &str, revision: &str, names: &[String]) -> Result<u64, HubError> {
-        let Some(snapshot) = self.snapshot(repository, revision)? else { return Ok(0) };
+        let top = self.repository(repository)?;
+        let Some(commit) = commit_of(&top, revision)? else { return Ok(0) };
+        let snapshot = top.join("snapshots").join(&commit);
         let mut freed = 0;
         for name in names {
             let pointer = inside(&snapshot, name)?;
-            let Ok(content) = pointer.canonicalize() else { continue };
-            let size = content.metadata().map_or(0, |metadata| metadata.len());
+            let tag = tag_of(&pointer);
+            if tag.is_none() {
+                freed += length(&pointer);
+            }
             files::remove_if_there(&pointer)?;
-            let repository = self.repository(repository)?;
-            if !is_linked(&repository.join("snapshots"), &content, 0) && is_below(&content, &repository) {
-                files::remove_if_there(&content)?;
-                freed += size;
+            if let Some(tag) = tag.filter(|tag| !is_linked(&top.join("snapshots"), tag, 0)) {
+                freed += self.remove_content(repository, &tag)?;
             }
         }
-        let empty = remove_empty(&snapshot) && self.repository(repository).is_ok_and(|top| is_spent(&top));
-        if empty {
-            let top = self.repository(repository)?;
-            fs::remove_dir_all(&top).map_err(FileError::on(&top, "remove"))?;
+        if remove_empty(&snapshot) {
+            forget(&top.join("refs"), &commit)?;
+        }
+        if is_spent(&top) {
+            files::remove_folder_if_there(&top)?;
         }
         Ok(freed)
+    }
+
+    /// Where large files are kept once for all repositories, the tag is a link to them, and only that is ours to remove.
+    fn remove_content(&self, repository: &str, tag: &str) -> Result<u64, HubError> {
+        let _lock = wait_for_lock(&self.lock(repository, tag), tag, &Silent)?;
+        let blob = inside(&self.repository(repository)?.join("blobs"), tag)?;
+        let size = length(&blob);
+        files::remove_if_there(&blob)?;
+        Ok(size)
+    }
+
+    fn lock(&self, repository: &str, tag: &str) -> PathBuf {
+        self.root.join(".locks").join(folder_name(repository)).join(format!("{tag}.lock"))
     }
 
     fn repository(&self, repository: &str) -> Result<PathBuf, HubError> {
@@ -221,7 +276,7 @@ fn check_revision(revision: &str) -> Result<(), HubError> {
 /// The commit that a revision stands for here.
 fn commit_of(repository: &Path, revision: &str) -> Result<Option<String>, HubError> {
     if is_commit(revision) {
-        return Ok(Some(revision.to_owned()));
+        return Ok(Some(revision.to_ascii_lowercase()));
     }
     let reference = inside(&repository.join("refs"), revision)?;
     let text = files::read(&reference).ok().and_then(|text| String::from_utf8(text).ok());
@@ -229,13 +284,44 @@ fn commit_of(repository: &Path, revision: &str) -> Result<Option<String>, HubErr
 }
 
 fn is_commit(text: &str) -> bool {
-    text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    is_hexadecimal(text, 40)
+}
+
+fn is_hexadecimal(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The tag under which the content of a file of a snapshot lies.
+fn tag_of(pointer: &Path) -> Option<String> {
+    let target = fs::read_link(pointer).ok()?;
+    let tag = target.file_name()?.to_str()?;
+    (target.parent()?.file_name()? == "blobs").then(|| tag.to_owned())
+}
+
+/// Compares a content with its tag, if that is a SHA-256, or the SHA-1 by which git names a content.
+fn check_tag(path: &Path, tag: &str, origin: &str) -> Result<bool, HubError> {
+    if is_hexadecimal(tag, 64) {
+        check_content(path, origin, Expected { sha256: Some(tag), ..Expected::default() })?;
+        return Ok(true);
+    }
+    if !is_hexadecimal(tag, 40) {
+        return Ok(false);
+    }
+    let content = files::map(path)?;
+    let found = hash::sha1_hex(&[format!("blob {}\0", content.len()).as_bytes(), &content].concat());
+    if found.eq_ignore_ascii_case(tag) {
+        return Ok(true);
+    }
+    Err(HubError::Checksum { address: shown(origin), expected: tag.to_owned(), found })
 }
 
 fn checked_commit(commit: &str, address: &str) -> Result<String, HubError> {
-    let message = || "it names no commit".to_owned();
-    let refused = || HubError::Protocol { address: shown(address), message: message() };
-    if is_commit(commit) { Ok(commit.to_ascii_lowercase()) } else { Err(refused()) }
+    let checked = is_commit(commit).then(|| commit.to_ascii_lowercase());
+    checked.ok_or_else(|| nonsense(address, "it names no commit"))
+}
+
+fn nonsense(address: &str, message: &str) -> HubError {
+    HubError::Protocol { address: shown(address), message: message.to_owned() }
 }
 
 fn resolve_address(session: &Session, file: &HubFile<'_>) -> String {
@@ -244,24 +330,39 @@ fn resolve_address(session: &Session, file: &HubFile<'_>) -> String {
     format!("{endpoint}/{repository}/resolve/{revision}/{name}")
 }
 
-fn ask(session: &Session, address: &str, head: bool) -> Result<Answer, HubError> {
+/// Asks until there is an answer that can be `used`, or no sense in asking again.
+fn ask<T>(
+    session: &Session,
+    address: &str,
+    head: bool,
+    watch: &dyn Watch,
+    used: impl Fn(Answer) -> Result<T, HubError>,
+) -> Result<T, HubError> {
     let token = session.settings.token.as_ref();
-    let answer = session.client.send(&Request { address, head, headers: &[], token, leave_server: false })?;
-    if answer.status < 400 { Ok(answer) } else { Err(refused(&answer, token.is_some())) }
+    let request = Request { address, head, headers: &[], token, leave_server: false };
+    let mut patience = Patience::new(session, watch);
+    loop {
+        let answer = session.client.send(&request).and_then(|answer| {
+            patience.listen(&answer);
+            if answer.status < 400 { used(answer) } else { Err(refused(&answer, token.is_some())) }
+        });
+        match answer {
+            Err(error) => patience.wait(error)?,
+            used => return used,
+        }
+    }
 }
 
 /// The Hub answers for large files with a redirect to another server, whose headers know nothing of the repository; so
 /// that one is not followed here.
-fn metadata(session: &Session, address: &str) -> Result<Metadata, HubError> {
-    let answer = ask(session, address, true)?;
-    let nonsense =
-        |message: &str| HubError::Protocol { address: shown(address), message: message.to_owned() };
+fn metadata(session: &Session, address: &str, watch: &dyn Watch) -> Result<Metadata, HubError> {
+    let answer = ask(session, address, true, watch, Ok)?;
     let commit = checked_commit(answer.header("x-repo-commit").unwrap_or_default(), address)?;
     let tag = answer.header("x-linked-etag").or_else(|| answer.header("etag")).unwrap_or_default();
     let tag = tag.trim_start_matches("W/").trim_matches('"');
     let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     if tag.is_empty() || tag.len() > 128 || !tag.bytes().all(known) {
-        return Err(nonsense("it gives the file no tag that could name its content"));
+        return Err(nonsense(address, "it gives the file no tag that could name its content"));
     }
     let length = || answer.number("content-length").filter(|_| answer.status < 300);
     let size = answer.number("x-linked-size").or_else(length);
@@ -274,8 +375,7 @@ fn agreed<'a>(
     server: &'a Metadata,
     address: &str,
 ) -> Result<Expected<'a>, HubError> {
-    let is_sha256 = server.tag.len() == 64 && server.tag.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let from_server = is_sha256.then_some(server.tag.as_str());
+    let from_server = Some(server.tag.as_str()).filter(|tag| is_hexadecimal(tag, 64));
     if let (Some(found), Some(expected)) =
         (server.size, catalogue.size.filter(|size| Some(*size) != server.size))
     {
@@ -292,48 +392,65 @@ fn agreed<'a>(
     }
 }
 
-/// A relative link, so that the cache may be moved; a copy where there are no links.
+/// A relative link, so that the cache may be moved; a copy where there are no links. What lies there and is something else,
+/// such as a link to nothing, is replaced.
 fn link(blob: &Path, pointer: &Path, repository: &Path) -> Result<(), HubError> {
     let folder = pointer.parent().unwrap_or(repository);
     fs::create_dir_all(folder).map_err(FileError::on(folder, "create"))?;
     let depth = folder.strip_prefix(repository).map_or(0, |below| below.components().count());
     let up: PathBuf = std::iter::repeat_n("..", depth).collect();
     let target = up.join("blobs").join(blob.file_name().unwrap_or_default());
-    match symbolic_link(&target, blob, pointer) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(FileError::on(pointer, "link")(error).into())
-        }
-        _ => Ok(()),
+    if fs::read_link(pointer).is_ok_and(|there| there == target) {
+        return Ok(());
+    }
+    files::remove_if_there(pointer)?;
+    match symbolic_link(&target, pointer).map_err(|error| error.kind()) {
+        // Another run was quicker.
+        Ok(()) | Err(io::ErrorKind::AlreadyExists) => Ok(()),
+        Err(_) => Ok(files::copy(blob, pointer)?),
     }
 }
 
 #[cfg(unix)]
-fn symbolic_link(target: &Path, _blob: &Path, pointer: &Path) -> io::Result<()> {
+fn symbolic_link(target: &Path, pointer: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(target, pointer)
 }
 
 #[cfg(not(unix))]
-fn symbolic_link(_target: &Path, blob: &Path, pointer: &Path) -> io::Result<()> {
-    fs::copy(blob, pointer).map(|_| ())
+fn symbolic_link(_target: &Path, _pointer: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Deeper than any repository's folders.
 const DEEPEST: usize = 16;
 
-/// Whether any file below `folder` is `content`.
-fn is_linked(folder: &Path, content: &Path, depth: usize) -> bool {
+/// Whether any file below `folder` has the content of that tag.
+fn is_linked(folder: &Path, tag: &str, depth: usize) -> bool {
     entries(folder).iter().any(|path| {
         let is_folder = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
         if is_folder {
-            depth < DEEPEST && is_linked(path, content, depth + 1)
+            depth < DEEPEST && is_linked(path, tag, depth + 1)
         } else {
-            path.canonicalize().is_ok_and(|found| found == content)
+            tag_of(path).is_some_and(|found| found == tag)
         }
     })
 }
 
-fn is_below(path: &Path, folder: &Path) -> bool {
-    folder.canonicalize().is_ok_and(|folder| path.starts_with(folder))
+/// Bytes of a file that is not a link.
+fn length(path: &Path) -> u64 {
+    path.symlink_metadata().ok().filter(fs::Metadata::is_file).map_or(0, |metadata| metadata.len())
+}
+
+/// Removes the revisions that stand for a commit.
+fn forget(references: &Path, commit: &str) -> Result<(), HubError> {
+    let mut names = Vec::new();
+    collect(references, references, 0, &mut names);
+    for path in names.iter().map(|name| references.join(name)) {
+        if files::read(&path).is_ok_and(|text| text.trim_ascii() == commit.as_bytes()) {
+            files::remove_if_there(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes a folder and those in it that are empty; whether it is gone.

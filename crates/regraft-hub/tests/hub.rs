@@ -83,6 +83,30 @@ fn a_token_goes_to_the_hub_and_not_to_its_store() {
 }
 
 #[test]
+fn a_token_is_not_sent_where_others_read_it_or_where_another_server_leads() {
+    let place = tempfile::tempdir().unwrap();
+    let pull = |endpoint: &str| {
+        let settings = regraft_hub::Settings { token: secret(), ..settings(endpoint, place.path()) };
+        let session = Session::new(settings).unwrap();
+        HubCache::at(place.path()).pull(&session, &FILE, Expected::default(), &Silent)
+    };
+    let refused = pull("http://hub.invalid").unwrap_err().to_string();
+    assert!(refused.contains("anybody can read") && refused.contains("hub.invalid"), "{refused}");
+    let (bytes, back) = (content(1000), std::sync::Arc::new(std::sync::OnceLock::<String>::new()));
+    let (body, home) = (bytes.clone(), back.clone());
+    let store = Server::start(move |_| Reply::new(302, "").with("Location", home.get().unwrap()));
+    let away = store.alias("/away");
+    let server = Server::start(move |asked| match asked.path.as_str() {
+        "/back" => Reply::file(asked, &body, "\"store\""),
+        _ => hub(asked, &body, &away),
+    });
+    back.set(server.at("/back")).unwrap();
+    pull(&server.at("")).unwrap();
+    let last = server.asked().pop().unwrap();
+    assert_eq!((last.path.as_str(), last.header("authorization")), ("/back", None));
+}
+
+#[test]
 fn small_files_in_folders_and_revisions_with_slashes() {
     let place = tempfile::tempdir().unwrap();
     let server = Server::start(|asked| small(asked, b"{}"));
@@ -193,13 +217,13 @@ fn a_listing_gives_names_that_are_safe() {
         _ => Reply::new(404, ""),
     });
     let (session, cache) = (session(&server.at(""), place.path()), HubCache::at(place.path()));
-    let list = |name: &str| cache.list(&session, &format!("timm/{name}"), "main");
+    let list = |name: &str| cache.list(&session, &format!("timm/{name}"), "main", &Silent);
     let found = list("good").unwrap();
     assert_eq!(
         (found.commit.as_str(), found.files),
         (COMMIT, vec!["config.json".to_owned(), "a/b.bin".to_owned()])
     );
-    assert!(matches!(list("evil").unwrap_err(), HubError::Name { .. }));
+    assert_eq!(list("evil").unwrap().files, ["config.json"]);
     assert!(matches!(list("page").unwrap_err(), HubError::Protocol { .. }));
     assert!(matches!(list("huge").unwrap_err(), HubError::Size { .. }));
     assert!(list("none").unwrap_err().to_string().contains("404"));
@@ -222,7 +246,7 @@ fn offline_finds_what_is_here_and_says_what_is_not() {
         error.contains("HF_HUB_OFFLINE") && error.contains("config.json of timm/resnet18.a1_in1k"),
         "{error}"
     );
-    assert!(cache.list(&offline, FILE.repository, "main").is_err());
+    assert!(cache.list(&offline, FILE.repository, "main", &Silent).is_err());
     assert_eq!(server.asked().len(), requests);
 }
 
@@ -237,14 +261,99 @@ fn removing_keeps_what_another_revision_has() {
     let blob = repository.join("blobs").join(sha256_hex(&bytes));
     fs::create_dir_all(repository.join("snapshots").join(&other)).unwrap();
     fs::copy(&blob, repository.join("blobs/copy")).unwrap();
+    fs::create_dir_all(repository.join("refs/pr")).unwrap();
+    fs::write(repository.join("refs/pr/1"), COMMIT).unwrap();
+    fs::write(repository.join("refs/other"), &other).unwrap();
     std::os::unix::fs::symlink(&blob, repository.join("snapshots").join(&other).join("same")).unwrap();
     let names = [FILE.file.to_owned()];
     assert_eq!(cache.remove(FILE.repository, "main", &names).unwrap(), 0);
     assert!(blob.is_file() && cache.find(&FILE).unwrap().is_none());
+    assert!(!repository.join("refs/main").exists() && !repository.join("refs/pr/1").exists());
+    assert!(repository.join("refs/other").exists());
     fs::remove_file(repository.join("blobs/copy")).unwrap();
     assert_eq!(cache.remove(FILE.repository, &other, &["same".to_owned()]).unwrap(), 1000);
     assert!(!repository.exists());
     assert_eq!(cache.remove(FILE.repository, "main", &names).unwrap(), 0);
+}
+
+#[test]
+fn what_is_damaged_in_the_cache_is_repaired() {
+    let (place, bytes) = (tempfile::tempdir().unwrap(), content(1000));
+    let (server, _store) = two_servers(&bytes);
+    let (session, cache) = (session(&server.at(""), place.path()), HubCache::at(place.path()));
+    let pull = || cache.pull(&session, &FILE, Expected::default(), &Silent).unwrap();
+    let path = pull();
+    let blob = repository(place.path()).join("blobs").join(sha256_hex(&bytes));
+    assert!(cache.check(&FILE).unwrap());
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("../../blobs/gone", &path).unwrap();
+    assert!(fs::read(pull()).unwrap() == bytes, "a link to nothing");
+    fs::remove_file(&blob).unwrap();
+    assert!(fs::read(pull()).unwrap() == bytes, "a link whose content is gone");
+    fs::write(&blob, content(999)).unwrap();
+    assert!(matches!(cache.check(&FILE).unwrap_err(), HubError::Checksum { .. }));
+    fs::remove_file(&path).unwrap();
+    assert!(fs::read(pull()).unwrap() == bytes, "a damaged content without a link");
+    fs::remove_file(&blob).unwrap();
+    assert_eq!(cache.remove(FILE.repository, "main", &[FILE.file.to_owned()]).unwrap(), 0);
+    assert!(!repository(place.path()).exists(), "a link to nothing goes too");
+}
+
+#[test]
+fn a_content_that_is_kept_for_all_repositories_is_known_by_its_tag_and_stays() {
+    let (place, bytes) = (tempfile::tempdir().unwrap(), content(1000));
+    let (server, _store) = two_servers(&bytes);
+    let (session, cache) = (session(&server.at(""), place.path()), HubCache::at(place.path()));
+    cache.pull(&session, &FILE, Expected::default(), &Silent).unwrap();
+    let blob = repository(place.path()).join("blobs").join(sha256_hex(&bytes));
+    let shared = place.path().join("blobs/ab/abcd");
+    fs::create_dir_all(shared.parent().unwrap()).unwrap();
+    fs::rename(&blob, &shared).unwrap();
+    std::os::unix::fs::symlink(&shared, &blob).unwrap();
+    assert!(cache.check(&FILE).unwrap());
+    assert_eq!(cache.remove(FILE.repository, "main", &[FILE.file.to_owned()]).unwrap(), 0);
+    assert!(shared.is_file() && !repository(place.path()).exists());
+}
+
+#[test]
+fn small_files_are_compared_with_the_hash_that_git_has_for_them() {
+    let place = tempfile::tempdir().unwrap();
+    // printf '{}' | git hash-object --stdin
+    let server = Server::start(|asked| {
+        let body: &[u8] = if asked.path.contains("/main/") { b"{}" } else { b"[]" };
+        Reply::file(asked, body, "\"9e26dfeeb6e641a33dae4961196235bdb965b21b\"").with("X-Repo-Commit", COMMIT)
+    });
+    let (session, cache) = (session(&server.at(""), place.path()), HubCache::at(place.path()));
+    let wrong = HubFile { revision: "v1", ..FILE };
+    let error = cache.pull(&session, &wrong, Expected::default(), &Silent).unwrap_err();
+    assert!(error.to_string().contains("SHA-1"), "{error}");
+    assert_eq!(cache.find(&wrong).unwrap(), None);
+    cache.pull(&session, &FILE, Expected::default(), &Silent).unwrap();
+    assert!(cache.check(&FILE).unwrap());
+}
+
+#[test]
+fn questions_are_asked_again_and_answers_are_for_the_commit_that_was_asked_for() {
+    let place = tempfile::tempdir().unwrap();
+    let times = std::sync::atomic::AtomicUsize::new(0);
+    let server = Server::start(move |asked| {
+        if times.fetch_add(1, std::sync::atomic::Ordering::SeqCst).is_multiple_of(2) {
+            return Reply::new(503, "later");
+        }
+        match asked.path.starts_with("/api/") {
+            true => Reply::new(200, serde_json::json!({ "sha": COMMIT }).to_string()),
+            false => small(asked, b"{}"),
+        }
+    });
+    let (session, cache) = (session(&server.at(""), place.path()), HubCache::at(place.path()));
+    assert_eq!(cache.list(&session, FILE.repository, "main", &Silent).unwrap().commit, COMMIT);
+    cache.pull(&session, &HubFile { revision: COMMIT, ..FILE }, Expected::default(), &Silent).unwrap();
+    assert_eq!(cache.commit(FILE.repository, "main").unwrap(), None);
+    cache.remember(FILE.repository, "main", COMMIT).unwrap();
+    assert!(cache.find(&FILE).unwrap().is_some());
+    let other = "f".repeat(40);
+    let error = cache.pull(&session, &HubFile { revision: &other, ..FILE }, Expected::default(), &Silent);
+    assert!(error.unwrap_err().to_string().contains("another commit"));
 }
 
 /// Links, and lengths and hashes of files, by their path below the cache; locks aside.
@@ -300,6 +409,10 @@ fn a_plain_address_needs_a_hash_where_anybody_may_write_to_the_line() {
     };
     let refused = get("http://example.invalid/a", None);
     assert!(refused.to_string().contains("not a secure address"), "{refused}");
+    let part = Expected { sha256: Some("da39a3ee"), ..Expected::default() };
+    let destination = place.path().join("file");
+    let refused = regraft_hub::fetch(&session, "http://example.invalid/a", &destination, part, &Silent);
+    assert!(refused.unwrap_err().to_string().contains("no whole hash"));
     let tried = get("http://example.invalid/a", Some("da39a3ee5e6b4b0d3255bfef95601890afd80709"));
     assert!(matches!(tried, HubError::Unreachable { .. }), "{tried}");
 }
