@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use regraft_hub::{Registry, unpack, unwrap_modules};
+use regraft_hub::{Registry, Silent, unpack, unwrap_modules};
 use regraft_system::files::UnfinishedFolder;
 use regraft_system::{files, hash};
 
@@ -140,7 +140,7 @@ pub(crate) fn fetch(folder: &Path) -> anyhow::Result<()> {
         println!("fetching {}", package.title());
         let archive = archive(package, &folder.join("archives"))?;
         let unfinished = UnfinishedFolder::start(&destination)?;
-        unpack(&archive, package.members, unfinished.path())?;
+        unpack(&archive, package.members, unfinished.path(), &Silent)?;
         unfinished.finish(&destination)?;
     }
     plain_tfjs(folder)
@@ -195,6 +195,6 @@ fn verified(package: &Package, folder: &Path) -> anyhow::Result<Option<PathBuf>>
 fn download_with_client(package: &Package, folder: &Path) -> anyhow::Result<()> {
     let Package { client, name, version, .. } = *package;
     let registry = if matches!(client, Client::Npm) { Registry::Npm } else { Registry::Python };
-    let source_archive = matches!(client, Client::PipSource);
+    let source_archive = matches!(client, Client::PipSource).then_some(package.sha256);
     Ok(regraft_hub::Package { registry, name, version, source_archive }.run_client(folder)?)
 }

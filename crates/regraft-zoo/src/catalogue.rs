@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use regraft_graph::Model;
+use regraft_graph::{Card, Model};
 use regraft_system::files;
 use serde::{Deserialize, Serialize};
 
@@ -61,8 +61,9 @@ pub fn embedded(entry: &Entry) -> Result<Model, ZooError> {
     let Some(architecture) = architecture.filter(|_| entry.from == From::Embedded) else {
         return Err(ZooError::not_here(entry));
     };
-    let mut card = architecture.card(entry.origin());
-    entry.describe(&mut card, Some(crate::load::IMAGENET_CLASSES));
+    let mut card = Card { sha256: entry.sha256.clone(), ..architecture.card(entry.origin()) };
+    // What is built in has ImageNet's labels, and no others that could be wrong.
+    let _ = entry.describe(&mut card, Some(crate::load::IMAGENET_CLASSES));
     Ok(load_weights(architecture, efficientnet_lite0()?, card)?.0)
 }
 
@@ -92,6 +93,8 @@ impl Catalogue {
     pub fn with_folder(folder: &Path) -> Result<Self, ZooError> {
         let mut catalogue = Self::built_in()?;
         let below = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        // Nothing that is not complete, and nothing else that is hidden.
+        let below = below.filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
         let mut folders: Vec<PathBuf> = below.map(|entry| entry.path()).collect();
         folders.sort();
         folders.insert(0, folder.to_path_buf());
@@ -117,8 +120,9 @@ impl Catalogue {
                 let whose =
                     other.catalogue.as_ref().map_or("built in".to_owned(), |path| path.display().to_string());
                 self.problems.push(format!(
-                    "{}: the name '{name}' is taken ({whose}), so this entry does not count; call it otherwise",
-                    path.display()
+                    "{}: {} ({whose}), so this entry does not count; call it otherwise",
+                    path.display(),
+                    is_taken(name)
                 ));
             }
             None => self.entries.push(entry),
@@ -133,6 +137,15 @@ impl Catalogue {
     /// What is wrong with the user's catalogues, a sentence each.
     pub fn problems(&self) -> &[String] {
         &self.problems
+    }
+
+    /// Which of them are about others that would have a name of this entry.
+    pub fn problems_of<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = &'a String> {
+        let about = |problem: &str, name: &String| problem.contains(&is_taken(name));
+        let is_about_it = move |problem: &&String| {
+            about(problem, &entry.name) || entry.aliases.iter().any(|alias| about(problem, alias))
+        };
+        self.problems.iter().filter(is_about_it)
     }
 
     /// The entry of that name or alias.
@@ -182,6 +195,10 @@ pub fn to_toml(entry: &Entry) -> Result<String, ZooError> {
         return Err(refused(mistake));
     }
     toml::to_string(&File { model: vec![entry.clone()] }).map_err(|error| refused(error.to_string()))
+}
+
+fn is_taken(name: &str) -> String {
+    format!("the name '{name}' is taken")
 }
 
 fn unknown<'a>(name: &str, entries: impl Iterator<Item = &'a Entry>) -> ZooError {

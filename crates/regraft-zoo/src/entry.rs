@@ -98,9 +98,9 @@ pub enum From {
         version: String,
         /// Paths in the archive.
         members: Vec<String>,
-        /// Whether the archive is one of source code, for which `pip` runs a script of the package.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        source_archive: bool,
+        /// SHA-256 of the archive, where it is one of source code, for which `pip` runs a script of the package.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source_archive: Option<String>,
     },
     /// An npm package, fetched with `npm`. JavaScript modules that hold nothing but a file (`NAME.min.js`) are replaced by it.
     Npm {
@@ -172,6 +172,13 @@ impl PreprocessingChange {
     }
 }
 
+impl From {
+    /// Whether it is a repository of which no files are named.
+    pub fn is_repository(&self) -> bool {
+        matches!(self, Self::HuggingFace { files, .. } if files.is_empty())
+    }
+}
+
 impl fmt::Display for From {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let first = |paths: &[String]| paths.first().map_or_else(String::new, |path| format!(", {path}"));
@@ -233,24 +240,29 @@ impl Entry {
         self.size.or_else(|| Some(self.parameters? * 4))
     }
 
-    /// Puts what the catalogue knows onto the card of a model that was read from the entry's files.
-    pub fn describe(&self, card: &mut Card, classes: Option<usize>) {
+    /// Puts what the catalogue knows onto the card of a model that was read from the entry's files. Says so where its labels
+    /// are not those of the model.
+    #[must_use]
+    pub fn describe(&self, card: &mut Card, classes: Option<usize>) -> Option<String> {
         self.name.clone_into(&mut card.name);
         card.origin = self.origin();
-        let whole = self.sha256.clone().filter(|hash| hash.len() == WHOLE_SHA256);
-        card.sha256 = whole.or_else(|| card.sha256.take());
         card.licence = self.licence.clone().or_else(|| card.licence.take());
         card.source_task = self.source_task.clone().or_else(|| card.source_task.take());
         card.source_accuracy = self.source_accuracy.or(card.source_accuracy);
         card.preprocessing = self.preprocessing.apply(&card.preprocessing);
-        let named = if self.labels.is_empty() && self.is_imagenet() {
-            imagenet_labels().map(str::to_owned).collect()
-        } else {
-            self.labels.clone()
-        };
-        if classes == Some(named.len()) && !named.is_empty() {
-            card.labels = named;
+        if self.labels.is_empty() && self.is_imagenet() && card.labels.is_empty() && classes == Some(1000) {
+            card.labels = imagenet_labels().map(str::to_owned).collect();
         }
+        if !self.labels.is_empty() && classes != Some(self.labels.len()) {
+            let (labels, classes) = (self.labels.len(), classes.unwrap_or(0));
+            return Some(format!(
+                "the catalogue has {labels} labels, and the model {classes} classes: they are left out"
+            ));
+        }
+        if !self.labels.is_empty() {
+            card.labels.clone_from(&self.labels);
+        }
+        None
     }
 
     /// Name and text of the file that describes the network, where nobody has published it and it comes with the program.
@@ -286,9 +298,21 @@ impl Entry {
         let wrong = |text: &Option<String>, lengths: std::ops::RangeInclusive<usize>| {
             text.as_deref().is_some_and(|text| !lengths.contains(&text.len()) || !hexadecimal(text))
         };
+        let Self { from, fingerprint, .. } = self;
+        let archive = if let From::Python { source_archive, .. } = from { source_archive } else { &None };
         let mistakes = [
             (wrong(&self.sha256, 8..=WHOLE_SHA256), "sha256 is not 8 to 64 hexadecimal digits"),
             (wrong(&self.sha1, 40..=40), "sha1 is not 40 hexadecimal digits"),
+            (wrong(archive, WHOLE_SHA256..=WHOLE_SHA256), "source_archive is not 64 hexadecimal digits"),
+            (self.hashes_nothing(), "sha256, sha1 or size, but from names no file that they could belong to"),
+            (
+                fingerprint.as_ref().is_some_and(|print| !print.is_whole()),
+                "fingerprint has not one probability for each class",
+            ),
+            (
+                self.has_a_name_twice(),
+                "from has two files of one name, or one called zoo.toml or pulled.json",
+            ),
             (
                 self.source_accuracy.is_some_and(|share| !(0.0..=1.0).contains(&share)),
                 "source_accuracy is not from 0 to 1",
@@ -309,6 +333,24 @@ impl Entry {
                 && !name.contains(char::is_control)
         };
         !self.file_names().iter().chain(&self.definition).all(|name| plain(name) || self.is_local())
+    }
+
+    /// The file that size and hashes belong to.
+    pub fn hashed_file(&self) -> Option<String> {
+        self.file_names().into_iter().find(|name| !name.ends_with('/'))
+    }
+
+    fn hashes_nothing(&self) -> bool {
+        let has_some = self.sha256.is_some() || self.sha1.is_some() || self.size.is_some();
+        let is_here = self.is_local() || self.from == From::Embedded;
+        has_some && !is_here && self.hashed_file().is_none()
+    }
+
+    fn has_a_name_twice(&self) -> bool {
+        let mut names = self.file_names();
+        names.extend(["zoo.toml".to_owned(), "pulled.json".to_owned()]);
+        let different: std::collections::HashSet<_> = names.iter().map(|name| name.to_lowercase()).collect();
+        different.len() < names.len()
     }
 
     fn is_local(&self) -> bool {

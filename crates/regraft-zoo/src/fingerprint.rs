@@ -44,6 +44,11 @@ impl Fingerprint {
         }
     }
 
+    /// Whether there is one probability for each class, and at least one class.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.classes.is_empty() && self.classes.len() == self.probabilities.len()
+    }
+
     /// Whether these probabilities are those that were recorded: the same classes in the same order, equals aside.
     pub fn fits(&self, probabilities: &[f64]) -> bool {
         let found = Self::of(probabilities);

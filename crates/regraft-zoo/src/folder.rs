@@ -69,6 +69,14 @@ pub fn load_encoder(folder: &Path, tokens: usize) -> Result<(Model, MatchReport)
     Ok((model, report))
 }
 
+/// Whether a folder of transformers' lacks the file that tells how images are prepared. One that was fetched in part does.
+pub fn lacks_preprocessing(folder: &Path) -> bool {
+    let config = read_json(&folder.join("config.json")).unwrap_or_default();
+    let is_of_images = text(&config, "model_type").is_some_and(|kind| kind != "bert");
+    let is_timms = config.get("architecture").is_some();
+    is_of_images && !is_timms && !folder.join("preprocessor_config.json").is_file()
+}
+
 fn weight_file(folder: &Path) -> Option<PathBuf> {
     WEIGHTS.iter().map(|name| folder.join(name)).find(|path| path.is_file())
 }

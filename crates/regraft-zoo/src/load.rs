@@ -279,13 +279,8 @@ pub fn load_file(path: &Path, name: Option<&str>) -> Result<(Model, MatchReport)
     Ok((model, MatchReport { others, ..report }))
 }
 
-/// Whether a path is `FILE#ENTRY` for a file that exists.
-pub fn is_entry(path: &Path) -> bool {
-    split_entry(path).1.is_some()
-}
-
-/// The file and the entry of `FILE#ENTRY`; a file that has such a name goes first.
-pub(crate) fn split_entry(path: &Path) -> (std::path::PathBuf, Option<String>) {
+/// The file and the entry of `FILE#ENTRY`, if there is such a file; a file that has such a name itself goes first.
+pub fn split_entry(path: &Path) -> (std::path::PathBuf, Option<String>) {
     let text = path.to_string_lossy();
     match text.rsplit_once('#') {
         Some((file, entry)) if !path.exists() && Path::new(file).is_file() => {

@@ -38,7 +38,7 @@ pub struct MatchReport {
 }
 
 impl MatchReport {
-    /// Whether there is something that a user may want to know: anything was left, missing, renamed or chosen.
+    /// Whether there is nothing that a user may want to know: nothing was left, missing, renamed or chosen.
     pub fn is_plain(&self) -> bool {
         let lists = [&self.missing, &self.left, &self.alternatives];
         lists.iter().all(|list| list.is_empty())

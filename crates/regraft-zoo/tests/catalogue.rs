@@ -263,6 +263,30 @@ fn what_is_wrong_with_a_users_catalogue_is_told_and_takes_nothing_away() {
         (replaced(r#"{ file = "weights.pth" }"#, r#"{ ftp = "x" }"#), "ftp"),
         (replaced("aliases", "source_accuracy = 75.1\naliases"), "not from 0 to 1"),
         (replaced("aliases", "sha256 = \"12345\"\naliases"), "hexadecimal"),
+        (replaced("[0.7, 0.3]", "[]"), "one probability for each class"),
+        (
+            replaced(
+                r#"{ file = "weights.pth" }"#,
+                r#"{ urls = ["https://a.example/x.pth", "https://b.example/X.pth"] }"#,
+            ),
+            "two files of one name",
+        ),
+        (
+            replaced(r#"{ file = "weights.pth" }"#, r#"{ urls = ["https://a.example/zoo.toml"] }"#),
+            "called zoo.toml",
+        ),
+        (
+            replaced("aliases", "size = 5\naliases")
+                .replace(r#"{ file = "weights.pth" }"#, r#"{ hugging_face = { repository = "a/b" } }"#),
+            "no file that they could belong to",
+        ),
+        (
+            replaced(
+                r#"{ file = "weights.pth" }"#,
+                r#"{ python = { package = "a", version = "1", source_archive = "12", members = ["x"] } }"#,
+            ),
+            "source_archive is not 64",
+        ),
     ] {
         let place = tempfile::tempdir().unwrap();
         fs::write(place.path().join("zoo.toml"), text).unwrap();
