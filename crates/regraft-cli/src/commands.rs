@@ -31,7 +31,7 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
         Command::Evaluate(flags) => evaluate(flags, arguments.json, &context),
         Command::Check(flags) => check(flags, arguments.json, &context),
         Command::Embed(flags) => embed(flags, arguments.json, &context),
-        Command::Export(flags) => export(flags, arguments.json),
+        Command::Export(flags) => export(flags, arguments.json, &display),
         Command::Zoo(command) => zoo::run(command, arguments.json, &display),
         Command::Report(flags) => report(flags, arguments.json),
         Command::Cache(command) => manage_cache(command, arguments.json, &context.cache),
@@ -93,7 +93,7 @@ fn fit_config(flags: &arguments::Fit, arguments: &Arguments) -> Result<FitConfig
 }
 
 fn predict(flags: &arguments::Predict, as_json: bool, context: &Context<'_>) -> Result<ExitCode> {
-    let model = regraft::load_source(&flags.model, flags.arch.as_deref())?;
+    let model = regraft::load_source_telling(&flags.model, flags.arch.as_deref(), context.progress)?;
     let precision = FrozenPrecision::of_source(&flags.model)?;
     let (inputs, top) = (&flags.inputs, flags.top.into());
     let unusable = regraft::predict(&model, &precision, inputs, top, context, &mut |answer| match answer {
@@ -141,7 +141,7 @@ fn check(flags: &arguments::Check, as_json: bool, context: &Context<'_>) -> Resu
 
 fn embed(flags: &arguments::Embed, as_json: bool, context: &Context<'_>) -> Result<ExitCode> {
     let source = flags.source.source.as_deref().unwrap_or(regraft::DEFAULT_SOURCE);
-    let model = regraft::load_source(source, flags.source.arch.as_deref())?;
+    let model = regraft::load_source_telling(source, flags.source.arch.as_deref(), context.progress)?;
     let precision = EmbedPrecision::of_source(Path::new(source), flags.precision)?;
     let input = flags.input.over(InputChoice::default());
     let embedded = regraft::embed(&model, &flags.inputs, &input, &flags.cut, precision, &flags.out, context)?;
@@ -164,7 +164,7 @@ fn embed(flags: &arguments::Embed, as_json: bool, context: &Context<'_>) -> Resu
     Ok(partial(embedded.unusable.len()))
 }
 
-fn export(flags: &arguments::Export, as_json: bool) -> Result<ExitCode> {
+fn export(flags: &arguments::Export, as_json: bool, display: &Display) -> Result<ExitCode> {
     let config = ExportConfig {
         format: flags.format,
         out: flags.out.clone(),
@@ -172,7 +172,7 @@ fn export(flags: &arguments::Export, as_json: bool) -> Result<ExitCode> {
         with_preprocessing: flags.with_preprocessing,
         batch: flags.batch.0,
     };
-    let exported = regraft::export(&flags.source, flags.arch.as_deref(), &config)?;
+    let exported = regraft::export(&flags.source, flags.arch.as_deref(), &config, display)?;
     if as_json {
         output::json(&exported)?;
     } else {

@@ -155,6 +155,12 @@ impl Progress for Display {
         self.line(&format!("{}: {done} in {:.1} s", step.name, step.since.seconds()));
     }
 
+    fn abandon(&self) {
+        if let Some(step) = self.step().take() {
+            step.bar.finish_and_clear();
+        }
+    }
+
     fn message(&self, text: &str) {
         if let Some(step) = self.step().as_ref().filter(|_| !self.quiet && self.terminal) {
             step.bar.suspend(|| self.line(text));

@@ -16,7 +16,7 @@ use crate::precision::FrozenPrecision;
 use crate::predict::{Unusable, labels};
 use crate::run::learned_contents;
 use crate::source::resolve_cut;
-use crate::{Context, Error, Result, load_source};
+use crate::{Context, Error, Result, load_source_telling};
 
 /// What a run does on other data.
 #[derive(Debug, Clone, Serialize)]
@@ -51,7 +51,7 @@ pub struct Evaluation {
 /// # Errors
 /// The run or the folder cannot be used, or the folder has a class that the model does not know.
 pub fn evaluate(run: &Path, data: &Path, seed: u64, context: &Context<'_>) -> Result<Evaluation> {
-    let model = load_source(run, None)?;
+    let model = load_source_telling(run, None, context.progress)?;
     let classes = labels(&model)?;
     let folder = ImageFolder::scan(data).map_err(Error::data)?;
     let known = |class: &String| classes.iter().position(|known| known == class);

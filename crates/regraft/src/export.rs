@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use regraft_formats::onnx;
 use serde::Serialize;
 
-use crate::{Error, Result, load_source};
+use crate::{Error, Progress, Result, load_source_telling};
 
 /// The formats that other programs read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,14 +65,15 @@ pub struct Exported {
 /// Writes a run or a source for other programs. What has the file's name is replaced.
 ///
 /// # Errors
-/// As [`load_source`], or the model or the options cannot be written in that format, or the file cannot be.
+/// As [`load_source_telling`], or the model or the options cannot be written in that format, or the file cannot be.
 pub fn export(
     source: impl AsRef<Path>,
     architecture: Option<&str>,
     config: &ExportConfig,
+    progress: &dyn Progress,
 ) -> Result<Exported> {
     let source = source.as_ref();
-    let model = load_source(source, architecture)?;
+    let model = load_source_telling(source, architecture, progress)?;
     let path = config.out.clone().unwrap_or_else(|| default_path(source, config.format));
     match config.format {
         ExportFormat::Onnx => {

@@ -21,6 +21,7 @@ mod error;
 mod evaluate;
 mod export;
 mod fit;
+mod folder;
 mod ingest;
 mod input;
 mod inputs;
@@ -53,7 +54,7 @@ pub use regraft_graph::Model;
 pub use regraft_report::{RunRecord, metrics_json, summary_text};
 pub use regraft_system::clock::Stopwatch;
 pub use run::{read_record, rebuild_report};
-pub use source::{load_source, resolve_cut};
+pub use source::{load_source, load_source_telling, resolve_cut};
 
 /// The source model that is part of the program.
 pub const DEFAULT_SOURCE: &str = "efficientnet-lite0";

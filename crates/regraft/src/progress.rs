@@ -14,6 +14,10 @@ pub trait Progress: Sync {
     fn advance(&self, units: u64);
     /// The step has ended.
     fn finish(&self);
+    /// The step has failed.
+    fn abandon(&self) {
+        self.finish();
+    }
     /// Something that the user should read now.
     fn message(&self, text: &str);
     /// Whether the user has asked to stop; long steps look at it between batches.

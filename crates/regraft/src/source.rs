@@ -1,13 +1,14 @@
 //! `--source`: a zoo name, a run, a model folder, or a file of weights or of a whole network.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use regraft_formats::{Imported, model_folder};
 use regraft_graph::{Graph, Model};
-use regraft_zoo::MatchReport;
+use regraft_zoo::{MatchReport, split_entry};
 
+use crate::folder::{WeightFiles, weight_file, weights_in};
 use crate::zoo::{self, Zoo};
-use crate::{Error, Result};
+use crate::{Error, Progress, Result};
 
 /// Finds a source model. What exists as a path is read from there; anything else is a name of the zoo.
 /// `architecture` is for what a file does not say: the name of an architecture for tensors by name (PyTorch, safetensors,
@@ -18,6 +19,20 @@ use crate::{Error, Result};
 /// [`Error::Usage`]: an architecture for a source that has one.
 pub fn load_source(source: impl AsRef<Path>, architecture: Option<&str>) -> Result<Model> {
     find_source(source.as_ref(), architecture).map(|source| source.model)
+}
+
+/// As [`load_source`], and tells `progress` what was not plain about reading it.
+///
+/// # Errors
+/// As [`load_source`].
+pub fn load_source_telling(
+    source: impl AsRef<Path>,
+    architecture: Option<&str>,
+    progress: &dyn Progress,
+) -> Result<Model> {
+    let source = find_source(source.as_ref(), architecture)?;
+    source.messages().iter().for_each(|message| progress.message(message));
+    Ok(source.model)
 }
 
 /// A source model, and what is to be said about how it was read.
@@ -74,11 +89,8 @@ fn load_name(name: &str) -> Result<Source> {
 /// # Errors
 /// As [`load_source`].
 pub(crate) fn load_path(path: &Path, architecture: Option<&str>) -> Result<Source> {
-    if path.is_file() || regraft_zoo::is_entry(path) {
-        return from_file(path, architecture);
-    }
-    if path.join("model.json").is_file() && architecture.is_none() {
-        return from_file(&path.join("model.json"), None);
+    if let Some(file) = single_file(path) {
+        return from_file(&file, architecture);
     }
     if let Some(architecture) = architecture {
         let message = "is for weight files (.pth, .safetensors, .caffemodel, .h5)";
@@ -87,17 +99,58 @@ pub(crate) fn load_path(path: &Path, architecture: Option<&str>) -> Result<Sourc
             path.display()
         )));
     }
-    if path.join("model").join("graph.json").is_file() {
-        model_folder::load(&path.join("model")).map(Source::from).map_err(Error::model)
-    } else if path.join("graph.json").is_file() || regraft_zoo::is_hub_folder(path) {
-        regraft_zoo::load_folder(path).map(Source::with_report).map_err(Error::model)
-    } else if path.is_dir() {
-        let message = "is a folder without 'graph.json', 'model/graph.json', 'model.json' or 'config.json' and weights: \
-                       neither a run nor a model";
-        Err(Error::Model(format!("{} {message}", path.display())))
+    let run = path.join("model");
+    if run.join("graph.json").is_file() {
+        model_folder::load(&run).map(Source::from).map_err(Error::model)
+    } else if describes_itself(path) {
+        from_folder(path)
     } else {
-        Err(Error::Model(format!("{} does not exist; check the spelling", path.display())))
+        Err(unusable(path))
     }
+}
+
+/// The file that a source is read from; `None` for a folder that describes its model itself, and for what is no source.
+pub(crate) fn single_file(path: &Path) -> Option<PathBuf> {
+    if path.is_file() || split_entry(path).1.is_some() {
+        return Some(path.to_path_buf());
+    }
+    let of_browsers = path.join("model.json");
+    if of_browsers.is_file() {
+        return Some(of_browsers);
+    }
+    let is_run = path.join("model").join("graph.json").is_file();
+    weight_file(path).filter(|_| !is_run && !describes_itself(path))
+}
+
+fn describes_itself(folder: &Path) -> bool {
+    folder.join("graph.json").is_file() || regraft_zoo::is_hub_folder(folder)
+}
+
+fn from_folder(folder: &Path) -> Result<Source> {
+    let mut source = regraft_zoo::load_folder(folder).map(Source::with_report).map_err(Error::model)?;
+    if regraft_zoo::lacks_preprocessing(folder) {
+        source.notes.push(format!(
+            "{} has no preprocessor_config.json: images are prepared as is usual for {}",
+            folder.display(),
+            source.matched.as_ref().map_or("its architecture", |report| report.architecture)
+        ));
+    }
+    Ok(source)
+}
+
+fn unusable(path: &Path) -> Error {
+    let message = match weights_in(path) {
+        WeightFiles::Several(names) => {
+            format!("holds several files of weights; give one of them: {}", names.join(", "))
+        }
+        _ if path.is_dir() => {
+            "is a folder without 'graph.json', 'model/graph.json', 'model.json', 'config.json' or a file \
+                               of weights: neither a run nor a model"
+                .to_owned()
+        }
+        _ => "does not exist; check the spelling".to_owned(),
+    };
+    Error::Model(format!("{} {message}", path.display()))
 }
 
 /// A whole network, or tensors for an architecture. What `--arch` names is a file where there is one of that name.

@@ -11,7 +11,7 @@ mod heads;
 mod precision;
 mod record;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use regraft_adapt::HeadKind;
 use regraft_data::source::ImageFolder;
@@ -23,8 +23,8 @@ use serde_json::json;
 
 use crate::input::{Adapted, Seen, adapt, statistics};
 use crate::log::Log;
-use crate::source::{find_source, resolve_cut};
-use crate::{Context, Error, FitConfig, Result};
+use crate::source::resolve_cut;
+use crate::{Context, Error, FitConfig, Result, load_source_telling};
 use curve::{Method, PIXELS, RANDOM, SOURCE, curve};
 use dataset::Dataset;
 use folder::{Contents, destination};
@@ -53,9 +53,7 @@ pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
     let place = destination(config)?;
     let unfinished =
         UnfinishedFolder::start(&place).map_err(Error::output(&place, "creating the run folder"))?;
-    let source = find_source(Path::new(&config.source), config.arch.as_deref())?;
-    source.messages().iter().for_each(|message| context.progress.message(message));
-    let source = source.model;
+    let source = load_source_telling(&config.source, config.arch.as_deref(), context.progress)?;
     // A mistyped name is known before any image is read; a small stem may lack a wire that the source has.
     resolve_cut(&source, &config.cut)?;
     let folder = dataset::scan(config)?;
