@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use regraft::zoo::{Addition, Filter, Keep, Missing, Outcome, Pulled, Verified};
+use regraft::zoo::{Addition, Filter, Keep, Missing, Outcome, Pulled, Removed, Verified};
 use regraft::{Error, Progress as _, Result};
+use serde::Serialize;
 
 use crate::progress::Display;
 use crate::{arguments, exit, output};
@@ -65,9 +66,13 @@ pub(crate) struct Info {
 
 #[derive(Debug, Args)]
 pub(crate) struct Pull {
-    /// Names from `regraft zoo list`, or hf:ORGANISATION/NAME[@REVISION]
+    /// Names from `regraft zoo list`, or hf:ORGANISATION/NAME[/FILE][@REVISION]
     #[arg(required = true)]
     pub(crate) names: Vec<String>,
+
+    /// Let pip run the setup.py of a package that is published as source only
+    #[arg(long)]
+    pub(crate) run_setup_script: bool,
 }
 
 #[derive(Debug, Args)]
@@ -120,8 +125,9 @@ pub(crate) struct Verify {
 
 #[derive(Debug, Args)]
 pub(crate) struct Remove {
-    /// A name from `regraft zoo list`
-    pub(crate) name: String,
+    /// Names from `regraft zoo list`, or hf:ORGANISATION/NAME[@REVISION]
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
 }
 
 fn share(text: &str) -> std::result::Result<f64, String> {
@@ -139,8 +145,8 @@ pub(crate) fn run(command: &Zoo, as_json: bool, display: &Display) -> Result<Exi
         Zoo::List(flags) => list(&zoo, flags, as_json),
         Zoo::Info(flags) => info(&zoo, flags, as_json),
         Zoo::Pull(flags) => pull(&zoo, flags, as_json, display),
-        Zoo::Add(flags) => add(&zoo, flags, as_json),
-        Zoo::Verify(flags) => verify(&zoo, flags, as_json),
+        Zoo::Add(flags) => add(&zoo, flags, as_json, display),
+        Zoo::Verify(flags) => verify(&zoo, flags, as_json, display),
         Zoo::Remove(flags) => remove(&zoo, flags, as_json),
     }
 }
@@ -168,20 +174,45 @@ fn info(zoo: &regraft::zoo::Zoo, flags: &Info, as_json: bool) -> Result<ExitCode
 }
 
 fn pull(zoo: &regraft::zoo::Zoo, flags: &Pull, as_json: bool, display: &Display) -> Result<ExitCode> {
-    let pulled: Vec<Pulled> =
-        flags.names.iter().map(|name| zoo.pull(name, display)).collect::<Result<_>>()?;
-    if as_json {
-        output::json(&pulled)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    for Pulled { name, path, was_here } in &pulled {
+    let tell = |Pulled { name, path, was_here }: &Pulled| {
         let before = if *was_here { " (it was here)" } else { "" };
-        output::line(&format!("{name}: {}{before}\nUse it with --source {name}", path.display()))?;
-    }
-    Ok(ExitCode::SUCCESS)
+        format!("{name}: {}{before}\nUse it with --source {name}\n", path.display())
+    };
+    let (_, code) =
+        each(&flags.names, as_json, |name| zoo.pull(name, flags.run_setup_script, display), tell)?;
+    Ok(code)
 }
 
-fn add(zoo: &regraft::zoo::Zoo, flags: &Add, as_json: bool) -> Result<ExitCode> {
+/// Does something for each name and tells what came of it. One that fails is complained of and keeps none of the others from
+/// being done; the exit code is that of the first that failed.
+fn each<T: Serialize>(
+    names: &[String],
+    as_json: bool,
+    work: impl Fn(&str) -> Result<T>,
+    tell: impl Fn(&T) -> String,
+) -> Result<(Vec<T>, ExitCode)> {
+    let (mut done, mut code) = (Vec::new(), None);
+    for name in names {
+        match work(name) {
+            Ok(result) if as_json => done.push(result),
+            Ok(result) => {
+                output::text(&tell(&result))?;
+                done.push(result);
+            }
+            Err(error @ Error::Interrupted) => return Err(error),
+            Err(error) => {
+                output::complain(&error.to_string());
+                code.get_or_insert(exit::code(&error));
+            }
+        }
+    }
+    if as_json && !(done.is_empty() && code.is_some()) {
+        output::json(&done)?;
+    }
+    Ok((done, code.unwrap_or(ExitCode::SUCCESS)))
+}
+
+fn add(zoo: &regraft::zoo::Zoo, flags: &Add, as_json: bool, display: &Display) -> Result<ExitCode> {
     let keep = match (flags.copy, flags.reference) {
         (true, _) => Some(Keep::Copy),
         (_, true) => Some(Keep::Reference),
@@ -197,9 +228,11 @@ fn add(zoo: &regraft::zoo::Zoo, flags: &Add, as_json: bool) -> Result<ExitCode> 
         accuracy: flags.accuracy,
         labels: flags.labels.clone(),
     };
-    let (model, missing) = addition.inspect(zoo)?;
-    let addition = if flags.yes || missing.is_empty() { addition } else { complete(addition, &missing)? };
-    let entry = zoo.add(&addition, &model)?;
+    let inspected = addition.inspect(zoo)?;
+    inspected.messages().iter().for_each(|message| display.message(message));
+    let missing = &inspected.missing;
+    let addition = if flags.yes || missing.is_empty() { addition } else { complete(addition, missing)? };
+    let entry = zoo.add(&addition, &inspected)?;
     if as_json {
         output::json(&entry)?;
     } else {
@@ -246,15 +279,14 @@ fn ask(question: &str) -> Result<String> {
     Ok(answer.trim().to_owned())
 }
 
-fn verify(zoo: &regraft::zoo::Zoo, flags: &Verify, as_json: bool) -> Result<ExitCode> {
-    let verified = zoo.verify(&flags.names)?;
-    if as_json {
-        output::json(&verified)?;
-    } else {
-        verified.iter().try_for_each(|model| output::text(&lines(model)))?;
-    }
+fn verify(zoo: &regraft::zoo::Zoo, flags: &Verify, as_json: bool, display: &Display) -> Result<ExitCode> {
+    let names = if flags.names.is_empty() { zoo.names_here() } else { flags.names.clone() };
+    let verify = |name: &str| {
+        if display.interrupted() { Err(Error::Interrupted) } else { zoo.verify(name) }
+    };
+    let (verified, code) = each(&names, as_json, verify, lines)?;
     let sound = verified.iter().all(Verified::is_sound);
-    Ok(if sound { ExitCode::SUCCESS } else { exit::MODEL.into() })
+    Ok(if sound { code } else { exit::MODEL.into() })
 }
 
 /// The name, and one line a check.
@@ -271,12 +303,10 @@ fn lines(model: &Verified) -> String {
 }
 
 fn remove(zoo: &regraft::zoo::Zoo, flags: &Remove, as_json: bool) -> Result<ExitCode> {
-    let removed = zoo.remove(&flags.name)?;
-    if as_json {
-        output::json(&removed)?;
-    } else {
+    let tell = |removed: &Removed| {
         let kept = removed.kept.as_ref().map(|kept| format!("; {kept}")).unwrap_or_default();
-        output::line(&format!("{} is gone: {:.1} MB{kept}", removed.name, removed.bytes as f64 / 1e6))?;
-    }
-    Ok(ExitCode::SUCCESS)
+        format!("{} is gone: {:.1} MB{kept}\n", removed.name, removed.bytes as f64 / 1e6)
+    };
+    let (_, code) = each(&flags.names, as_json, |name| zoo.remove(name), tell)?;
+    Ok(code)
 }

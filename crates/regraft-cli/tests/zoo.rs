@@ -141,7 +141,7 @@ fn a_model_of_the_hub_is_pulled_once_and_used_offline() {
     assert!(run_with(&place, "zoo list --here", &offline).is(DONE).out.contains("tiny.test"));
 
     let removed = place.run("zoo remove tiny --json").is(DONE).json();
-    assert_eq!(removed["bytes"], weights().len());
+    assert_eq!(removed[0]["bytes"], weights().len());
     assert!(!place.at("hf/hub/models--us--tiny").exists());
     place.run("zoo remove tiny").fails(MODEL, &["nothing to remove"]);
 }
@@ -155,12 +155,152 @@ fn any_repository_of_the_hub_is_a_source() {
     assert!(answer.is(DONE).out.contains("snapshots"), "{answer:?}");
     assert!(!place.at(format!("hf/hub/models--us--tiny/snapshots/{COMMIT}/README.md")).exists());
     assert_eq!(fs::read_to_string(place.at("hf/hub/models--us--tiny/refs/v1.0")).unwrap(), COMMIT);
-    place.run("zoo pull hf:../../evil").fails(MODEL, &["not the name of a repository"]);
+    place.run("zoo pull hf:../../evil").fails(USAGE, &["not the name of a repository"]);
     place
         .run("embed image.png --source hf:us/none --out f.npy")
         .fails(MODEL, &["regraft zoo pull hf:us/none"]);
     place.run("zoo remove hf:us/tiny@v1.0").is(DONE);
     assert!(!place.at("hf/hub/models--us--tiny").exists());
+}
+
+#[test]
+fn a_repository_is_pulled_whole_and_from_one_commit() {
+    let place = place();
+    let server = hub_server(vec![("labels.txt", b"x".to_vec()), ("pytorch_model.bin", weights())]);
+    let endpoint = server.at("");
+    let pull = || run_with(&place, "zoo pull hf:us/tiny --json", &[("HF_ENDPOINT", &endpoint)]);
+    let was_here = || pull().is(DONE).json()[0]["was_here"].clone();
+    // Python has fetched one file of an older commit.
+    let old = "f".repeat(40);
+    place.write("hf/hub/models--us--tiny/refs/main", old.as_bytes());
+    place.write(format!("hf/hub/models--us--tiny/snapshots/{old}/labels.txt"), b"old");
+    assert_eq!(was_here(), false);
+    let snapshot = place.at(format!("hf/hub/models--us--tiny/snapshots/{COMMIT}"));
+    assert!(snapshot.join("labels.txt").is_file() && snapshot.join("pytorch_model.bin").is_file());
+    assert_eq!(fs::read_to_string(place.at("hf/hub/models--us--tiny/refs/main")).unwrap(), COMMIT);
+    assert!(server.asked().iter().all(|asked| !asked.path.contains("/resolve/main/")));
+    assert_eq!(was_here(), true);
+    fs::remove_file(snapshot.join("labels.txt")).unwrap();
+    assert_eq!(was_here(), false);
+    assert!(snapshot.join("labels.txt").is_file());
+    let gone = run_with(&place, "zoo pull hf:us/tiny --json", &[("HF_ENDPOINT", "http://127.0.0.1:1")]);
+    assert_eq!(gone.is(DONE).tells(&["seems to be offline"]).json()[0]["was_here"], true);
+    place.run("embed image.png --source hf:us/tiny --out f.npy").is(DONE);
+    assert!(place.run("zoo verify hf:us/tiny").is(DONE).out.contains("as the Hub says"));
+}
+
+#[test]
+fn of_several_weights_in_a_repository_one_must_be_named() {
+    let place = place();
+    let server = hub_server(vec![("a.pth", weights()), ("b.pth", weights())]);
+    let endpoint = server.at("");
+    let online = [("HF_ENDPOINT", endpoint.as_str())];
+    run_with(&place, "zoo pull hf:us/many", &online).fails(MODEL, &["us/many (a.pth, b.pth)", "/FILE"]);
+    assert!(server.asked().iter().all(|asked| asked.path.starts_with("/api/")));
+    run_with(&place, "zoo pull hf:us/many/b.pth", &online).is(DONE);
+    place.run("embed image.png --source hf:us/many/b.pth --out f.npy").is(DONE);
+    assert!(!place.at(format!("hf/hub/models--us--many/snapshots/{COMMIT}/a.pth")).exists());
+    place.write("several/a.pth", &weights());
+    place.run("embed image.png --source several --out f.npy").is(DONE);
+    place.write("several/b.pth", &weights());
+    place.run("embed image.png --source several --out f.npy").fails(MODEL, &["a.pth, b.pth"]);
+}
+
+#[test]
+fn what_pull_has_not_made_is_neither_replaced_nor_removed() {
+    let place = place();
+    let server = Server::start(|asked| Reply::file(asked, &weights(), "\"one\""));
+    catalogue(&place, &format!("from = {{ urls = [\"{}\"] }}", server.at("/a.pth")));
+    place.write("zoo/tiny.test/diary.txt", b"mine");
+    place.run("zoo pull tiny").fails(5, &["tiny.test", "has not made"]);
+    place.run("zoo remove tiny").fails(USAGE, &["tiny.test", "remove it yourself"]);
+    assert!(place.at("zoo/tiny.test/diary.txt").is_file());
+    fs::remove_dir_all(place.at("zoo/tiny.test")).unwrap();
+    place.run("zoo pull tiny").is(DONE);
+    place.write("zoo/tiny.test/pulled.json", b"{");
+    let verified = place.run("zoo verify tiny");
+    assert!(verified.is(MODEL).out.contains("hash    FAILED") && verified.out.contains("pulled.json"));
+    assert!(verified.out.contains("regraft zoo remove tiny.test"), "{verified:?}");
+    place.run("zoo remove tiny").is(DONE);
+    place.write("zoo/.regraft-unfinished-x/zoo.toml", b"[[model");
+    assert_eq!(place.run("zoo list").is(DONE).err, "");
+}
+
+#[test]
+fn one_name_that_fails_keeps_no_other_from_being_done() {
+    let place = place();
+    let server = Server::start(|asked| Reply::file(asked, &weights(), "\"one\""));
+    catalogue(&place, &format!("from = {{ urls = [\"{}\"] }}", server.at("/a.pth")));
+    let pulled = place.run("zoo pull nothing tiny");
+    assert!(pulled.is(MODEL).tells(&["no source model called 'nothing'"]).out.contains("tiny.test: "));
+    let verified = place.run("zoo verify nothing tiny --json");
+    assert_eq!(verified.is(MODEL).json()[0]["name"], "tiny.test");
+    assert!(place.run("zoo remove nothing tiny").is(MODEL).out.contains("tiny.test is gone"));
+    place.run("zoo pull resnet50_1by2.nsfw").fails(USAGE, &["setup.py", "--run-setup-script"]);
+}
+
+#[test]
+fn a_file_that_is_not_the_one_of_the_catalogue_is_not_used() {
+    let place = place();
+    place.write("zoo/a.pth", &weights());
+    catalogue(&place, "sha256 = \"00000000\"\nfrom = { file = \"a.pth\" }");
+    place.run("embed image.png --source tiny --out f.npy").fails(MODEL, &["SHA-256", "00000000", "a.pth"]);
+    let info = place.run("zoo info tiny").is(DONE).out.clone();
+    assert!(info.contains("cannot be used") && info.contains("origin"), "{info}");
+    let hash = sha256_hex(&weights());
+    catalogue(&place, &format!("sha256 = \"{}\"\nfrom = {{ file = \"a.pth\" }}", hash[..8].to_uppercase()));
+    let info = place.run("zoo info tiny --json").is(DONE).json();
+    assert_eq!(info["card"]["sha256"], hash);
+    catalogue(&place, "labels = [\"a\", \"b\"]\nfrom = { file = \"a.pth\" }");
+    let answer = place.run("predict tiny image.png");
+    answer.is(DONE).tells(&["2 labels", "1000 classes"]);
+    assert!(place.run("zoo verify tiny").is(DONE).out.contains("nothing to compare with"));
+}
+
+#[test]
+fn what_is_added_is_the_model_that_was_looked_at() {
+    let place = place();
+    // A snapshot of the Hub consists of links, and a file's folder may tell its architecture.
+    place.write("blobs/a", &weights());
+    place.write("tf_efficientnet_lite0/readme.txt", b"x");
+    std::os::unix::fs::symlink("../blobs/a", place.at("tf_efficientnet_lite0/weights.pth")).unwrap();
+    let of = |name: &str| {
+        let info = place.run(&format!("zoo info {name} --json")).is(DONE).json();
+        info["matched"]["architecture"].as_str().unwrap().to_owned()
+    };
+    let direct = of("tf_efficientnet_lite0/weights.pth");
+    for (source, name) in [("tf_efficientnet_lite0", "folder"), ("tf_efficientnet_lite0/weights.pth", "file")]
+    {
+        place.run(&format!("zoo add {source} --name {name} --yes")).is(DONE);
+        assert_eq!(of(name), direct);
+        assert!(place.run(&format!("zoo verify {name}")).is(DONE).out.contains("as it came"));
+    }
+    let wrapped = fs::read(golden("regraft-zoo/tests/golden/resnet18_module.pth")).unwrap();
+    place.write("wrapped.pth", &wrapped);
+    for keep in ["copy", "reference"] {
+        place.run(&format!("zoo add wrapped.pth#state_dict --name {keep} --{keep} --yes")).is(DONE);
+        assert_eq!(of(keep), "resnet18");
+        assert!(place.run(&format!("zoo list {keep}")).is(DONE).out.contains("here"));
+    }
+    place.write("weights.pth", &weights());
+    let index = serde_json::json!({ "weight_map": { "a": "b.safetensors" } }).to_string();
+    place.write("broken/model.safetensors.index.json", index.as_bytes());
+    place.run("zoo add broken/model.safetensors.index.json --name x --yes").fails(MODEL, &["b.safetensors"]);
+    place.write("zoo/taken/readme.txt", b"x");
+    place.run("zoo add weights.pth --name taken --yes").fails(USAGE, &["take another"]);
+    place.is_tidy();
+}
+
+#[test]
+fn a_name_that_is_taken_is_told_of_where_it_is_used() {
+    let place = place();
+    let entry = |name: &str, alias: &str| {
+        format!("[[model]]\nname = \"{name}\"\naliases = [\"{alias}\"]\nfrom = {{ file = \"../w.pth\" }}\n")
+    };
+    place.write("w.pth", &weights());
+    place.write("zoo/zoo.toml", (entry("first", "ours") + &entry("second", "ours")).as_bytes());
+    place.run("embed image.png --source ours --out f.npy").is(DONE).tells(&["'ours' is taken"]);
+    place.run("embed image.png --source hf:a/b --out f.npy").fails(MODEL, &["hf:a/b"]);
 }
 
 #[test]
@@ -182,7 +322,7 @@ fn a_model_from_an_address_is_resumed_and_verified() {
     from("/none.pth");
     place.run("zoo pull tiny").fails(MODEL, &["404", "check name and revision"]);
     from("/wrong.pth");
-    place.run("zoo pull tiny").fails(MODEL, &["SHA-256", &hash[..8], "thrown away"]);
+    place.run("zoo pull tiny").fails(MODEL, &["SHA-256", &hash[..8], "is damaged"]);
     assert!(!place.at("zoo/tiny.test").exists());
     from("/cut.pth");
     place.run("zoo pull tiny").is(DONE).tells(&["cut after", "trying again", "cut.pth:"]);

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use regraft_graph::Model;
-use regraft_system::files::{self, UnfinishedFolder};
-use regraft_zoo::{Entry, FILE_NAME, From};
+use regraft_system::files::{self, FileError, UnfinishedFolder};
+use regraft_zoo::{Entry, FILE_NAME, From, split_entry};
 use serde::Serialize;
 
+use crate::source::Source;
 use crate::zoo::Zoo;
 use crate::zoo::info::{cost, trained_parameters};
 use crate::zoo::pull::{RECORD, Record, recorded};
@@ -79,27 +80,41 @@ impl Missing {
     }
 }
 
+/// A model that can be used.
+pub struct Inspected {
+    /// What is not known about it.
+    pub missing: Vec<Missing>,
+    source: Source,
+}
+
+impl Inspected {
+    /// Sentences for the user, where reading the model was not plain.
+    pub fn messages(&self) -> Vec<String> {
+        self.source.messages()
+    }
+}
+
 impl Addition {
     /// Reads the model, which shows that it can be used, and tells what is missing.
     ///
     /// # Errors
     /// The name cannot be used, or the model cannot be read.
-    pub fn inspect(&self, zoo: &Zoo) -> Result<(Model, Vec<Missing>)> {
+    pub fn inspect(&self, zoo: &Zoo) -> Result<Inspected> {
         if !regraft_zoo::is_name(&self.name) {
             return Err(Error::Usage(format!(
                 "--name {}: letters, digits, '.', '_' and '-', not like the name of a file",
                 self.name
             )));
         }
-        if zoo.catalogue.find(&self.name).is_ok() {
+        if zoo.catalogue.find(&self.name).is_ok() || zoo.folder.join(&self.name).exists() {
             return Err(Error::Usage(format!(
                 "--name {}: there is a model of that name; take another",
                 self.name
             )));
         }
-        let model = source::load_path(&self.source, self.arch.as_deref())?.model;
-        let card = model.card();
-        let classes = crate::predict::labels(&model).map(|labels| labels.len()).unwrap_or(0);
+        let source = source::load_path(&self.source, self.arch.as_deref())?;
+        let card = source.model.card();
+        let classes = crate::predict::labels(&source.model).map(|labels| labels.len()).unwrap_or(0);
         let missing = [
             (self.keep.is_none(), Missing::Keep),
             (self.licence.is_none() && card.licence.is_none(), Missing::Licence),
@@ -108,7 +123,14 @@ impl Addition {
         ];
         let missing =
             missing.into_iter().filter(|(is_missing, _)| *is_missing).map(|(_, what)| what).collect();
-        Ok((model, missing))
+        Ok(Inspected { missing, source })
+    }
+
+    /// What the copy does not say by itself: the architecture that was chosen, be it by the name of the file.
+    fn architecture(&self, inspected: &Source) -> Option<String> {
+        let is_file = source::single_file(&self.source).is_some();
+        let matched = inspected.matched.as_ref().filter(|_| is_file);
+        self.arch.clone().or_else(|| matched.map(|report| report.architecture.to_owned()))
     }
 }
 
@@ -116,8 +138,10 @@ impl Zoo {
     /// Adds a model that was [inspected](Addition::inspect). What is still missing is left open, and files are copied.
     ///
     /// # Errors
-    /// There are not as many labels as classes, or a file cannot be copied or written.
-    pub fn add(&self, addition: &Addition, model: &Model) -> Result<Entry> {
+    /// There are not as many labels as classes, a file cannot be copied or written, or the copy is not the model, because that
+    /// needs files beside it.
+    pub fn add(&self, addition: &Addition, inspected: &Inspected) -> Result<Entry> {
+        let model = &inspected.source.model;
         let labels = labels(addition, model)?;
         let folder = self.folder.join(&addition.name);
         let unfinished =
@@ -127,11 +151,14 @@ impl Zoo {
         let described = addition.arch.as_deref().map(Path::new).filter(|arch| arch.is_file());
         let definition = described.map(|arch| place.put(arch)).transpose()?;
         let entry = Entry {
-            architecture: addition.arch.clone().filter(|_| definition.is_none()),
+            architecture: addition.architecture(&inspected.source).filter(|_| definition.is_none()),
             definition: definition.map(|path| path.to_string_lossy().into_owned()),
             labels,
             ..described_entry(addition, model, From::File(path))?
         };
+        if place.keep == Keep::Copy {
+            place.check_copy(&entry)?;
+        }
         place.write_record(&entry)?;
         unfinished.finish(&folder).map_err(Error::output(&folder, "adding the model"))?;
         Ok(Entry { catalogue: Some(folder.join(FILE_NAME)), ..entry })
@@ -141,14 +168,16 @@ impl Zoo {
 /// What the user, the model's card and the files tell.
 fn described_entry(addition: &Addition, model: &Model, from: From) -> Result<Entry> {
     let card = model.card();
+    let (file, _) = split_entry(&addition.source);
+    let content = file.is_file().then(|| files::map(&file)).transpose().map_err(Error::model)?;
     Ok(Entry {
         source_task: addition.task.clone().or_else(|| card.source_task.clone()),
         source_accuracy: addition.accuracy.or(card.source_accuracy),
         parameters: Some(trained_parameters(model)),
         macs: Some(cost(model)?.macs),
         licence: addition.licence.clone().or_else(|| card.licence.clone()),
-        size: size(&addition.source),
-        sha256: sha256(&addition.source)?,
+        size: content.as_ref().map(|content| content.len() as u64),
+        sha256: content.map(|content| regraft_system::hash::sha256_hex(&content)),
         fingerprint: fingerprint(model).ok(),
         note: Some(format!("added from {}", addition.source.display())),
         ..Entry::new(&addition.name, from)
@@ -159,18 +188,6 @@ fn described_entry(addition: &Addition, model: &Model, from: From) -> Result<Ent
 fn model_of_run(source: &Path) -> PathBuf {
     let model = source.join("model");
     if model.join("graph.json").is_file() { model } else { source.to_path_buf() }
-}
-
-fn size(source: &Path) -> Option<u64> {
-    source.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len())
-}
-
-fn sha256(source: &Path) -> Result<Option<String>> {
-    if !source.is_file() {
-        return Ok(None);
-    }
-    let content = files::map(source).map_err(Error::model)?;
-    Ok(Some(regraft_system::hash::sha256_hex(&content)))
 }
 
 fn labels(addition: &Addition, model: &Model) -> Result<Vec<String>> {
@@ -201,15 +218,33 @@ impl Placing<'_> {
         }
         let name =
             absolute.file_name().ok_or_else(|| Error::Usage(format!("{}: no name", source.display())))?;
-        let name = if source.is_dir() { "model".into() } else { name.to_os_string() };
-        let destination = self.folder.join(&name);
-        let copied = if source.is_dir() {
-            copy_folder(source, &destination)
-        } else {
-            files::copy(source, &destination)
-        };
-        copied.map_err(Error::output(&destination, "copying the model"))?;
+        if source.is_dir() {
+            let destination = self.folder.join("model");
+            copy_folder(source, &destination, 0).map_err(Error::output(&destination, "copying the model"))?;
+            return Ok("model".into());
+        }
+        let (file, _) = split_entry(source);
+        let destination = self.folder.join(file.file_name().unwrap_or_default());
+        files::copy(&file, &destination).map_err(Error::output(&destination, "copying the model"))?;
         Ok(PathBuf::from(name))
+    }
+
+    /// A copy that cannot be read, or computes something else, lacks what lies beside the original.
+    fn check_copy(&self, entry: &Entry) -> Result<()> {
+        let refused = |what: String| {
+            Error::Model(format!(
+                "the copy of {} alone is not the model: {what}; add the folder in which it lies with what it needs and \
+                 nothing else, or use --reference",
+                entry.from
+            ))
+        };
+        let From::File(path) = &entry.from else { return Ok(()) };
+        let definition = entry.definition.as_ref().map(|name| self.folder.join(name));
+        let definition = definition.as_ref().and_then(|path| path.to_str());
+        let copy = source::load_path(&self.folder.join(path), definition.or(entry.architecture.as_deref()))
+            .map_err(|error| refused(error.to_string()))?;
+        let is_same = fingerprint(&copy.model).ok() == entry.fingerprint;
+        if is_same { Ok(()) } else { Err(refused("it computes something else".to_owned())) }
     }
 
     fn write_record(&self, entry: &Entry) -> Result<()> {
@@ -226,9 +261,19 @@ impl Placing<'_> {
     }
 }
 
-fn copy_folder(source: &Path, destination: &Path) -> std::result::Result<(), files::FileError> {
-    for path in files::files_below(source)? {
-        files::copy(&path, &destination.join(path.strip_prefix(source).unwrap_or(&path)))?;
+/// Links to files are followed, of which the Hub's cache consists; links to folders are not.
+fn copy_folder(source: &Path, destination: &Path, depth: usize) -> std::result::Result<(), FileError> {
+    for entry in std::fs::read_dir(source).map_err(FileError::on(source, "read"))? {
+        let entry = entry.map_err(FileError::on(source, "read"))?;
+        let (path, copy) = (entry.path(), destination.join(entry.file_name()));
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) && depth < DEEPEST {
+            copy_folder(&path, &copy, depth + 1)?;
+        } else if path.is_file() {
+            files::copy(&path, &copy)?;
+        }
     }
     Ok(())
 }
+
+/// Folders in folders, of which no model has many.
+const DEEPEST: usize = 16;

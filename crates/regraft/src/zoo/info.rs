@@ -53,9 +53,17 @@ impl Zoo {
         let entry = self.entry(named)?;
         let path = self.locate(&entry)?.map(|located| located.path);
         let has_weights = path.is_some() || entry.from == From::Embedded;
-        let source =
-            if has_weights { Some(self.load(&entry)?) } else { without_weights(&entry)?.map(Into::into) };
-        Ok(Info { entry: Some(entry), path, ..Info::of(source, has_weights)? })
+        let loaded = has_weights.then(|| self.load(&entry));
+        // What the catalogue knows is known of damaged files too.
+        let damage = loaded.as_ref().and_then(|loaded| loaded.as_ref().err()).map(ToString::to_string);
+        let source = match loaded {
+            Some(Ok(source)) => Some(source),
+            _ => without_weights(&entry)?.map(Source::from),
+        };
+        let mut info = Info { path, ..Info::of(source, has_weights && damage.is_none())? };
+        info.notes.extend(damage.map(|error| format!("cannot be used: {error}")));
+        info.entry = Some(entry);
+        Ok(info)
     }
 }
 
@@ -66,7 +74,8 @@ fn without_weights(entry: &Entry) -> Result<Option<Model>> {
     let network = architecture.network(classes).map_err(Error::model)?;
     let weights = random_weights(&network.graph, 0).map_err(Error::model)?;
     let mut card = Card { roles: network.roles, ..architecture.card(entry.origin()) };
-    entry.describe(&mut card, Some(classes));
+    // There are as many classes as labels.
+    let _ = entry.describe(&mut card, Some(classes));
     Model::new(network.graph, weights, card).map(Some).map_err(Error::model)
 }
 
@@ -165,7 +174,8 @@ impl fmt::Display for Info {
             row("MACs", format!("{:.3} billion an image", macs as f64 / 1e9))?;
         }
         let Some(card) = card else {
-            return row("network", "described by files that are not here".to_owned());
+            row("network", "described by files that are not here".to_owned())?;
+            return self.notes.iter().try_for_each(|note| row("note", note.clone()));
         };
         let preprocessing = &card.preprocessing;
         let [height, width] = preprocessing.crop;

@@ -12,7 +12,7 @@ mod pull;
 mod remove;
 mod verify;
 
-pub use add::{Addition, Keep, Missing};
+pub use add::{Addition, Inspected, Keep, Missing};
 pub use info::Info;
 pub use list::{Filter, Listed, table};
 pub use place::Zoo;

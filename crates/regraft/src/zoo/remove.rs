@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use regraft_system::files;
-use regraft_zoo::{Entry, From};
+use regraft_zoo::{Entry, FILE_NAME, From};
 use serde::Serialize;
 
 use crate::zoo::Zoo;
+use crate::zoo::pull::{RECORD, is_pulled};
 use crate::{Error, Result};
 
 /// What is gone.
@@ -49,14 +50,22 @@ impl Zoo {
                 let catalogue = catalogue.display();
                 Err(Error::Usage(format!("{} stands in {catalogue}; take it out there", entry.name)))
             }
-            from => {
-                if !folder.is_dir() {
-                    return Err(nothing_here(&entry));
-                }
-                let bytes = remove_folder(&folder)?;
-                let referred = matches!(from, From::File(path) if path.is_absolute());
-                Ok(removed(bytes, referred.then(|| format!("{from} stays where it is"))))
+            From::File(path) if path.is_absolute() => {
+                let catalogue = folder.join(FILE_NAME);
+                files::remove_if_there(&catalogue)
+                    .map_err(Error::output(&catalogue, "removing the model"))?;
+                // If there is more in it, it is not ours.
+                let _ = std::fs::remove_dir(&folder);
+                Ok(removed(0, Some(format!("{} stays where it is", path.display()))))
             }
+            _ if !folder.exists() => Err(nothing_here(&entry)),
+            _ if is_pulled(&folder) || (is_added && folder.join(RECORD).is_file()) => {
+                Ok(removed(remove_folder(&folder)?, None))
+            }
+            _ => Err(Error::Usage(format!(
+                "{} holds more than 'regraft zoo' has put there; remove it yourself",
+                folder.display()
+            ))),
         }
     }
 }

@@ -6,16 +6,16 @@ use regraft_data::preprocess::crop;
 use regraft_data::raster::{Image, Samples};
 use regraft_engine::Normalization;
 use regraft_graph::Model;
-use regraft_hub::{Expected, check_content};
-use regraft_system::files;
-use regraft_zoo::{Entry, Fingerprint, From, IMAGE_SIZE, fingerprint_image};
+use regraft_hub::{Expected, HubError, HubFile, check_content};
+use regraft_zoo::{Entry, Fingerprint, From, IMAGE_SIZE, fingerprint_image, split_entry};
 use serde::Serialize;
 
 use crate::precision::FrozenPrecision;
 use crate::predict::softmax;
 use crate::source::resolve_cut;
 use crate::zoo::Zoo;
-use crate::zoo::pull::{RECORD, Record, expected};
+use crate::zoo::place::fetch_again;
+use crate::zoo::pull::{Record, RecordedFile, expected};
 use crate::{Error, Result};
 
 /// What was found about a model.
@@ -58,30 +58,24 @@ impl Verified {
 }
 
 impl Zoo {
-    /// Verifies the models of these names, or all that are here.
+    /// Names of the models that are here.
+    pub fn names_here(&self) -> Vec<String> {
+        let here = |entry: &&Entry| {
+            entry.from == From::Embedded || self.locate(entry).is_ok_and(|located| located.is_some())
+        };
+        self.catalogue.entries().iter().filter(here).map(|entry| entry.name.clone()).collect()
+    }
+
+    /// Verifies the model of that name.
     ///
     /// # Errors
     /// There is no such model, or it is not here.
-    pub fn verify(&self, names: &[String]) -> Result<Vec<Verified>> {
-        let entries: Vec<Entry> = if names.is_empty() {
-            let here = |entry: &&Entry| {
-                entry.from == From::Embedded || self.locate(entry).is_ok_and(|located| located.is_some())
-            };
-            self.catalogue.entries().iter().filter(here).cloned().collect()
-        } else {
-            names.iter().map(|name| self.entry(name)).collect::<Result<_>>()?
-        };
-        entries.iter().map(|entry| self.verify_entry(entry)).collect()
-    }
-
-    fn verify_entry(&self, entry: &Entry) -> Result<Verified> {
+    pub fn verify(&self, name: &str) -> Result<Verified> {
+        let entry = &self.entry(name)?;
         let hash = match self.locate(entry)? {
-            Some(located) => hash(entry, &located.path, &self.model_folder(entry)),
+            Some(located) => self.hash(entry, &located.path),
             None if entry.from == From::Embedded => check("hash", Outcome::Passed, "part of the program"),
-            // Says how the model comes here.
-            None => {
-                return self.load(entry).map(|_| Verified { name: entry.name.clone(), checks: Vec::new() });
-            }
+            None => return Err(self.not_here(entry)),
         };
         let mut checks = vec![hash];
         match self.load(entry) {
@@ -95,47 +89,64 @@ impl Zoo {
         }
         Ok(Verified { name: entry.name.clone(), checks })
     }
+
+    fn hash(&self, entry: &Entry, path: &Path) -> Check {
+        match self.compare(entry, path) {
+            Ok(with) if with.is_empty() => check("hash", Outcome::NotRecorded, "nothing to compare with"),
+            Ok(with) => check("hash", Outcome::Passed, with.join(", ")),
+            Err(error) if matches!(entry.from, From::File(_)) => {
+                check("hash", Outcome::Failed, error.to_string())
+            }
+            Err(error) => check("hash", Outcome::Failed, format!("{error}{}", fetch_again(&entry.name))),
+        }
+    }
+
+    /// The hashed file against the catalogue, files of the Hub against the names of their contents, and every file of a model's
+    /// folder against what was recorded when it came. Says which of these there was to compare with.
+    fn compare(&self, entry: &Entry, path: &Path) -> std::result::Result<Vec<String>, HubError> {
+        let mut with = Vec::new();
+        let (file, _) = split_entry(path);
+        let file = match entry.hashed_file() {
+            Some(name) if path.is_dir() => self.model_folder(entry).join(name),
+            _ => file,
+        };
+        let published = expected(entry);
+        if file.is_file() {
+            check_content(&file, &file.to_string_lossy(), published)?;
+            let hashes = published.sha256.is_some() || published.sha1.is_some();
+            with.extend(hashes.then(|| "as published".to_owned()));
+        }
+        with.extend(self.compare_with_hub(entry)?);
+        let folder = self.model_folder(entry);
+        if let Some(record) = Record::read(&folder)? {
+            for RecordedFile { path, size, sha256 } in &record.files {
+                let path = folder.join(path);
+                let expected = Expected { size: Some(*size), sha256: Some(sha256), sha1: None };
+                check_content(&path, &path.to_string_lossy(), expected)?;
+            }
+            with.push("as it came".to_owned());
+        }
+        Ok(with)
+    }
+
+    fn compare_with_hub(&self, entry: &Entry) -> std::result::Result<Option<String>, HubError> {
+        let From::HuggingFace { repository, revision, files } = &entry.from else { return Ok(None) };
+        let cache = self.cache();
+        let files = if files.is_empty() { cache.files(repository, revision)? } else { files.clone() };
+        let mut named = 0;
+        for file in &files {
+            named += usize::from(cache.check(&HubFile { repository, revision, file })?);
+        }
+        Ok(match named {
+            0 => None,
+            _ if named == files.len() => Some("as the Hub says".to_owned()),
+            _ => Some(format!("{named} of {} files as the Hub says", files.len())),
+        })
+    }
 }
 
 fn check(what: &'static str, outcome: Outcome, detail: impl Into<String>) -> Check {
     Check { what, outcome, detail: detail.into() }
-}
-
-/// The main file against the catalogue and, on the Hub, the name of its content; every file against what was recorded when it
-/// came here.
-fn hash(entry: &Entry, path: &Path, folder: &Path) -> Check {
-    let mut known = Vec::new();
-    if path.is_file() {
-        let published = expected(entry);
-        if published.sha256.is_some() || published.sha1.is_some() {
-            known.push((path.to_path_buf(), published, "as published"));
-        }
-    }
-    let tag = path.canonicalize().ok().and_then(|content| content.file_name()?.to_str().map(str::to_owned));
-    let tag = tag.filter(|tag| tag.len() == 64 && tag.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    if let Some(tag) = &tag {
-        known.push((
-            path.to_path_buf(),
-            Expected { sha256: Some(tag), ..Expected::default() },
-            "as the Hub says",
-        ));
-    }
-    let record: Option<Record> =
-        files::read(&folder.join(RECORD)).ok().and_then(|text| serde_json::from_slice(&text).ok());
-    for file in record.iter().flat_map(|record| &record.files) {
-        let recorded = Expected { size: Some(file.size), sha256: Some(&file.sha256), sha1: None };
-        known.push((folder.join(&file.path), recorded, "as it came"));
-    }
-    let origin = entry.from.to_string();
-    for (path, expected, _) in &known {
-        if let Err(error) = check_content(path, &origin, *expected) {
-            return check("hash", Outcome::Failed, format!("{}: {error}", path.display()));
-        }
-    }
-    match known.first() {
-        Some((_, _, how)) => check("hash", Outcome::Passed, *how),
-        None => check("hash", Outcome::NotRecorded, "no hash is known"),
-    }
 }
 
 fn top_five(entry: &Entry, model: &Model) -> Check {
