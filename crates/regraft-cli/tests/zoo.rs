@@ -281,6 +281,8 @@ fn what_is_added_is_the_model_that_was_looked_at() {
         place.run(&format!("zoo add wrapped.pth#state_dict --name {keep} --{keep} --yes")).is(DONE);
         assert_eq!(of(keep), "resnet18");
         assert!(place.run(&format!("zoo list {keep}")).is(DONE).out.contains("here"));
+        let verified = place.run(&format!("zoo verify {keep}")).is(MODEL).out.clone();
+        assert!(verified.contains("hash    ok") && verified.contains("infinities"), "{verified}");
     }
     place.write("weights.pth", &weights());
     let index = serde_json::json!({ "weight_map": { "a": "b.safetensors" } }).to_string();

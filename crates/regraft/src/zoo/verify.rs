@@ -191,7 +191,12 @@ fn probabilities(model: &Model) -> Result<Vec<f64>> {
     let normalization = Normalization::new(preprocessing);
     let logits = program.run_pooled_pixels(&[cropped.pixels()], &normalization).map_err(Error::model)?.pop();
     let logits = logits.as_ref().and_then(|rows| rows.rows().into_iter().next().map(softmax));
-    logits.ok_or_else(|| Error::Model(format!("the network has no output at '{wire}'")))
+    let found: Vec<f64> =
+        logits.ok_or_else(|| Error::Model(format!("the network has no output at '{wire}'")))?;
+    if found.iter().all(|probability| probability.is_finite()) {
+        return Ok(found);
+    }
+    Err(Error::Model("the network computes infinities, and no probabilities".to_owned()))
 }
 
 /// The known image for a network of so many channels: its red, green and blue, and these again.
