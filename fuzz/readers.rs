@@ -79,7 +79,9 @@ fn layers_or_graph(data: &[u8]) {
 /// A wheel or a gzipped tar; what it holds is unpacked below a folder of this process.
 fn archive(data: &[u8]) {
     let out = FOLDER.join("unpacked");
-    drop(as_file("package", data, |path| regraft_hub::unpack(path, &["package/", "model.json"], &out)));
+    drop(as_file("package", data, |path| {
+        regraft_hub::unpack(path, &["package/", "model.json"], &out, &regraft_hub::Silent)
+    }));
     drop(std::fs::remove_dir_all(out));
 }
 
