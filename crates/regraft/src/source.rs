@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(resolve_cut(&model, "norm_scale").unwrap(), "norm", "a layer that became part of another");
         let lite0 = load_source("efficientnet-lite0", None).unwrap();
         let block = resolve_cut(&lite0, "_blocks.3").unwrap();
-        assert!(block.starts_with("_blocks.3.") && resolve_cut(&lite0, "_blocks").unwrap() > block);
+        assert!(block.starts_with("_blocks.3."), "{block}");
         assert!(resolve_cut(&model, "normal").unwrap_err().to_string().contains("norm"));
     }
 }
