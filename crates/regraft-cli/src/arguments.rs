@@ -123,8 +123,8 @@ pub(crate) struct Fit {
 
 #[derive(Debug, Args)]
 pub(crate) struct Source {
-    /// Source model: a name from `regraft zoo list`, hf:ORGANISATION/NAME, a run, a model folder, or a weight file (.pth,
-    /// .safetensors)
+    /// Source model: a name from `regraft zoo list`, hf:ORGANISATION/NAME[/FILE], a run, a model folder, or a weight file
+    /// (.pth, .safetensors)
     /// [default: efficientnet-lite0, which is built in]
     #[arg(long, short, value_name = "SOURCE")]
     pub(crate) source: Option<String>,
@@ -290,9 +290,7 @@ pub(crate) enum Cache {
 
 /// The format that a name stands for.
 fn export_format(name: &str) -> Result<ExportFormat, String> {
-    let known = || ExportFormat::ALL.map(ExportFormat::name).join(", ");
-    let format = ExportFormat::ALL.into_iter().find(|format| format.name().eq_ignore_ascii_case(name));
-    format.ok_or_else(|| format!("known formats: {}", known()))
+    named(&ExportFormat::ALL, ExportFormat::name, name)
 }
 
 fn batch(text: &str) -> Result<Batch, String> {
@@ -306,9 +304,7 @@ fn batch(text: &str) -> Result<Batch, String> {
 
 /// The precision that a name stands for.
 fn precision(name: &str) -> Result<PrecisionChoice, String> {
-    let known = || PrecisionChoice::ALL.map(PrecisionChoice::name).join(", ");
-    let choice = PrecisionChoice::ALL.into_iter().find(|choice| choice.name().eq_ignore_ascii_case(name));
-    choice.ok_or_else(|| format!("known precisions: {}", known()))
+    named(&PrecisionChoice::ALL, PrecisionChoice::name, name)
 }
 
 /// The channels that a name stands for.
@@ -334,11 +330,7 @@ fn named<T: Copy>(all: &[T], name_of: fn(T) -> &'static str, name: &str) -> Resu
 
 /// The kind of head that a name stands for.
 fn head_kind(name: &str) -> Result<HeadKind, String> {
-    let known = || HeadKind::ALL.map(HeadKind::name).join(", ");
-    HeadKind::ALL
-        .into_iter()
-        .find(|kind| kind.name() == name)
-        .ok_or_else(|| format!("known heads: {}", known()))
+    named(&HeadKind::ALL, HeadKind::name, name)
 }
 
 /// `2GB`, `500 MB`, `10KB`, `0`: decimal units, as disks are sold.

@@ -194,6 +194,6 @@ fn a_source_is_exported() {
     assert!(fs::read(place.at("other/pixels.onnx")).unwrap().starts_with(&[8, 10]));
     place.run("export efficientnet-lite0 --opset 16").fails(USAGE, &["--opset", "17..=21"]);
     place.run("export efficientnet-lite0 --batch many").fails(USAGE, &["dynamic or a number"]);
-    place.run("export efficientnet-lite0 --format tflite").fails(USAGE, &["known formats: onnx"]);
+    place.run("export efficientnet-lite0 --format tflite").fails(USAGE, &["known are: onnx"]);
     place.run("export resnet18").fails(MODEL, &["resnet18"]);
 }

@@ -71,9 +71,11 @@ pub(crate) fn shown(address: &str) -> String {
 /// `text` with every byte that has a meaning of its own in a path as `%XX`; `/` stays if it is in `kept`.
 pub(crate) fn escaped(text: &str, kept: &str) -> String {
     text.bytes().fold(String::new(), |escaped, byte| {
-        let plain =
-            byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || kept.as_bytes().contains(&byte);
-        if plain { escaped + &char::from(byte).to_string() } else { format!("{escaped}%{byte:02X}") }
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || kept.as_bytes().contains(&byte) {
+            escaped + &char::from(byte).to_string()
+        } else {
+            format!("{escaped}%{byte:02X}")
+        }
     })
 }
 
@@ -95,6 +97,12 @@ pub(crate) fn inside(folder: &Path, name: &str) -> Result<PathBuf, HubError> {
 }
 
 const LONGEST_NAME: usize = 1000;
+
+/// Whether a text consists of letters, digits and these signs alone.
+pub(crate) fn is_plain(text: &str, signs: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || signs.as_bytes().contains(&byte);
+    !text.is_empty() && text.bytes().all(plain)
+}
 
 #[cfg(test)]
 mod tests {

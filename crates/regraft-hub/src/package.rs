@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::HubError;
+use crate::address::is_plain;
 use crate::session::{Session, Watch};
 
 /// Which program fetches a package.
@@ -124,17 +125,15 @@ impl Package<'_> {
 
     /// Nothing that the program would take for a flag, an address or a path.
     fn check_names(&self) -> Result<(), HubError> {
-        let plain = |text: &str, extra: &[u8]| {
-            let known =
-                |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte) || extra.contains(&byte);
-            text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.bytes().all(known)
+        let plain = |text: &str, signs: &str| {
+            is_plain(text, signs) && text.starts_with(|first: char| first.is_ascii_alphanumeric())
         };
         let parts: Vec<&str> = self.name.trim_start_matches('@').split('/').collect();
         let scoped = self.registry == Registry::Npm && self.name.starts_with('@') && parts.len() == 2;
         let named = (scoped || parts.len() == 1 && !self.name.starts_with('@'))
-            && parts.iter().all(|part| plain(part, b""));
-        let whole = self.source_archive.is_none_or(|hash| hash.len() == 64 && plain(hash, b""));
-        if named && whole && plain(self.version, b"+!") && self.is_one_version() {
+            && parts.iter().all(|part| plain(part, "._-"));
+        let whole = self.source_archive.is_none_or(|hash| hash.len() == 64 && plain(hash, ""));
+        if named && whole && plain(self.version, "._-+!") && self.is_one_version() {
             return Ok(());
         }
         Err(HubError::Name { name: self.title(), reason: "is not the name and version of a package" })

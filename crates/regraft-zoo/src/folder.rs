@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use regraft_formats::{WeightFile, model_folder, read_weights};
-use regraft_graph::{Card, ChannelOrder, Model, Preprocessing, Resize, ResizeFilter};
+use regraft_graph::{Card, ChannelOrder, Graph, Model, Preprocessing, Resize, ResizeFilter, Weights};
 use regraft_system::files;
 use serde_json::Value;
 
@@ -178,15 +178,7 @@ fn from_bert(
     let Network { graph, roles } = bert::bert(sizes, length).map_err(failed)?;
     let count = file.weights.len();
     let weights = bert::translated(&transformers::without_prefix(&file.weights, "bert.")).map_err(failed)?;
-    let names: Vec<String> = graph.parameters().into_iter().map(|parameter| parameter.name).collect();
-    let left = weights.iter().map(|(name, _)| name).filter(|name| !names.iter().any(|known| known == name));
-    let report = MatchReport {
-        architecture: "bert",
-        matched: names.len(),
-        left: left.filter(|name| !name.ends_with("position_ids")).map(str::to_owned).collect(),
-        renamed: count,
-        ..MatchReport::default()
-    };
+    let report = MatchReport { renamed: count, ..bert_report(&graph, &weights) };
     let preprocessing = Preprocessing {
         channel_order: ChannelOrder::Rgb,
         resize: Resize::Exact([1, length]),
@@ -209,6 +201,13 @@ fn from_bert(
     };
     let model = Model::new(graph, weights, card).map_err(failed)?;
     Ok((model, report))
+}
+
+fn bert_report(graph: &Graph, weights: &Weights) -> MatchReport {
+    let names: Vec<String> = graph.parameters().into_iter().map(|parameter| parameter.name).collect();
+    let left = weights.iter().map(|(name, _)| name).filter(|name| !names.iter().any(|known| known == name));
+    let left = left.filter(|name| !name.ends_with("position_ids")).map(str::to_owned).collect();
+    MatchReport { architecture: "bert", matched: names.len(), left, ..MatchReport::default() }
 }
 
 /// The sizes in the configuration of a BERT.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use regraft_graph::{Bindings, Card, Cost, Model, ParameterKind, dump};
+use regraft_graph::{Bindings, Card, Cost, Model, ParameterKind, Preprocessing, dump};
 use regraft_zoo::{Entry, From, MatchReport, architecture, random_weights};
 use serde::Serialize;
 
@@ -135,68 +135,61 @@ impl Info {
     }
 }
 
+type Row = (&'static str, String);
+
+impl Info {
+    /// What the catalogue knows, else the card.
+    fn either<T>(&self, entry: fn(&Entry) -> Option<T>, card: fn(&Card) -> Option<T>) -> Option<T> {
+        let of_entry = self.entry.as_ref().and_then(entry);
+        of_entry.or_else(|| self.card.as_ref().and_then(card))
+    }
+
+    fn source_rows(&self) -> Vec<Row> {
+        let text = |entry, card| self.either(entry, card).unwrap_or_else(|| "unknown".to_owned());
+        let accuracy = self.either(|entry| entry.source_accuracy, |card| card.source_accuracy);
+        let accuracy = accuracy.map(|share| format!("{:.1} % (published)", 100.0 * share));
+        let aliases = self.entry.as_ref().map(|entry| entry.aliases.join(", "));
+        let parameters = self.parameters.map(|count| format!("{:.2} million", count as f64 / 1e6));
+        let macs = self.macs.map(|count| format!("{:.3} billion an image", count as f64 / 1e9));
+        let rows = [
+            ("name", Some(self.name().to_owned())),
+            ("also called", aliases.filter(|aliases| !aliases.is_empty())),
+            ("origin", Some(text(|entry| Some(entry.origin()), |card| Some(card.origin.clone())))),
+            ("SHA-256", Some(text(|entry| entry.sha256.clone(), |card| card.sha256.clone()))),
+            ("licence", Some(text(|entry| entry.licence.clone(), |card| card.licence.clone()))),
+            ("weights", Some(self.weights())),
+            ("source task", Some(text(|entry| entry.source_task.clone(), |card| card.source_task.clone()))),
+            ("accuracy", Some(accuracy.unwrap_or_else(|| "unknown".to_owned()))),
+            ("parameters", parameters),
+            ("MACs", macs),
+        ];
+        rows.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+    }
+
+    fn network_rows(&self) -> Vec<Row> {
+        let Some(Card { preprocessing, labels, roles, .. }) = &self.card else {
+            return vec![("network", "described by files that are not here".to_owned())];
+        };
+        let [height, width] = preprocessing.crop;
+        let Preprocessing { channel_order, resize, filter, mean, std, .. } = preprocessing;
+        let image = format!(
+            "{height}×{width}, {channel_order:?}, {resize:?}, {filter:?}, mean {mean:?}, std {std:?}"
+        );
+        vec![
+            ("image", image),
+            ("labels", labels.len().to_string()),
+            ("features", roles.features.clone()),
+            ("logits", roles.logits.clone().unwrap_or_else(|| "none".to_owned())),
+            ("cut points", roles.cuts.join(", ")),
+        ]
+    }
+}
+
 impl fmt::Display for Info {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unknown = || "unknown".to_owned();
-        let entry = self.entry.as_ref();
-        let card = self.card.as_ref();
-        let mut row = |key: &str, value: String| writeln!(f, "{key:<16} {value}");
-        row("name", self.name().to_owned())?;
-        if let Some(aliases) =
-            entry.map(|entry| entry.aliases.join(", ")).filter(|aliases| !aliases.is_empty())
-        {
-            row("also called", aliases)?;
-        }
-        let of_card = |value: fn(&Card) -> Option<String>| card.and_then(value);
-        let text = |own: Option<String>, other: Option<String>| own.or(other).unwrap_or_else(unknown);
-        row("origin", text(entry.map(Entry::origin), of_card(|card| Some(card.origin.clone()))))?;
-        row(
-            "SHA-256",
-            text(entry.and_then(|entry| entry.sha256.clone()), of_card(|card| card.sha256.clone())),
-        )?;
-        row(
-            "licence",
-            text(entry.and_then(|entry| entry.licence.clone()), of_card(|card| card.licence.clone())),
-        )?;
-        row("weights", self.weights())?;
-        let task = entry.and_then(|entry| entry.source_task.clone());
-        row("source task", text(task, of_card(|card| card.source_task.clone())))?;
-        let accuracy =
-            entry.and_then(|entry| entry.source_accuracy).or(card.and_then(|card| card.source_accuracy));
-        row(
-            "accuracy",
-            accuracy.map_or_else(unknown, |share| format!("{:.1} % (published)", 100.0 * share)),
-        )?;
-        if let Some(parameters) = self.parameters {
-            row("parameters", format!("{:.2} million", parameters as f64 / 1e6))?;
-        }
-        if let Some(macs) = self.macs {
-            row("MACs", format!("{:.3} billion an image", macs as f64 / 1e9))?;
-        }
-        let Some(card) = card else {
-            row("network", "described by files that are not here".to_owned())?;
-            return self.notes.iter().try_for_each(|note| row("note", note.clone()));
-        };
-        let preprocessing = &card.preprocessing;
-        let [height, width] = preprocessing.crop;
-        row(
-            "image",
-            format!(
-                "{height}×{width}, {:?}, {:?}, {:?}, mean {:?}, std {:?}",
-                preprocessing.channel_order,
-                preprocessing.resize,
-                preprocessing.filter,
-                preprocessing.mean,
-                preprocessing.std
-            ),
-        )?;
-        row("labels", card.labels.len().to_string())?;
-        row("features", card.roles.features.clone())?;
-        row("logits", card.roles.logits.clone().unwrap_or_else(|| "none".to_owned()))?;
-        row("cut points", card.roles.cuts.join(", "))?;
-        if let Some(report) = &self.matched {
-            row("match", report.to_string().trim_end().to_owned())?;
-        }
-        self.notes.iter().try_for_each(|note| row("note", note.clone()))
+        let report = self.matched.as_ref().map(|report| ("match", report.to_string().trim_end().to_owned()));
+        let notes = self.notes.iter().map(|note| ("note", note.clone()));
+        let rows = self.source_rows().into_iter().chain(self.network_rows()).chain(report).chain(notes);
+        rows.into_iter().try_for_each(|(key, value)| writeln!(f, "{key:<16} {value}"))
     }
 }

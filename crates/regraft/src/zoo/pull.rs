@@ -87,19 +87,29 @@ impl Zoo {
             return Ok(pulled(located, true));
         }
         check_consent(&entry, run_setup_script)?;
-        let came = match (self.fetch(&entry, &Listener(progress)), &before) {
-            (Err(error @ HubError::Unreachable { .. }), Some(_)) => {
-                progress.message(&error.to_string());
-                Ok(false)
-            }
-            (fetched, _) => fetched.map_err(failed),
-        };
-        let came = came.inspect_err(|_| progress.abandon())?;
-        progress.finish();
+        let came = self.fetch_or_do_without(&entry, before.is_some(), progress)?;
         let located = self.locate(&entry)?.ok_or_else(|| {
             Error::Model(format!("{}: {} holds nothing that can be used", entry.name, entry.from))
         })?;
         Ok(pulled(located, !came))
+    }
+
+    /// Whether anything came. What can be used as it is does not need a network.
+    fn fetch_or_do_without(&self, entry: &Entry, is_usable: bool, progress: &dyn Progress) -> Result<bool> {
+        match self.fetch(entry, &Listener(progress)) {
+            Ok(came) => {
+                progress.finish();
+                Ok(came)
+            }
+            Err(error @ HubError::Unreachable { .. }) if is_usable => {
+                progress.message(&error.to_string());
+                Ok(false)
+            }
+            Err(error) => {
+                progress.abandon();
+                Err(failed(error))
+            }
+        }
     }
 
     /// Whether anything came.
@@ -153,13 +163,17 @@ impl Zoo {
         watch: &Listener<'_>,
     ) -> std::result::Result<bool, HubError> {
         let cache = self.cache();
+        if let [name] = files {
+            let file = HubFile { repository, revision, file: name };
+            return cache.pull(session, &file, expected(entry), watch).map(|_| true);
+        }
         let known = cache.commit(repository, revision)?.filter(|_| matches!(self.locate(entry), Ok(Some(_))));
         let listing = cache.list(session, repository, known.as_deref().unwrap_or(revision), watch)?;
         let wanted = if files.is_empty() { model_files(repository, &listing.files)? } else { files.to_vec() };
         let mut came = false;
         for (index, name) in wanted.iter().enumerate() {
-            let expected =
-                if index == 0 && !files.is_empty() { expected(entry) } else { Expected::default() };
+            let is_hashed = index == 0 && !files.is_empty();
+            let expected = if is_hashed { expected(entry) } else { Expected::default() };
             let file = HubFile { repository, revision: &listing.commit, file: name };
             came |= cache.find(&file)?.is_none();
             cache.pull(session, &file, expected, watch)?;
@@ -197,8 +211,8 @@ impl Zoo {
         })
     }
 
-    /// Lets `work` fill the model's folder (the second; the first is for what is on its way), which appears when it is complete. One run at a time; what arrives meanwhile lies
-    /// in a folder that the next run finds again.
+    /// Lets `work` fill the model's folder, which appears when it is complete. One run at a time; what is on its way lies in
+    /// another folder, the first that `work` gets, which the next run finds again.
     fn in_folder(
         &self,
         entry: &Entry,
@@ -211,11 +225,7 @@ impl Zoo {
             return Ok(());
         }
         let folder = self.model_folder(entry);
-        if folder.exists() && !is_pulled(&folder) {
-            let message = "there is something that 'regraft zoo pull' has not made";
-            let source = std::io::Error::new(std::io::ErrorKind::AlreadyExists, message);
-            return Err(FileError { path: folder, action: "replace", source }.into());
-        }
+        check_is_ours(&folder)?;
         let [incoming, unpacked] = [INCOMING, UNPACKED].map(|part| self.folder.join(part).join(&entry.name));
         files::remove_folder_if_there(&unpacked)?;
         files::create_folder(&unpacked)?;
@@ -237,6 +247,15 @@ impl Zoo {
 /// Whether `pull` has made a folder: anything else in the user's folder is not ours to remove.
 pub(crate) fn is_pulled(folder: &Path) -> bool {
     folder.join(RECORD).is_file() && !folder.join(FILE_NAME).exists()
+}
+
+fn check_is_ours(folder: &Path) -> std::result::Result<(), FileError> {
+    if !folder.exists() || is_pulled(folder) {
+        return Ok(());
+    }
+    let message = "there is something that 'regraft zoo pull' has not made";
+    let source = std::io::Error::new(std::io::ErrorKind::AlreadyExists, message);
+    Err(FileError { path: folder.to_path_buf(), action: "replace", source })
 }
 
 /// A script of a package runs only where the user says so.
