@@ -5,9 +5,12 @@ Writes:
   NAME.onnx      one for each family of operators and each change of the operators' rules between opset 7 and 21, made with
                  onnx.helper; and four small networks as both exporters of PyTorch write them (script_*, dynamo_*)
   external.onnx, external.data   a network whose weights lie in another file
+  quantized.onnx a small network that onnxruntime.quantization has quantised (QDQ, unsigned, calibrated on its input)
+  refused_*.onnx files that cannot be read without wrong numbers
   expected.json  "inputs": name -> {shape, values}, of two examples; "files": file -> "input": such a name, "output": {shape, values},
-                 and of the weights that keep their names "weights": name -> {shape, sum}. Values are the hexadecimal digits of
-                 little-endian single-precision numbers
+                 of the weights that keep their names "weights": name -> {shape, sum}, and where values are rounded in the
+                 file "within": how far that moves its outputs, as a part of the largest; "refused": file -> what the message
+                 says. Values are the hexadecimal digits of little-endian single-precision numbers
 Versions: torch 2.15.0, onnx 1.23.2, onnxruntime 1.32.0, numpy 2.4.6. One thread.
 """
 
@@ -21,13 +24,14 @@ import onnx
 import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
 warnings.filterwarnings("ignore")
 torch.set_num_threads(1)
 out = pathlib.Path(sys.argv[1])
 out.mkdir(parents=True, exist_ok=True)
 numbers = np.random.default_rng(0)
-inputs, expected = {}, {}
+inputs, expected, refused = {}, {}, {}
 
 
 def weight(*shape, scale=0.5):
@@ -38,11 +42,16 @@ def node(operator, inputs, output="y", **attributes):
     return helper.make_node(operator, inputs.split(","), output.split(","), name=f"{output.split(',')[0]}_node", **attributes)
 
 
-def record(name, image):
+def run(name, image):
     session = onnxruntime.InferenceSession(str(out / name), providers=["CPUExecutionProvider"])
-    output = session.run(None, {session.get_inputs()[0].name: image})[0]
+    return session.run(None, {session.get_inputs()[0].name: image})[0]
+
+
+def record(name, image):
+    output = run(name, image)
     key = "x".join(map(str, image.shape)) + ("" if image.min() < 0 else " positive")
-    inputs.setdefault(key, described(image))
+    while inputs.setdefault(key, described(image)) != described(image):
+        key += " other"
     expected[name] = {"input": key, "output": described(output)}
 
 
@@ -55,25 +64,39 @@ def image_of(shape):
     return np.random.default_rng(1).standard_normal(shape).astype(np.float32)
 
 
-def case(name, nodes, weights=None, shape=(2, 4, 6, 5), opset=17, positive=False, element=TensorProto.FLOAT, infos=()):
-    """A file with input x and output y whose batch is open."""
-    image = image_of(shape)
+def save(name, nodes, weights=None, shape=(2, 4, 6, 5), opset=17, element=TensorProto.FLOAT, infos=(), batch="batch", output=None, outputs=True, functions=()):
+    """A file with input x and output y."""
+    constants = [numpy_helper.from_array(np.asarray(value), key) for key, value in (weights or {}).items()]
+    dims = [batch, *shape[1:]]
+    graph = helper.make_graph(
+        nodes if isinstance(nodes, list) else [nodes], name,
+        [helper.make_tensor_value_info("x", element, dims)],
+        [helper.make_tensor_value_info("y", output or TensorProto.FLOAT, None)][: int(outputs)],
+        constants, value_info=list(infos),
+    )
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("other", 3)]
+    opsets = opsets if any(node.domain for node in graph.node) else opsets[:1]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8 if opset < 20 else 10, functions=functions)
+    onnx.save(model, out / f"{name}.onnx")
+
+
+def case(name, nodes, weights=None, shape=(2, 4, 6, 5), positive=False, element=TensorProto.FLOAT, scale=1.0, **rest):
+    """A file that is read, whose batch is open unless `batch` says how large it is."""
+    save(name, nodes, weights, shape, element=element, **rest)
+    image = image_of(shape) * np.float32(scale)
     if positive:
         image = np.abs(image) + 0.5
     if element == TensorProto.INT64:
         image = numbers.integers(0, 6, shape).astype(np.int64)
-    constants = [numpy_helper.from_array(np.asarray(value), key) for key, value in (weights or {}).items()]
-    dims = ["batch", *shape[1:]]
-    graph = helper.make_graph(
-        nodes if isinstance(nodes, list) else [nodes], name,
-        [helper.make_tensor_value_info("x", element, dims)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        constants, value_info=list(infos),
-    )
-    opsets = [helper.make_opsetid("", opset)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=8 if opset < 20 else 10)
-    onnx.save(model, out / f"{name}.onnx")
+    if element == TensorProto.UINT8:
+        image = numbers.integers(0, 256, shape).astype(np.uint8)
     record(f"{name}.onnx", image)
+
+
+def refuse(name, message, nodes, weights=None, shape=(2, 4, 6, 5), **rest):
+    """A file that is refused, with a message that has these words."""
+    save(f"refused_{name}", nodes, weights, shape, **rest)
+    refused[f"refused_{name}.onnx"] = message
 
 
 i64 = lambda *values: np.array(values, dtype=np.int64)
@@ -191,8 +214,8 @@ case("upsample", node("Upsample", "x", scales=[1.0, 1.0, 2.0, 3.0], mode="neares
 case("upsample_9", node("Upsample", "x,s", mode="linear"), {"s": f32(1, 1, 2, 2)}, opset=9)
 case("resize_10", node("Resize", "x,s", mode="nearest"), {"s": f32(1, 1, 2, 2)}, opset=10)
 case("resize_nearest", node("Resize", "x,,s"), {"s": f32(1, 1, 3, 2)}, opset=13)
-case("resize_linear", node("Resize", "x,,,s", mode="linear", coordinate_transformation_mode="align_corners"), {"s": i64(2, 4, 9, 7)}, opset=13)
-case("resize_cubic", node("Resize", "x,,,s", mode="cubic", coordinate_transformation_mode="half_pixel"), {"s": i64(2, 4, 9, 10)}, opset=18)
+case("resize_linear", node("Resize", "x,,,s", mode="linear", coordinate_transformation_mode="align_corners"), {"s": i64(2, 4, 9, 7)}, opset=13, batch=2)
+case("resize_cubic", node("Resize", "x,,,s", mode="cubic", coordinate_transformation_mode="half_pixel"), {"s": i64(2, 4, 9, 10)}, opset=18, batch=2)
 case("channels_last", [node("Transpose", "x", "t", perm=[0, 3, 1, 2]), node("Conv", "t,w", "c"), node("Relu", "c", "r"),
      node("Transpose", "r", perm=[0, 2, 3, 1])], {"w": weight(5, 3, 3, 3)}, shape=(2, 6, 7, 3))
 case("shape_arithmetic", [
@@ -232,6 +255,120 @@ def external():
 
 
 external()
+
+# Where the examples are.
+case("batch_fixed", [node("Reshape", "x,s", "r"), node("Softmax", "r")], {"s": i64(2, -1)}, opset=13, batch=2)
+case("batch_fixed_heads", [
+    node("Transpose", "x", "s", perm=[1, 0, 2]), node("Reshape", "s,apart", "h"), node("Transpose", "h", "t", perm=[1, 0, 2]), node("Transpose", "h", "u", perm=[1, 2, 0]),
+    node("MatMul", "t,u", "m"), node("Softmax", "m", "p"), node("MatMul", "p,t", "o"), node("Transpose", "o", "b", perm=[1, 0, 2]),
+    node("Reshape", "b,joined", "j"), node("Transpose", "j", perm=[1, 0, 2]),
+], {"apart": i64(5, 4, 3), "joined": i64(5, 2, 6)}, shape=(2, 5, 6), opset=13, batch=2)
+heads = [
+    node("Shape", "x", "s"), node("Gather", "s,zero", "n", axis=0), node("Mul", "n,two", "nh"), node("Unsqueeze", "nh,zero", "nhu"),
+    node("Concat", "nhu,rest", "shape", axis=0), node("Reshape", "x,shape", "r"), node("Softmax", "r", "p", axis=1),
+    node("Unsqueeze", "n,zero", "nu"), node("Concat", "nu,whole", "back", axis=0), node("Reshape", "p,back"),
+]
+case("batch_joined", heads, {"zero": np.array(0), "two": np.array(2), "rest": i64(2, -1), "whole": i64(4, 6, 5)}, opset=13)
+case("batch_examples_compared", [
+    node("Shape", "x", "s"), node("Equal", "s,minus", "e"), node("Where", "e,ones,s", "w"), node("Relu", "x", "r"), node("Expand", "r,w"),
+], {"minus": np.array(-1), "ones": i64(1, 1, 1, 1)}, opset=13)
+token = [node("Shape", "x", "s"), node("Slice", "s,zero,one", "n"), node("Concat", "n,rest", "shape", axis=0), node("Expand", "token,shape", "t")]
+case("concat_constant", [*token, node("Concat", "x,t", axis=1)], {"zero": i64(0), "one": i64(1), "rest": i64(1, 6, 5), "token": weight(1, 1, 6, 5)}, opset=13)
+case("concat_token_behind", [*token, node("Concat", "x,t", axis=1)], {"zero": i64(0), "one": i64(1), "rest": i64(1, 7), "token": weight(1, 1, 7)}, opset=13, shape=(2, 3, 7))
+mixes = "mixes the examples"
+refuse("mean_of_batch", mixes, [node("ReduceMean", "x", "m", axes=[0]), node("Sub", "x,m")])
+refuse("mean_of_all", mixes, [node("ReduceMean", "x", "m"), node("Sub", "x,m")])
+refuse("batch_as_number", "number of examples", [node("Shape", "x", "s"), node("Gather", "s,zero", "n", axis=0), node("Cast", "n", "f", to=1), node("Mul", "x,f")], {"zero": np.array(0)})
+refuse("slice_of_batch", mixes, node("Slice", "x,zero,one,zero"), {"zero": i64(0), "one": i64(1)}, opset=13)
+refuse("softmax_of_batch", mixes, [node("Reshape", "x,s", "r"), node("Softmax", "r", axis=0)], {"s": i64(-1, 5)}, opset=13)
+refuse("batch_products", mixes, [node("Reshape", "x,s", "r"), node("Transpose", "r", "t", perm=[1, 0]), node("MatMul", "r,t")], {"s": i64(-1, 120)}, opset=13)
+refuse("batch_apart", "tears the examples apart", node("Reshape", "x,s"), {"s": i64(3, -1)}, opset=13)
+refuse("batch_of_one", "joins the examples", node("Reshape", "x,s"), {"s": i64(1, -1)}, opset=13)
+refuse("constant_for_batch", "each example", node("Add", "x,c"), {"c": weight(2, 4, 6, 5)}, batch=2)
+refuse("constant_factors_for_batch", "each example", node("Mul", "x,c"), {"c": weight(2, 1, 1, 1)}, batch=2)
+refuse("declared_otherwise", "declares batch×4×6×6", [node("Relu", "x", "r"), node("Abs", "r")], infos=[helper.make_tensor_value_info("r", TensorProto.FLOAT, ["batch", 4, 6, 6])])
+refuse("unknown_condition", "image's size", [
+    node("Shape", "x", "s"), node("Gather", "s,zero", "n", axis=0), node("Equal", "n,seven", "e"), node("Where", "e,many,one", "w"), node("Mul", "x,w"),
+], {"zero": np.array(0), "seven": np.array(7), "many": f32(100)[0], "one": f32(1)[0]}, opset=13)
+
+# Whole numbers and quantised ones.
+case("bytes", [node("Cast", "x", "f", to=1), node("Relu", "f")], element=TensorProto.UINT8)
+case("dequantized_input", node("DequantizeLinear", "x,s,z"), {"s": f32(0.01)[0], "z": np.uint8(128)}, element=TensorProto.UINT8, opset=13)
+case("typed_unsigned", [node("Cast", "c", "f", to=1), node("Add", "x,f")], {"c": np.array([1, 2, 3, 4, 2**31], dtype=np.uint32)})
+case("sign_of_zero", [node("Sign", "c", "s"), node("Add", "x,s")], {"c": f32(0, -2, 3, 0, -0.5)}, opset=13)
+case("reduce_nothing", [node("ReduceSum", "c", "s", noop_with_empty_axes=1), node("Add", "x,s")], {"c": weight(5)}, opset=13)
+case("quantized_weights", [node("QuantizeLinear", "w,s,z", "q", axis=0), node("DequantizeLinear", "q,s,z", "d", axis=0), node("Conv", "x,d")],
+     {"w": weight(3, 4, 2, 2), "s": f32(0.01, 0.02, 0.03), "z": np.array([1, -2, 3], dtype=np.int8)}, opset=13)
+whole = "whole"
+refuse("cut_off", whole, [node("Cast", "x", "i", to=TensorProto.INT32), node("Cast", "i", to=1)])
+refuse("truth", whole, [node("Cast", "x", "i", to=TensorProto.BOOL), node("Cast", "i", to=1)])
+refuse("whole_quotient", whole, [node("Div", "x,two", "q"), node("Cast", "q", to=1)], {"two": np.array(2)}, element=TensorProto.INT64)
+refuse("cut_to_bytes", "eight bits", [node("Cast", "c", "i", to=TensorProto.UINT8), node("Cast", "i", "f", to=1), node("Add", "x,f")], {"c": np.array(300)})
+refuse("scales_of_channels", "scale of its own", [node("QuantizeLinear", "x,s,z", "q"), node("DequantizeLinear", "q,s,z")], {"s": f32(1, 2, 3, 4), "z": np.zeros(4, np.uint8)}, opset=13)
+refuse("quantized_output", "quantised", node("QuantizeLinear", "x,s,z"), {"s": f32(0.1)[0], "z": np.uint8(3)}, opset=13, output=TensorProto.UINT8)
+refuse("quantized_operator", "QDQ", [
+    node("QuantizeLinear", "x,s,z", "q"), node("QLinearConv", "q,s,z,w,s,z,s,z", "r"), node("DequantizeLinear", "r,s,z"),
+], {"s": f32(0.1)[0], "z": np.uint8(3), "w": numbers.integers(0, 255, (3, 4, 2, 2)).astype(np.uint8)}, opset=13)
+
+# Rules that are easily missed.
+case("log_softmax_far", node("LogSoftmax", "x"), shape=(2, 9), opset=13, scale=100)
+case("log_softmax_channels", node("LogSoftmax", "x", axis=1), opset=13)
+case("log_softmax_old", node("LogSoftmax", "x", axis=2), opset=11)
+case("matmul_more_axes", [node("MatMul", "x,w", "m"), node("Softmax", "m", "s", axis=2), node("Squeeze", "s,zero")], {"w": weight(1, 7, 3), "zero": i64(0)}, shape=(2, 7), opset=13)
+case("matmul_left_more_axes", [node("MatMul", "w,x", "m"), node("Squeeze", "m,zero")], {"w": weight(1, 1, 2, 3), "zero": i64(0)}, shape=(2, 3, 7), opset=13)
+case("image_narrow", node("Conv", "x,w"), {"w": weight(3, 8, 2, 2)}, shape=(2, 8, 6, 4))
+case("image_one_channel", node("Conv", "x,w"), {"w": weight(3, 1, 2, 2)}, shape=(4, 1, 8, 8), batch=4)
+case("prelu_features", node("PRelu", "x,slope"), {"slope": weight(7)}, shape=(2, 5, 7), opset=9)
+refuse("matmul_softmax_of_batch", mixes, [node("MatMul", "x,w", "m"), node("Softmax", "m", axis=1)], {"w": weight(1, 7, 3)}, shape=(2, 7), opset=13)
+sizes = {"s": i64(2, 4, 12, 15)}
+refuse("resize_ratio", "ratio", node("Resize", "x,,,s", mode="linear", keep_aspect_ratio_policy="not_larger"), sizes, opset=18, batch=2)
+refuse("resize_crop", "cuts a part", node("Resize", "x,r,,s", mode="linear", coordinate_transformation_mode="tf_crop_and_resize"), {"s": i64(2, 4, 6, 5), "r": f32(0, 0, 0, 0, 1, 1, 0.5, 0.5)}, opset=13, batch=2)
+refuse("resize_half_pixel", "nearest pixel", node("Resize", "x,r,,s", mode="linear", coordinate_transformation_mode="tf_half_pixel_for_nn"), {**sizes, "r": f32()}, opset=11, batch=2)
+refuse("resize_to_one", "first pixel", node("Resize", "x,,,s", mode="linear", coordinate_transformation_mode="pytorch_half_pixel"), {"s": i64(2, 4, 1, 5)}, opset=13, batch=2)
+refuse("batch_norm_training", "statistics", node("BatchNormalization", "x,n.weight,n.bias,n.mean,n.var", "y,m,v,sm,sv"), statistics, opset=9)
+refuse("transposed_bias", "computed", [node("ReduceMean", "x", "m", axes=[2, 3], keepdims=0), node("Reshape", "m,four", "b"), node("ConvTranspose", "x,w,b")], {"w": weight(4, 4, 3, 3), "four": i64(4)}, batch=1)
+refuse("fmod", "mixed", [node("Mod", "c,three", "m", fmod=1), node("Cast", "m", "f", to=1), node("Add", "x,f")], {"c": i64(-7, 7, 8, 9, 1), "three": np.array(3)}, opset=13)
+refuse("bias_of_rows", "none of one number an output", [node("Reshape", "x,s", "r"), node("Gemm", "r,w,c")], {"s": i64(4, 30), "w": weight(30, 4), "c": weight(4, 1)}, batch=1)
+refuse("expand_to_less", "does not repeat", node("Expand", "x,s"), {"s": i64(1, 4, 6, 2)}, opset=13)
+refuse("gates", "functions", [node("Transpose", "x", "t", perm=[1, 0, 2]), node("LSTM", "t,w,r", "y", hidden_size=3, activations=["HardSigmoid", "Tanh", "Tanh"], activation_alpha=[0.2], activation_beta=[0.9])],
+       {"w": weight(1, 12, 4), "r": weight(1, 12, 3)}, shape=(2, 5, 4), opset=14)
+refuse("two_open_sizes", "open sizes", node("Relu", "x"), shape=(2, "s", "d"))
+other = helper.make_node("Mul", ["c", "c"], ["s"], domain="other", name="other")
+refuse("other_domain", "input 0 is a constant", [other, node("Add", "x,s")], {"c": weight(5)})
+
+
+carried = node("Foo", "x", "h", t=numpy_helper.from_array(weight(3), "t"))
+carried.domain = "other"
+refuse("tensor_attribute", "'t' would be lost", [carried, node("Relu", "h")], infos=[helper.make_tensor_value_info("h", TensorProto.FLOAT, ["batch", 4, 6, 5])])
+refuse("function", "defines it itself", [helper.make_node("Foo", ["x"], ["h"], domain="other", name="h_node"), node("Relu", "h")],
+       infos=[helper.make_tensor_value_info("h", TensorProto.FLOAT, ["batch", 4, 6, 5])],
+       functions=[helper.make_function("other", "Foo", ["a"], ["b"], [helper.make_node("Exp", ["a"], ["b"])], [helper.make_opsetid("", 17)])])
+refuse("no_outputs", "no outputs", node("Relu", "x"), outputs=False)
+
+class Calibration(CalibrationDataReader):
+    def __init__(self, image):
+        self.images = [{"x": image}]
+
+    def get_next(self):
+        return self.images.pop() if self.images else None
+
+
+def quantized():
+    image = image_of((2, 3, 8, 8))
+    save("float", [
+        node("Conv", "x,c.weight,c.bias", "c"), node("Relu", "c", "r"), node("MaxPool", "r", "p", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Conv", "p,d.weight,d.bias", "d"), node("Relu", "d", "e"), node("GlobalAveragePool", "e", "g"), node("Flatten", "g", "f"),
+        node("Gemm", "f,fc.weight,fc.bias", transB=1),
+    ], {"c.weight": weight(6, 3, 3, 3), "c.bias": weight(6), "d.weight": weight(8, 6, 2, 2), "d.bias": weight(8), "fc.weight": weight(5, 8), "fc.bias": weight(5)},
+        shape=image.shape, opset=13)
+    exact = run("float.onnx", image)
+    quantize_static(out / "float.onnx", out / "quantized.onnx", Calibration(image), quant_format=QuantFormat.QDQ)
+    (out / "float.onnx").unlink()
+    record("quantized.onnx", image)
+    expected["quantized.onnx"]["within"] = float(np.abs(run("quantized.onnx", image) - exact).max() / np.abs(exact).max())
+
+
+quantized()
 
 
 class Residual(torch.nn.Module):
@@ -330,5 +467,5 @@ for name, model in [("residual", Residual()), ("mobile", Mobile()), ("vision", V
         if name != "residual":
             expected[f"{kind}_{name}.onnx"]["weights"] = weights
 
-(out / "expected.json").write_text(json.dumps({"inputs": inputs, "files": expected}))
+(out / "expected.json").write_text(json.dumps({"inputs": inputs, "files": expected, "refused": refused}))
 print(len(expected), "files")

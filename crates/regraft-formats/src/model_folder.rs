@@ -246,7 +246,7 @@ fn check_input(fact: &Fact) -> Result<(), String> {
     if fact.shape.iter().all(plain) { Ok(()) } else { Err("the input has an absurd shape".to_owned()) }
 }
 
-fn check_preprocessing(preprocessing: &Preprocessing) -> Result<(), String> {
+pub(crate) fn check_preprocessing(preprocessing: &Preprocessing) -> Result<(), String> {
     let [crop_height, crop_width] = preprocessing.crop;
     let [height, width] = match preprocessing.resize {
         Resize::ShortSide(side) => [side, side],

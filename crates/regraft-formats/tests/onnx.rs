@@ -72,6 +72,23 @@ fn weights_keep_their_names_and_numbers() {
     }
 }
 
+#[test]
+fn what_would_give_wrong_numbers_is_refused() {
+    for (name, words) in expected()["refused"].as_object().unwrap() {
+        let message = match onnx::read(&path(name)) {
+            Ok(_) => panic!("{name} is read"),
+            Err(error) => error.to_string(),
+        };
+        assert!(message.contains(words.as_str().unwrap()), "{name}: {message}");
+    }
+}
+
+#[test]
+fn what_quantised_networks_lose_is_said() {
+    let notes = onnx::read(&path("quantized.onnx")).unwrap().notes;
+    assert!(notes.iter().any(|note| note.contains("are not rounded")), "{notes:?}");
+}
+
 fn operators(model: &Model) -> Vec<&'static str> {
     model.graph().nodes().iter().map(|node| node.op.name()).collect()
 }
@@ -129,6 +146,56 @@ fn large_weights_go_to_a_file_of_their_own() {
     onnx::write(&model, &written, &options).unwrap();
     assert!(folder.path().join("vision.onnx.data").is_file());
     assert_eq!(onnx::read(&written).unwrap().model.weights(), model.weights());
+}
+
+#[test]
+fn a_model_that_is_replaced_has_its_weights_until_the_new_one_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = folder.path().join("vision.onnx");
+    let options = ExportOptions { inline_bytes: 1000, ..ExportOptions::default() };
+    for data in ["vision.onnx.data", "vision.onnx.2.data", "vision.onnx.data"] {
+        let model = onnx::read(&path("script_vision.onnx")).unwrap().model;
+        onnx::write(&model, &written, &options).unwrap();
+        assert!(folder.path().join(data).is_file(), "{data}");
+        assert_eq!(files::files_below(folder.path()).unwrap().len(), 2);
+        assert_eq!(onnx::read(&written).unwrap().model.weights(), model.weights());
+    }
+}
+
+#[test]
+fn names_of_parts_are_not_those_of_other_nodes() {
+    let silu = [node_of("Sigmoid", &["x"], "s"), node_of("Mul", &["x", "s"], "se")].concat();
+    let rest = [node_of("Exp", &["se"], "se/gate"), node_of("Add", &["se", "se/gate"], "y")].concat();
+    let ends = [value_of(11, "x", &[1, 3, 8, 8]), value_of(12, "y", &[1, 3, 8, 8])].concat();
+    let folder = tempfile::tempdir().unwrap();
+    let content = model_of(&[ends, silu, rest].concat());
+    let model = onnx::read(&file(&folder, "some.onnx", &content)).unwrap().model;
+    let written = folder.path().join("again.onnx");
+    onnx::write(&model, &written, &ExportOptions::default()).unwrap();
+    assert_eq!(operators(&onnx::read(&written).unwrap().model), ["Silu", "Exp", "Add"]);
+}
+
+#[test]
+fn an_operator_that_is_carried_keeps_its_rules() {
+    let folder = tempfile::tempdir().unwrap();
+    let content = model_of(
+        &[
+            value_of(11, "x", &[1, 3, 8, 8]),
+            value_of(12, "y", &[1, 3, 8, 8]),
+            node_of("Hardmax", &["x"], "y"),
+        ]
+        .concat(),
+    );
+    let model = onnx::read(&file(&folder, "some.onnx", &content)).unwrap().model;
+    let write = |opset| {
+        onnx::write(
+            &model,
+            &folder.path().join("again.onnx"),
+            &ExportOptions { opset, ..ExportOptions::default() },
+        )
+    };
+    write(17).unwrap();
+    assert!(write(18).unwrap_err().to_string().contains("rules of opset 17"));
 }
 
 #[test]
@@ -240,13 +307,31 @@ fn hostile_graphs_are_named() {
 #[test]
 fn doubling_constants_stop_at_the_budget() {
     let mut graph = vec![tensor_of("c0", &[8], &[1; 8])];
+    graph.push(tensor_of("two", &[1], &[2]));
     for step in 0..40 {
         let (from, to) = (format!("c{step}"), format!("c{}", step + 1));
-        graph.push(node_of("Concat", &[&from, &from], &to).into_iter().collect());
+        graph.push(node_of("Tile", &[&from, "two"], &to));
     }
     graph.push(node_of("Reshape", &["x", "c40"], "y"));
-    // Concat needs its axis, which is missing here and so 1: a vector has none.
-    assert!(!refusal(&graph).is_empty());
+    assert!(refusal(&graph).contains("more numbers out of the file"));
+}
+
+#[test]
+fn one_tensor_in_many_layers_is_turned_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let numbers: Vec<u8> = (0..100 * 100).flat_map(|number| (number as f32).to_le_bytes()).collect();
+    let head = [vec![0x08, 100, 0x08, 100, 0x10, 1], field(8, b"w")].concat();
+    let mut graph = [value_of(11, "x", &[1, 100]), field(5, &[head, field(9, &numbers)].concat())].concat();
+    for step in 0..2_000 {
+        let input = if step == 0 { "x".to_owned() } else { format!("v{step}") };
+        let output = if step == 1_999 { "y".to_owned() } else { format!("v{}", step + 1) };
+        graph.extend(node_of("MatMul", &[&input, "w"], &output));
+    }
+    graph.extend(value_of(12, "y", &[1, 100]));
+    let model = onnx::read(&file(&folder, "some.onnx", &model_of(&graph))).unwrap().model;
+    let mut places: Vec<_> = model.weights().iter().map(|(_, tensor)| tensor.data().as_ptr()).collect();
+    places.dedup();
+    assert_eq!(places.len(), 1);
 }
 
 #[test]

@@ -75,6 +75,12 @@ pub fn export(
     let source = source.as_ref();
     let model = load_source_telling(source, architecture, progress)?;
     let path = config.out.clone().unwrap_or_else(|| default_path(source, config.format));
+    // The source is mapped while it is written, and is the only copy of itself.
+    let same = source.canonicalize().is_ok_and(|source| path.canonicalize().is_ok_and(|path| path == source));
+    if same {
+        let path = path.display();
+        return Err(Error::Usage(format!("{path} is the source itself; name another file with --out")));
+    }
     match config.format {
         ExportFormat::Onnx => {
             let options = onnx::ExportOptions {
@@ -86,13 +92,11 @@ pub fn export(
             onnx::write(&model, &path, &options).map_err(Error::write(&path))?;
         }
     }
-    let input = if config.with_preprocessing { onnx::PIXELS } else { model.graph().input() };
-    Ok(Exported {
-        path,
-        format: config.format.name(),
-        input: input.to_owned(),
-        outputs: model.graph().outputs().to_vec(),
-    })
+    let input = match config.with_preprocessing {
+        true => onnx::pixels_name(&model),
+        false => model.graph().input().to_owned(),
+    };
+    Ok(Exported { path, format: config.format.name(), input, outputs: model.graph().outputs().to_vec() })
 }
 
 /// `photos.onnx` for `runs/photos`, `resnet50.onnx` for `weights/resnet50.pth`.

@@ -93,12 +93,10 @@ impl Reader<'_> {
             "ReduceL2" => ReduceKind::L2,
             _ => ReduceKind::Sum,
         };
-        let axes = call.setting(1, "axes")?.unwrap_or_default();
-        let axes = match axes.as_slice() {
-            [] if call.flag("noop_with_empty_axes") => return Ok(Value::Wire(wire)),
-            [] => (0..wire.rank()).collect(),
-            axes => axes.iter().map(|number| axis(*number, wire.rank())).collect::<Result<Vec<_>, _>>()?,
-        };
+        let axes = reduced_axes(call, wire.rank())?;
+        if axes.is_empty() && wire.rank() > 0 {
+            return Ok(Value::Wire(wire));
+        }
         let squares = call.node.op_type == "ReduceSumSquare";
         let wire = if squares {
             let square = Op::Power(Power { scale: 1.0, shift: 0.0, power: 2.0 });
@@ -159,10 +157,7 @@ impl Reader<'_> {
         } else {
             self.softmax_over(call, &wire, axis)?
         };
-        if call.node.op_type == "Softmax" {
-            return Ok(Value::Wire(result));
-        }
-        self.map(call, Op::Log, &result)
+        Ok(Value::Wire(result))
     }
 
     /// Before version 13, over all axes from one on together.
@@ -173,7 +168,8 @@ impl Reader<'_> {
         let shape = vec![count(outer)?, count(inner)?];
         let dropped = (shape.first() == Some(&Dim::Fixed(1))).then_some(0);
         let name = self.as_dropped(&label(call.node), wire, &shape, dropped)?;
-        let flat = self.softmax_over(call, &Wire { name, shape, dropped }, 1)?;
+        let flat =
+            self.softmax_over(call, &Wire { kind: wire.kind, ..Wire::new(name, shape, dropped) }, 1)?;
         let name = self.as_dropped(&label(call.node), &flat, &wire.shape, wire.dropped)?;
         Ok(Wire { name, ..wire.clone() })
     }
@@ -187,8 +183,38 @@ impl Reader<'_> {
         order.swap(axis, last);
         let label = label(call.node);
         let turned = self.reordered(&format!("{label}.turned"), wire, &order)?;
-        let name = self.net.add(&label, Op::Softmax, &[&turned.name], Vec::new())?;
+        let name = if call.node.op_type == "Softmax" {
+            self.net.add(&label, Op::Softmax, &[&turned.name], Vec::new())?
+        } else {
+            self.log_softmax(&label, &turned.name)?
+        };
         self.reordered(&format!("{label}.turned_back"), &Wire { name, ..turned }, &order)
+    }
+}
+
+impl Reader<'_> {
+    /// `x − max − ln Σ exp(x − max)` over the last axis: the logarithm of a softmax is lost where that underflows.
+    fn log_softmax(&mut self, label: &str, wire: &str) -> Result<String, String> {
+        let axis = self.net.dims(wire).len();
+        let over = |kind| Op::Reduce(Reduce { kind, axes: vec![axis], keep_axes: true });
+        let part = |part: &str| format!("{label}.{part}");
+        let net = &mut self.net;
+        let largest = net.add(&part("largest"), over(ReduceKind::Max), &[wire], Vec::new())?;
+        let below = net.add(&part("below"), Op::Sub, &[wire, &largest], Vec::new())?;
+        let powers = net.add(&part("powers"), Op::Exp, &[&below], Vec::new())?;
+        let sum = net.add(&part("sum"), over(ReduceKind::Sum), &[&powers], Vec::new())?;
+        let log = net.add(&part("log"), Op::Log, &[&sum], Vec::new())?;
+        net.add(label, Op::Sub, &[&below, &log], Vec::new())
+    }
+}
+
+/// The axes that a reduction goes over: all of them where it names none, unless it says that these are none.
+pub(super) fn reduced_axes(call: &Call<'_>, rank: usize) -> Result<Vec<usize>, String> {
+    let axes = call.setting(1, "axes")?.unwrap_or_default();
+    match axes.as_slice() {
+        [] if call.flag("noop_with_empty_axes") => Ok(Vec::new()),
+        [] => Ok((0..rank).collect()),
+        axes => axes.iter().map(|number| axis(*number, rank)).collect(),
     }
 }
 

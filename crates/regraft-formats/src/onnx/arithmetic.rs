@@ -4,7 +4,7 @@ use regraft_graph::{Clip, Dim, Op, ParameterKind, PositionEmbedding, Power, Scal
 
 use super::call::Call;
 use super::constant::Constant;
-use super::net::Parameter;
+use super::parameters::Parameter;
 use super::reader::{Reader, label};
 use super::value::{Value, Wire};
 
@@ -16,7 +16,7 @@ pub(super) struct Aligned {
 }
 
 /// The same shape with axes of size 1 in front.
-fn padded(shape: &[Dim], rank: usize) -> Vec<Dim> {
+pub(super) fn padded(shape: &[Dim], rank: usize) -> Vec<Dim> {
     let new = rank.saturating_sub(shape.len());
     [vec![Dim::Fixed(1); new], shape.to_vec()].concat()
 }
@@ -116,7 +116,7 @@ impl Reader<'_> {
         let shifted = wire.dropped.map(|axis| axis + rank - wire.rank());
         let dropped = common_drop([&shape, &numbers], [shifted, None], rank);
         let name = self.as_dropped(&label(call.node), wire, &shape, dropped)?;
-        let wire = Wire { name, shape, dropped };
+        let wire = Wire::new(name, shape, dropped);
         if let Some(number) = constant.number() {
             return self.with_number(call, operator, &wire, number, first);
         }
@@ -146,7 +146,7 @@ impl Reader<'_> {
         sizes: &[usize],
     ) -> Result<Value, String> {
         let [tokens, features] = *sizes else { return Err("it adds no vector to each token".to_owned()) };
-        let table = Parameter::of(constant, vec![1, tokens, features])?;
+        let table = self.net.parameter(constant, vec![1, tokens, features])?;
         let op = Op::PositionEmbedding(PositionEmbedding { tokens, features, shorter: false });
         self.map_with(call, op, wire, vec![(ParameterKind::Position, table)])
     }
@@ -231,17 +231,23 @@ impl Reader<'_> {
         first: bool,
     ) -> Result<Option<String>, String> {
         let channels = constant.len();
-        let plain = || Parameter::of(constant, vec![channels]);
-        let with = |function: fn(f32) -> f32| {
-            let values: Vec<f32> = constant.float_array()?.values.into_iter().map(function).collect();
-            Parameter::new(vec![channels], &values)
-        };
-        let (weight, bias) = match (operator, first) {
-            ("Mul", _) => (plain()?, None),
-            ("Div", false) => (with(f32::recip)?, None),
-            ("Add", _) => return self.net.add_bias(label, wire, plain()?).map(Some),
-            ("Sub", false) => return self.net.add_bias(label, wire, with(|value| -value)?).map(Some),
-            ("Sub", true) => (with(|_| -1.0)?, Some(plain()?)),
+        let net = &mut self.net;
+        let shape = vec![channels];
+        let (weight, bias): (Parameter, _) = match (operator, first) {
+            ("Mul", _) => (net.parameter(constant, shape)?, None),
+            ("Div", false) => (net.mapped(constant, shape, f32::recip)?, None),
+            ("Add", _) => {
+                let bias = net.parameter(constant, shape)?;
+                return net.add_bias(label, wire, bias).map(Some);
+            }
+            ("Sub", false) => {
+                let bias = net.mapped(constant, shape, |value| -value)?;
+                return net.add_bias(label, wire, bias).map(Some);
+            }
+            ("Sub", true) => {
+                let weight = net.mapped(constant, shape.clone(), |_| -1.0)?;
+                (weight, Some(net.parameter(constant, shape)?))
+            }
             _ => return Ok(None),
         };
         let op = Op::Scale(Scale { channels, bias: bias.is_some() });

@@ -5,7 +5,7 @@ use regraft_graph::{ClassToken, Concat, Dim, Op, Pad, PadMode, ParameterKind, Sl
 use super::call::{Call, axis};
 use super::constant::Constant;
 use super::fold::{slices, split_sizes};
-use super::net::Parameter;
+use super::parameters::Parameter;
 use super::reader::{Reader, label};
 use super::value::{Value, Wire, natural_drop};
 
@@ -15,10 +15,10 @@ const MOST_PARTS: usize = 256;
 impl Reader<'_> {
     pub(super) fn reshape(&mut self, call: &Call<'_>) -> Result<Value, String> {
         let wire = call.wire(0)?;
-        let shape = super::shape::target(call, &wire.shape)?;
+        let (shape, _) = super::shape::target(call, &wire.shape, wire.kind.batch)?;
         let dropped = natural_drop(&shape);
         let name = self.net.reshape(&label(call.node), &wire.name, &Wire::without(&shape, dropped))?;
-        Ok(Value::Wire(Wire { name, shape, dropped }))
+        Ok(Value::Wire(Wire::new(name, shape, dropped)))
     }
 
     pub(super) fn transpose(&mut self, call: &Call<'_>) -> Result<Value, String> {
@@ -34,7 +34,7 @@ impl Reader<'_> {
         let name = self.net.transpose(label, &wire.name, &axes)?;
         let shape = order.iter().filter_map(|axis| wire.shape.get(*axis).copied()).collect();
         let dropped = wire.dropped.and_then(|dropped| order.iter().position(|axis| *axis == dropped));
-        Ok(Wire { name, shape, dropped })
+        Ok(Wire::new(name, shape, dropped))
     }
 
     /// Some places of one of the file's axes.
@@ -62,7 +62,7 @@ impl Reader<'_> {
 
     pub(super) fn slice(&mut self, call: &Call<'_>) -> Result<Value, String> {
         let mut wire = call.wire(0)?;
-        for (axis, range) in slices(call, &wire.shape)?.0 {
+        for (axis, range) in slices(call, &wire.shape)? {
             let (start, step) = (usize::try_from(range.start), usize::try_from(range.step));
             let (Ok(start), Ok(step), 1..) = (start, step, range.count) else {
                 return Err("it takes the places backwards, or none".to_owned());
@@ -143,11 +143,12 @@ impl Reader<'_> {
         if tokens > MOST_PARTS || tokens * features != constant.len() {
             return Err("a constant is joined whose features are not those of the tokens".to_owned());
         }
+        self.net.budget.spend(&constant.shape)?;
         let values = constant.float_array()?.values;
         let mut name = wire.to_owned();
         for token in (0..tokens).rev() {
             let parameter = if tokens == 1 {
-                Parameter::of(constant, vec![1, 1, *features])?
+                self.net.parameter(constant, vec![1, 1, *features])?
             } else {
                 let row = values.get(token * features..(token + 1) * features).unwrap_or_default();
                 Parameter::new(vec![1, 1, *features], row)?
@@ -186,7 +187,7 @@ impl Reader<'_> {
         shape.splice(axis..=axis, indices.shape.iter().copied().map(Dim::Fixed));
         let dropped = natural_drop(&shape);
         let name = self.net.reshape(&label, &taken.name, &Wire::without(&shape, dropped))?;
-        Ok(Value::Wire(Wire { name, shape, dropped }))
+        Ok(Value::Wire(Wire::new(name, shape, dropped)))
     }
 
     fn one_by_one(
@@ -209,7 +210,7 @@ impl Reader<'_> {
         let name = self.net.add(label, Op::Concat(Concat { axis: own }), &parts, Vec::new())?;
         let mut shape = wire.shape.clone();
         shape.iter_mut().skip(axis).take(1).for_each(|dim| *dim = Dim::Fixed(places.len()));
-        Ok(Wire { name, shape, dropped: wire.dropped })
+        Ok(Wire::new(name, shape, wire.dropped))
     }
 
     pub(super) fn pad(&mut self, call: &Call<'_>) -> Result<Value, String> {
@@ -261,25 +262,27 @@ impl Reader<'_> {
     /// Repeats axes of size 1, by adding zeros of the whole shape.
     pub(super) fn expand(&mut self, call: &Call<'_>) -> Result<Value, String> {
         let wire = call.wire(0)?;
-        let sizes = call.weights(1)?.known_integers()?;
-        let sizes = sizes.iter().map(|size| usize::try_from(*size).ok()).collect::<Option<Vec<_>>>();
-        let sizes = sizes.ok_or("a size is negative")?;
+        let sizes = super::batch::sizes_of_one(call, &wire)?;
         let rank = sizes.len().max(wire.rank());
         let mut shape = vec![Dim::Fixed(1); rank - wire.rank()];
         shape.extend(&wire.shape);
         let wanted = std::iter::repeat_n(1, rank - sizes.len()).chain(sizes.iter().copied());
+        let fits = |(dim, size): (&Dim, usize)| size == 1 || [1, size].contains(&fixed_size(*dim));
+        if !shape.iter().zip(wanted.clone()).all(fits) {
+            return Err(format!("{} does not repeat to {sizes:?}", super::shape::product(&shape)));
+        }
         let repeats = shape.iter().zip(wanted.clone()).any(|(dim, size)| *dim == Dim::Fixed(1) && size != 1);
         if !repeats {
             let dropped = natural_drop(&shape);
             let name = self.as_dropped(&label(call.node), &wire, &shape, dropped)?;
-            return Ok(Value::Wire(Wire { name, shape, dropped }));
+            return Ok(Value::Wire(Wire::new(name, shape, dropped)));
         }
         let whole: Vec<usize> = shape
             .iter()
             .zip(wanted)
             .map(|(dim, size)| if let Dim::Fixed(own) = dim { (*own).max(size) } else { 1 })
             .collect();
-        self.budget.spend(&whole)?;
+        self.net.budget.spend(&whole)?;
         let zeros = Constant::floats(whole.clone(), &vec![0.0; super::array::count(&whole).unwrap_or(0)])?;
         let inputs = vec![Some(Value::Wire(wire)), Some(Value::Constant(zeros))];
         let node = super::schema::Node { op_type: "Add".to_owned(), ..call.node.clone() };
@@ -302,6 +305,11 @@ impl Reader<'_> {
         }
         Ok(Value::Wire(wire))
     }
+}
+
+/// A size, or 0 where it is the image's.
+fn fixed_size(dim: Dim) -> usize {
+    if let Dim::Fixed(size) = dim { size } else { 0 }
 }
 
 fn padding_value(call: &Call<'_>) -> Result<f32, String> {

@@ -43,8 +43,30 @@ impl Places {
         Some(Self { offset: self.offset, axes: old.zip(shape).map(axis).collect::<Option<_>>()? })
     }
 
-    fn shape(&self) -> Vec<usize> {
+    pub(super) fn shape(&self) -> Vec<usize> {
         self.axes.iter().map(|(size, _)| *size).collect()
+    }
+
+    /// The places one after the other in an array of so many values. `None` where one lies outside.
+    pub(super) fn indices(&self, values: usize) -> Option<Vec<usize>> {
+        let shape = self.shape();
+        let total = count(&shape)?;
+        let mut indices = Vec::with_capacity(total);
+        let mut index = vec![0usize; shape.len()];
+        let mut place = self.offset;
+        for _ in 0..total {
+            indices.push(usize::try_from(place).ok().filter(|place| *place < values)?);
+            for (index, (size, stride)) in index.iter_mut().zip(&self.axes).rev() {
+                *index += 1;
+                place = place.wrapping_add(*stride);
+                if *index < *size {
+                    break;
+                }
+                place = place.wrapping_sub(stride.wrapping_mul(isize::try_from(*size).ok()?));
+                *index = 0;
+            }
+        }
+        Some(indices)
     }
 }
 
@@ -53,27 +75,27 @@ pub(super) fn count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size))
 }
 
+/// The places of the parts of an axis that `indices` name, in their order. `None` where one lies outside.
+pub(super) fn parts(shape: &[usize], axis: usize, indices: &[usize]) -> Option<Vec<usize>> {
+    let (outer, rest) = shape.split_at_checked(axis)?;
+    let (size, inner) = rest.split_first()?;
+    let (rows, length) = (count(outer)?, count(inner)?);
+    if count(shape)? == 0 {
+        return Some(Vec::new());
+    }
+    if indices.iter().any(|index| index >= size) {
+        return None;
+    }
+    let starts = (0..rows).flat_map(|row| indices.iter().map(move |index| (row * size + index) * length));
+    Some(starts.flat_map(|start| start..start + length).collect())
+}
+
 impl<T: Clone> Array<T> {
     /// The values at these places. `None` where a place lies outside.
     pub(super) fn gather(&self, places: &Places) -> Option<Self> {
-        let shape = places.shape();
-        let total = count(&shape)?;
-        let mut values = Vec::with_capacity(total);
-        let mut index = vec![0usize; shape.len()];
-        let mut place = places.offset;
-        for _ in 0..total {
-            values.push(self.values.get(usize::try_from(place).ok()?)?.clone());
-            for (index, (size, stride)) in index.iter_mut().zip(&places.axes).rev() {
-                *index += 1;
-                place += stride;
-                if *index < *size {
-                    break;
-                }
-                place -= stride * isize::try_from(*size).ok()?;
-                *index = 0;
-            }
-        }
-        Some(Self { shape, values })
+        let indices = places.indices(self.values.len())?;
+        let values = indices.iter().map(|index| self.values.get(*index).cloned()).collect::<Option<_>>()?;
+        Some(Self { shape: places.shape(), values })
     }
 
     /// Arrays one after the other along an axis. `None` where their other axes differ.
@@ -99,22 +121,6 @@ impl<T: Clone> Array<T> {
         let total = parts.iter().filter_map(|part| part.shape.get(axis));
         *shape.get_mut(axis)? = total.fold(0usize, |sum, size| sum.saturating_add(*size));
         alike.then_some(Self { shape, values })
-    }
-
-    /// The parts of an axis that `indices` name, in their order and shape.
-    pub(super) fn take(&self, indices: &Array<usize>, axis: usize) -> Option<Self> {
-        let (outer, rest) = self.shape.split_at_checked(axis)?;
-        let (size, inner) = rest.split_first()?;
-        let rows = if self.values.is_empty() { 0 } else { count(outer)? };
-        let length = count(inner)?;
-        let mut values = Vec::with_capacity(rows.checked_mul(indices.values.len())?.checked_mul(length)?);
-        for row in 0..rows {
-            for index in &indices.values {
-                let start = (index < size).then_some((row * size + index) * length)?;
-                values.extend_from_slice(self.values.get(start..start + length)?);
-            }
-        }
-        Some(Self { shape: [outer, &indices.shape, inner].concat(), values })
     }
 }
 
@@ -155,7 +161,8 @@ mod tests {
         let joined = Array::concat(&[ramp(&[2, 1]), ramp(&[2, 2])], 1).unwrap();
         assert_eq!((joined.shape, joined.values), (vec![2, 3], vec![0, 0, 1, 1, 2, 3]));
         assert_eq!(Array::concat(&[ramp(&[2, 1]), ramp(&[3, 1])], 1), None);
-        let indices = Array { shape: vec![], values: vec![1] };
-        assert_eq!(ramp(&[2, 3]).take(&indices, 1).unwrap(), Array { shape: vec![2], values: vec![1, 4] });
+        assert_eq!(parts(&[2, 3], 1, &[1]).unwrap(), [1, 4]);
+        assert_eq!(parts(&[2, 3, 2], 1, &[2, 0]).unwrap(), [4, 5, 0, 1, 10, 11, 6, 7]);
+        assert_eq!(parts(&[2, 3], 1, &[3]), None);
     }
 }

@@ -2,7 +2,8 @@
 
 use regraft_graph::{Attention, Gemm, Op, ParameterKind, Tensor};
 
-use super::net::{Net, Parameter, Parameters};
+use super::net::Net;
+use super::parameters::{Parameter, Parameters};
 use super::patterns::close;
 use super::view::View;
 
@@ -75,9 +76,10 @@ fn projection(net: &mut Net, name: &str, sizes: &Sizes, parts: [&View; 3]) -> Re
 
 /// Three dense layers on one wire as one.
 fn joined(net: &mut Net, name: &str, layers: [&str; 3]) -> Result<Option<String>, String> {
-    let [Some(source), ..] = layers.map(|layer| net.source(layer)) else { return Ok(None) };
+    let [first, ..] = layers;
+    let Some(source) = net.source(first).map(str::to_owned) else { return Ok(None) };
     let gemms = layers.iter().filter_map(|layer| match net.op(layer)? {
-        Op::Gemm(gemm) if net.source(layer) == Some(source) => Some(gemm.clone()),
+        Op::Gemm(gemm) if net.source(layer) == Some(source.as_str()) => Some(gemm.clone()),
         _ => None,
     });
     let gemms: Vec<Gemm> = gemms.collect();
@@ -87,20 +89,22 @@ fn joined(net: &mut Net, name: &str, layers: [&str; 3]) -> Result<Option<String>
     }
     let parameters = layers.map(|layer| net.parameters(layer));
     let joined = Gemm { out_features: 3 * gemm.out_features, ..gemm.clone() };
-    let mut tensors: Parameters = vec![(ParameterKind::Weight, stacked(&parameters, ParameterKind::Weight)?)];
+    let mut tensors: Parameters =
+        vec![(ParameterKind::Weight, stacked(net, &parameters, ParameterKind::Weight)?)];
     if gemm.bias {
-        tensors.push((ParameterKind::Bias, stacked(&parameters, ParameterKind::Bias)?));
+        tensors.push((ParameterKind::Bias, stacked(net, &parameters, ParameterKind::Bias)?));
     }
-    let source = source.to_owned();
     net.push(&format!("{name}.in_proj"), Op::Gemm(joined), &[&source], tensors).map(Some)
 }
 
 /// Tensors of several layers, one below the other.
-fn stacked(layers: &[Parameters; 3], kind: ParameterKind) -> Result<Parameter, String> {
+fn stacked(net: &mut Net, layers: &[Parameters; 3], kind: ParameterKind) -> Result<Parameter, String> {
     let of = |layer: &Parameters| Some(layer.iter().find(|(other, _)| *other == kind)?.1.tensor.clone());
     let tensors = layers.iter().map(of).collect::<Option<Vec<Tensor>>>().ok_or("a weight is missing")?;
     let rows = tensors.iter().map(|tensor| tensor.shape().first().copied().unwrap_or(0)).sum();
     let inner = tensors.first().and_then(|tensor| tensor.shape().get(1..)).unwrap_or_default();
+    let shape = [&[rows], inner].concat();
+    net.budget.spend(&shape)?;
     let numbers: Vec<f32> = tensors.iter().flat_map(Tensor::to_f32).collect();
-    Parameter::new([&[rows], inner].concat(), &numbers)
+    Parameter::new(shape, &numbers)
 }

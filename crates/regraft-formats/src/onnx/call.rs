@@ -1,8 +1,17 @@
 //! One node of a file with its inputs: typed access to what its operator was told.
 
-use super::constant::{Constant, Data, decode};
+use super::constant::{Constant, Data, decode, unknown_size};
 use super::schema::{Attribute, Node};
 use super::value::{Value, Wire};
+use super::whole::Whole;
+
+/// Numbers that say how an operator works: a few for each axis.
+const MOST_SETTINGS: usize = 1 << 10;
+
+/// Whether a domain is that of ONNX's own operators.
+pub(super) fn is_standard(domain: &str) -> bool {
+    matches!(domain, "" | "ai.onnx")
+}
 
 /// A node about to be read.
 pub(super) struct Call<'a> {
@@ -93,11 +102,33 @@ impl Call<'_> {
 
     /// Integers that are an input or, in older versions, an attribute.
     pub(super) fn setting(&self, place: usize, name: &str) -> Result<Option<Vec<i64>>, String> {
+        let Some(sizes) = self.sizes(place, name)? else { return Ok(None) };
+        sizes.into_iter().map(Whole::known).collect::<Option<Vec<i64>>>().map(Some).ok_or_else(unknown_size)
+    }
+
+    /// The same, where a number of examples may be among them.
+    pub(super) fn sizes(&self, place: usize, name: &str) -> Result<Option<Vec<Whole>>, String> {
         match self.input(place) {
-            Some(Value::Constant(constant)) => constant.known_integers().map(Some),
+            Some(Value::Constant(constant)) if constant.len() > MOST_SETTINGS => {
+                Err(format!("its {name} are {} numbers", constant.len()))
+            }
+            Some(Value::Constant(constant)) => constant.integer_array().map(|array| Some(array.values)),
             Some(Value::Wire(_)) => Err(format!("its {name} are computed from the image")),
-            None => Ok(self.ints(name)),
+            None => Ok(self.ints(name).map(|ints| ints.into_iter().map(Whole::Known).collect())),
         }
+    }
+
+    /// Whether its operator is one of ONNX's own.
+    pub(super) fn is_standard(&self) -> bool {
+        is_standard(&self.node.domain)
+    }
+
+    /// The wires among the inputs and their places.
+    pub(super) fn wires(&self) -> impl Iterator<Item = (usize, &Wire)> {
+        self.inputs.iter().enumerate().filter_map(|(place, value)| match value {
+            Some(Value::Wire(wire)) => Some((place, wire)),
+            _ => None,
+        })
     }
 
     /// Refuses what is there in that place.

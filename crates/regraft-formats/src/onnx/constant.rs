@@ -10,6 +10,7 @@ use regraft_system::files;
 
 use super::array::{Array, count};
 use super::schema::{self, element};
+use super::whole::Whole;
 
 /// A known value.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub(super) struct Constant {
     pub(super) data: Data,
     /// Name of the initialiser whose numbers these are, in their order.
     pub(super) name: Option<String>,
+    /// Whether it is repeated for each example, so that its shape is not what the file says of it.
+    pub(super) repeated: bool,
 }
 
 /// The numbers.
@@ -27,8 +30,8 @@ pub(super) enum Data {
     Floats(Tensor),
     /// A matrix whose transpose the file has: the operator behind it may want that again.
     Transposed(Tensor),
-    /// Whole numbers and truth values. `None` is a size that depends on the image's.
-    Integers(Rc<Vec<Option<i64>>>),
+    /// Whole numbers and truth values.
+    Integers(Rc<Vec<Whole>>),
     /// Quantised weights.
     Bytes { bytes: Bytes, signed: bool },
     /// What cannot be read, and why; harmless unless something needs it.
@@ -39,13 +42,17 @@ pub(super) enum Data {
 const MOST_INTEGERS: usize = 1 << 22;
 
 impl Constant {
-    pub(super) fn integers(shape: Vec<usize>, values: Vec<Option<i64>>) -> Self {
-        Self { shape, data: Data::Integers(Rc::new(values)), name: None }
+    pub(super) fn new(shape: Vec<usize>, data: Data, name: Option<String>) -> Self {
+        Self { shape, data, name, repeated: false }
+    }
+
+    pub(super) fn integers(shape: Vec<usize>, values: Vec<Whole>) -> Self {
+        Self::new(shape, Data::Integers(Rc::new(values)), None)
     }
 
     pub(super) fn floats(shape: Vec<usize>, values: &[f32]) -> Result<Self, String> {
         let tensor = Tensor::from_f32(shape.clone(), values).map_err(|error| error.to_string())?;
-        Ok(Self { shape, data: Data::Floats(tensor), name: None })
+        Ok(Self::new(shape, Data::Floats(tensor), None))
     }
 
     /// Number of elements; of what cannot be read, zero.
@@ -63,14 +70,16 @@ impl Constant {
     }
 
     /// The elements as integers; floating numbers are cut off.
-    pub(super) fn integer_array(&self) -> Result<Array<Option<i64>>, String> {
+    pub(super) fn integer_array(&self) -> Result<Array<Whole>, String> {
         let values = match &self.data {
             Data::Integers(values) => values.as_ref().clone(),
             Data::Bytes { .. } if self.len() > MOST_INTEGERS => return Err(too_large()),
-            Data::Bytes { bytes, signed } => bytes.iter().map(|byte| Some(whole(*byte, *signed))).collect(),
+            Data::Bytes { bytes, signed } => {
+                bytes.iter().map(|byte| Whole::Known(whole(*byte, *signed))).collect()
+            }
             Data::Unreadable(reason) => return Err(reason.clone()),
             Data::Floats(_) | Data::Transposed(_) => {
-                self.float_array()?.values.into_iter().map(|value| Some(value as i64)).collect()
+                self.float_array()?.values.into_iter().map(|value| Whole::Known(value as i64)).collect()
             }
         };
         Ok(Array { shape: self.shape.clone(), values })
@@ -78,7 +87,7 @@ impl Constant {
 
     /// The elements as integers, all of them known.
     pub(super) fn known_integers(&self) -> Result<Vec<i64>, String> {
-        let values = self.integer_array()?.values.into_iter().collect::<Option<Vec<i64>>>();
+        let values = self.integer_array()?.values.into_iter().map(Whole::known).collect::<Option<Vec<i64>>>();
         values.ok_or_else(unknown_size)
     }
 
@@ -89,7 +98,7 @@ impl Constant {
             Data::Floats(tensor) => tensor.to_f32(),
             Data::Transposed(tensor) => transposed(tensor),
             Data::Integers(values) => {
-                let known = values.iter().map(|value| value.map(|value| value as f32));
+                let known = values.iter().map(|value| value.known().map(|value| value as f32));
                 known.collect::<Option<Vec<f32>>>().ok_or_else(unknown_size)?
             }
             Data::Bytes { bytes, signed } => bytes.iter().map(|byte| whole(*byte, *signed) as f32).collect(),
@@ -115,7 +124,7 @@ impl Constant {
             Data::Transposed(tensor) => Self::floats(self.shape.clone(), &transposed(tensor))?.data,
             other => other.clone(),
         };
-        Ok(Self { shape, data, name: self.name.clone() })
+        Ok(Self { shape, data, ..self.clone() })
     }
 
     /// The numbers as a tensor of the constant's shape, in the type that the file has.
@@ -132,8 +141,8 @@ fn too_large() -> String {
     format!("a constant has more than {MOST_INTEGERS} integers")
 }
 
-fn unknown_size() -> String {
-    "it needs the image's size, which is not fixed".to_owned()
+pub(super) fn unknown_size() -> String {
+    "it needs the image's size or the number of examples, which are not fixed".to_owned()
 }
 
 fn whole(byte: u8, signed: bool) -> i64 {
@@ -167,11 +176,24 @@ pub(super) fn transposed(matrix: &Tensor) -> Vec<f32> {
 pub(super) struct External {
     folder: PathBuf,
     files: HashMap<String, Bytes>,
+    /// Whole numbers that may still be taken from them: many tensors may lie in the same place.
+    integers: usize,
 }
 
 impl External {
     pub(super) fn beside(path: &Path) -> Self {
-        Self { folder: path.parent().unwrap_or(Path::new("")).to_path_buf(), files: HashMap::new() }
+        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        Self { folder, files: HashMap::new(), integers: MOST_INTEGERS }
+    }
+
+    /// Bytes of the files that have been opened.
+    pub(super) fn bytes(&self) -> usize {
+        self.files.values().map(|file| file.len()).sum()
+    }
+
+    fn spend_integers(&mut self, elements: usize) -> Result<(), String> {
+        self.integers = self.integers.checked_sub(elements).ok_or_else(too_large)?;
+        Ok(())
     }
 
     fn data(&mut self, tensor: &schema::Tensor, size: usize) -> Result<Bytes, String> {
@@ -196,7 +218,8 @@ impl External {
         if let Some(file) = self.files.get(location) {
             return Ok(file.clone());
         }
-        let inside = Path::new(location).components().all(|part| matches!(part, Component::Normal(_)));
+        let within = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+        let inside = Path::new(location).components().all(within);
         if !inside || location.is_empty() {
             return Err(format!("its numbers lie in '{location}', outside the model's folder"));
         }
@@ -223,7 +246,7 @@ pub(super) fn decode(tensor: &schema::Tensor, external: &mut External) -> Consta
     let name = Some(tensor.name.clone()).filter(|name| !name.is_empty());
     let data =
         data.unwrap_or_else(|reason| Data::Unreadable(format!("the tensor '{}': {reason}", tensor.name)));
-    Constant { shape, data, name }
+    Constant::new(shape, data, name)
 }
 
 fn numbers(
@@ -236,7 +259,12 @@ fn numbers(
         .ok_or_else(|| format!("its elements are of type {}, which is no number", tensor.data_type))?;
     let bytes = elements.checked_mul(size).ok_or("its shape is absurd")?;
     let raw = match &tensor.raw_data {
-        _ if tensor.data_location == 1 => Some(external.data(tensor, bytes)?),
+        _ if tensor.data_location == 1 => {
+            if is_whole(tensor.data_type) {
+                external.spend_integers(elements)?;
+            }
+            Some(external.data(tensor, bytes)?)
+        }
         Some(raw) => Some(raw.clone()),
         None => None,
     };
@@ -248,6 +276,19 @@ fn numbers(
         return Err(format!("its shape and type need {bytes} bytes, it has {}", raw.len()));
     }
     interpret(tensor.data_type, shape, raw)
+}
+
+/// Whether the elements are kept as [`Data::Integers`].
+fn is_whole(code: i32) -> bool {
+    !matches!(
+        code,
+        element::FLOAT
+            | element::DOUBLE
+            | element::FLOAT16
+            | element::BFLOAT16
+            | element::UINT8
+            | element::INT8
+    )
 }
 
 fn element_size(code: i32) -> Option<usize> {
@@ -267,6 +308,10 @@ fn typed(tensor: &schema::Tensor) -> Bytes {
         element::FLOAT => tensor.float_data.iter().flat_map(|value| value.to_le_bytes()).collect(),
         element::DOUBLE => tensor.double_data.iter().flat_map(|value| value.to_le_bytes()).collect(),
         element::INT64 => tensor.int64_data.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        element::UINT64 => tensor.uint64_data.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        element::UINT32 => {
+            tensor.uint64_data.iter().flat_map(|value| value.to_le_bytes().into_iter().take(4)).collect()
+        }
         element::INT32 => tensor.int32_data.iter().flat_map(narrow).collect(),
         element::UINT8 | element::INT8 | element::BOOL => {
             tensor.int32_data.iter().map(|value| narrow(value)[0]).collect()
@@ -303,5 +348,5 @@ fn integers<const SIZE: usize>(raw: &[u8], decode: impl Fn([u8; SIZE]) -> i64) -
     if elements.len() > MOST_INTEGERS {
         return Err(too_large());
     }
-    Ok(Data::Integers(Rc::new(elements.iter().map(|bytes| Some(decode(*bytes))).collect())))
+    Ok(Data::Integers(Rc::new(elements.iter().map(|bytes| Whole::Known(decode(*bytes))).collect())))
 }

@@ -1,33 +1,68 @@
-//! Attributes of operators that are only carried along, as text and back.
+//! Attributes of operators that are only carried along, as text and back, with the version of the operator's rules and the
+//! type of its output. What the text cannot hold makes the operator one that is not carried.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::schema::Attribute;
+use super::schema::{Attribute, element};
 
-/// Numbers and texts as a JSON object. Tensors and subgraphs are not carried.
-pub(super) fn to_text(attributes: &[Attribute]) -> String {
-    let entries = attributes.iter().filter_map(|attribute| Some((attribute.name.clone(), value(attribute)?)));
-    Value::Object(entries.collect::<Map<_, _>>()).to_string()
+/// Keys that no attribute of ONNX can have.
+const VERSION: &str = ":version";
+const ELEMENT: &str = ":element";
+
+/// Numbers and texts as a JSON object.
+///
+/// # Errors
+/// An attribute is a tensor or a graph, or its numbers or texts have no JSON.
+pub(super) fn to_text(attributes: &[Attribute], version: i64, kind: i32) -> Result<String, String> {
+    let mut object = Map::from_iter([(VERSION.to_owned(), json!(version))]);
+    if kind != element::FLOAT {
+        object.insert(ELEMENT.to_owned(), json!(kind));
+    }
+    for attribute in attributes {
+        let value = value(attribute).filter(|_| !attribute.name.starts_with(':'));
+        let lost =
+            || format!("there is no such operator, and its attribute '{}' would be lost", attribute.name);
+        object.insert(attribute.name.clone(), value.ok_or_else(lost)?);
+    }
+    Ok(Value::Object(object).to_string())
 }
 
 fn value(attribute: &Attribute) -> Option<Value> {
-    let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+    let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).ok();
+    let finite = |values: &[f32]| !values.is_empty() && values.iter().all(|value| value.is_finite());
     match attribute.kind {
-        1 => Some(json!(attribute.f?)),
+        1 => attribute.f.filter(|value| value.is_finite()).map(|value| json!(value)),
         2 => Some(json!(attribute.i?)),
-        3 => Some(json!(text(attribute.s.as_ref()?))),
-        6 => Some(json!(attribute.floats)),
+        3 => Some(json!(text(attribute.s.as_ref()?)?)),
+        6 => finite(&attribute.floats).then(|| json!(attribute.floats)),
         7 => Some(json!(attribute.ints)),
-        8 => Some(json!(attribute.strings.iter().map(text).collect::<Vec<_>>())),
+        8 if !attribute.strings.is_empty() => {
+            Some(json!(attribute.strings.iter().map(text).collect::<Option<Vec<_>>>()?))
+        }
         _ => None,
     }
 }
 
+fn object(text: &str) -> Map<String, Value> {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// The version of the operator's rules, where the text says it.
+pub(super) fn version_of(text: &str) -> Option<i64> {
+    object(text).get(VERSION)?.as_i64()
+}
+
+/// The type of the operator's output.
+pub(super) fn element_of(text: &str) -> i32 {
+    let kind = object(text).get(ELEMENT).and_then(Value::as_i64);
+    kind.and_then(|kind| i32::try_from(kind).ok()).unwrap_or(element::FLOAT)
+}
+
 /// The attributes that such a text names. What is no JSON object has none.
 pub(super) fn from_text(text: &str) -> Vec<Attribute> {
-    let object: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
-    object.into_iter().filter_map(|(name, value)| attribute(name, &value)).collect()
+    let attributes = object(text).into_iter().filter(|(name, _)| !name.starts_with(':'));
+    attributes.filter_map(|(name, value)| attribute(name, &value)).collect()
 }
 
 fn attribute(name: String, value: &Value) -> Option<Attribute> {

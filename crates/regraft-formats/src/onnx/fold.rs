@@ -5,11 +5,12 @@
 
 use regraft_graph::{Dim, Tensor};
 
-use super::array::{Array, Places, common_shape, count};
+use super::array::{Array, Places, common_shape, count, parts};
 use super::call::{Call, axis};
-use super::constant::{Constant, Data, is_possible};
+use super::constant::{Constant, Data, is_possible, unknown_size};
 use super::schema::element;
 use super::value::Value;
+use super::whole::Whole;
 
 /// Numbers that folding may still make.
 pub(super) struct Budget(usize);
@@ -17,7 +18,12 @@ pub(super) struct Budget(usize);
 impl Budget {
     /// For a file of so many bytes: a multiple of what it holds, and enough for any shape computation.
     pub(super) fn for_file(bytes: usize) -> Self {
-        Self((1usize << 22).saturating_add(bytes))
+        Self((1usize << 22).saturating_add(bytes.saturating_mul(3)))
+    }
+
+    /// What files beside it hold counts, too.
+    pub(super) fn grow(&mut self, bytes: usize) {
+        self.0 = self.0.saturating_add(bytes.saturating_mul(3));
     }
 
     /// Takes that many numbers off it.
@@ -33,6 +39,18 @@ impl Budget {
 
 /// What a node computes, if its operator can be computed here and its inputs are known.
 pub(super) fn fold(call: &Call<'_>, budget: &mut Budget) -> Result<Option<Vec<Constant>>, String> {
+    if !call.is_standard() {
+        return Ok(None);
+    }
+    let mut folded = known(call, budget)?;
+    let repeated = |value: &Value| matches!(value, Value::Constant(Constant { repeated: true, .. }));
+    if call.inputs.iter().flatten().any(repeated) {
+        folded.iter_mut().flatten().for_each(|constant| constant.repeated = true);
+    }
+    Ok(folded)
+}
+
+fn known(call: &Call<'_>, budget: &mut Budget) -> Result<Option<Vec<Constant>>, String> {
     let operator = call.node.op_type.as_str();
     if let "Shape" | "Size" = operator {
         return shape_of(call).map(|constant| Some(vec![constant]));
@@ -43,11 +61,11 @@ pub(super) fn fold(call: &Call<'_>, budget: &mut Budget) -> Result<Option<Vec<Co
     let one = match operator {
         "Constant" => constant(call)?,
         "Identity" | "Dropout" => call.weights(0)?.clone(),
-        "Cast" => cast(call)?,
+        "Cast" => cast(call, budget)?,
         "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => {
             let input = call.weights(0)?;
             let dims: Vec<Dim> = input.shape.iter().copied().map(Dim::Fixed).collect();
-            let shape = super::shape::target(call, &dims)?;
+            let (shape, _) = super::shape::target(call, &dims, None)?;
             input.reshaped(fixed(&shape)?)?
         }
         "Transpose" => transpose(call, budget)?,
@@ -59,9 +77,10 @@ pub(super) fn fold(call: &Call<'_>, budget: &mut Budget) -> Result<Option<Vec<Co
         "ConstantOfShape" => filled(call, budget)?,
         "Range" => range(call, budget)?,
         "Where" => choose(call, budget)?,
-        "ReduceProd" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceMean" => reduce(call)?,
+        "ReduceProd" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceMean" => reduce(call, budget)?,
+        "QuantizeLinear" => super::quantized::quantize(call, budget)?,
         "DequantizeLinear" => super::quantized::dequantize(call, budget)?,
-        "Clip" => clip(call)?,
+        "Clip" => clip(call, budget)?,
         _ => match (unary(operator), binary(operator)) {
             (Some(function), _) => map(call, budget, function)?,
             (_, Some(function)) => combine(call, budget, &function)?,
@@ -74,28 +93,30 @@ pub(super) fn fold(call: &Call<'_>, budget: &mut Budget) -> Result<Option<Vec<Co
 pub(super) fn fixed(shape: &[Dim]) -> Result<Vec<usize>, String> {
     let size = |dim: &Dim| if let Dim::Fixed(size) = dim { Some(*size) } else { None };
     let sizes = shape.iter().map(size).collect::<Option<Vec<usize>>>();
-    sizes.ok_or_else(|| "it needs the image's size, which is not fixed".to_owned())
+    sizes.ok_or_else(unknown_size)
 }
 
 fn shape_of(call: &Call<'_>) -> Result<Constant, String> {
-    let dims: Vec<Dim> = match call.input(0) {
-        Some(Value::Constant(constant)) => constant.shape.iter().copied().map(Dim::Fixed).collect(),
-        Some(Value::Wire(wire)) => wire.shape.clone(),
+    let sizes: Vec<Whole> = match call.input(0) {
+        Some(Value::Constant(Constant { repeated: true, .. })) => return Err(unknown_size()),
+        Some(Value::Constant(constant)) => {
+            constant.shape.iter().map(|size| i64::try_from(*size).ok().into()).collect()
+        }
+        Some(Value::Wire(wire)) => wire.file_sizes(),
         None => return Err("its input is missing".to_owned()),
     };
     if call.node.op_type == "Size" {
-        let size = count(&fixed(&dims)?).and_then(|size| i64::try_from(size).ok());
+        let size = sizes.into_iter().fold(Whole::Known(1), Whole::times);
         return Ok(Constant::integers(vec![], vec![size]));
     }
-    let rank = i64::try_from(dims.len()).unwrap_or(i64::MAX);
+    let rank = i64::try_from(sizes.len()).unwrap_or(i64::MAX);
     let bound = |name, default| {
         let number = call.int(name, default);
         let number = if number < 0 { number.saturating_add(rank) } else { number };
         usize::try_from(number.clamp(0, rank)).unwrap_or(0)
     };
-    let known = |dim: &Dim| if let Dim::Fixed(size) = dim { i64::try_from(*size).ok() } else { None };
-    let taken = dims.get(bound("start", 0)..bound("end", rank)).unwrap_or_default();
-    Ok(Constant::integers(vec![taken.len()], taken.iter().map(known).collect()))
+    let taken = sizes.get(bound("start", 0)..bound("end", rank)).unwrap_or_default();
+    Ok(Constant::integers(vec![taken.len()], taken.to_vec()))
 }
 
 fn constant(call: &Call<'_>) -> Result<Constant, String> {
@@ -103,10 +124,10 @@ fn constant(call: &Call<'_>) -> Result<Constant, String> {
         return Ok(Constant { name: None, ..tensor });
     }
     if call.has("value_int") {
-        return Ok(Constant::integers(vec![], vec![Some(call.int("value_int", 0))]));
+        return Ok(Constant::integers(vec![], vec![Whole::Known(call.int("value_int", 0))]));
     }
     if let Some(ints) = call.ints("value_ints") {
-        return Ok(Constant::integers(vec![ints.len()], ints.into_iter().map(Some).collect()));
+        return Ok(Constant::integers(vec![ints.len()], ints.into_iter().map(Whole::Known).collect()));
     }
     if let Some(floats) = call.floats("value_floats") {
         return Constant::floats(vec![floats.len()], &floats);
@@ -117,9 +138,10 @@ fn constant(call: &Call<'_>) -> Result<Constant, String> {
     Err("it has no numbers".to_owned())
 }
 
-fn cast(call: &Call<'_>) -> Result<Constant, String> {
+fn cast(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
     let input = call.weights(0)?;
     let to = i32::try_from(call.int("to", 0)).unwrap_or(0);
+    budget.spend(&input.shape)?;
     match to {
         // A wider type holds the same numbers, and whoever computes with them takes any of these types.
         element::FLOAT | element::DOUBLE | element::FLOAT16 | element::BFLOAT16 if !input.is_integer() => {
@@ -130,10 +152,13 @@ fn cast(call: &Call<'_>) -> Result<Constant, String> {
         }
         element::BOOL => {
             let numbers = input.float_array()?;
-            let truths = numbers.values.iter().map(|value| Some(i64::from(*value != 0.0)));
+            let truths = numbers.values.iter().map(|value| Whole::Known(i64::from(*value != 0.0)));
             Ok(Constant::integers(numbers.shape, truths.collect()))
         }
-        element::INT8 | element::UINT8 if matches!(input.data, Data::Bytes { .. }) => Ok(input.clone()),
+        element::INT8 | element::UINT8 => match input.data {
+            Data::Bytes { signed, .. } if signed == (to == element::INT8) => Ok(input.clone()),
+            _ => Err("numbers are cut to eight bits".to_owned()),
+        },
         _ => {
             let numbers = input.integer_array()?;
             Ok(Constant::integers(numbers.shape, numbers.values))
@@ -143,24 +168,44 @@ fn cast(call: &Call<'_>) -> Result<Constant, String> {
 
 /// The values at these places.
 fn placed(input: &Constant, places: &Places, budget: &mut Budget) -> Result<Constant, String> {
-    let shape: Vec<usize> = places.axes.iter().map(|(size, _)| *size).collect();
+    let shape = places.shape();
     budget.spend(&shape)?;
-    let outside = || "it reads outside its input".to_owned();
-    if let Data::Bytes { bytes, signed } = &input.data {
-        let array = Array { shape: input.shape.clone(), values: bytes.to_vec() };
-        let array = array.gather(places).ok_or_else(outside)?;
-        return Ok(Constant {
-            shape: array.shape,
-            data: Data::Bytes { bytes: array.values.into(), signed: *signed },
-            name: None,
-        });
-    }
-    if input.is_integer() {
-        let array = input.integer_array()?.gather(places).ok_or_else(outside)?;
-        return Ok(Constant::integers(array.shape, array.values));
-    }
-    let array = input.float_array()?.gather(places).ok_or_else(outside)?;
-    Constant::floats(array.shape, &array.values)
+    let indices = places.indices(input.len()).ok_or("it reads outside its input")?;
+    picked(input, shape, &indices, budget)
+}
+
+/// The values at these places of all, in that shape and in the type that they have.
+fn picked(
+    input: &Constant,
+    shape: Vec<usize>,
+    indices: &[usize],
+    budget: &mut Budget,
+) -> Result<Constant, String> {
+    let data = match &input.data {
+        Data::Bytes { bytes, signed } => Data::Bytes { bytes: taken(bytes, 1, indices), signed: *signed },
+        Data::Integers(values) => {
+            let picked = indices.iter().filter_map(|index| values.get(*index).copied());
+            Data::Integers(std::rc::Rc::new(picked.collect()))
+        }
+        Data::Floats(tensor) => {
+            let (dtype, bytes) = (tensor.dtype(), taken(tensor.data(), tensor.dtype().size(), indices));
+            Data::Floats(Tensor::new(dtype, shape.clone(), bytes).map_err(|error| error.to_string())?)
+        }
+        Data::Transposed(tensor) => {
+            budget.spend(&input.shape)?;
+            let numbers = super::constant::transposed(tensor);
+            let picked: Vec<f32> = indices.iter().filter_map(|index| numbers.get(*index).copied()).collect();
+            return Constant::floats(shape, &picked);
+        }
+        Data::Unreadable(reason) => return Err(reason.clone()),
+    };
+    Ok(Constant::new(shape, data, None))
+}
+
+/// Elements of that size at these places.
+fn taken(bytes: &[u8], size: usize, indices: &[usize]) -> bytes::Bytes {
+    let elements = indices.iter().filter_map(|index| bytes.get(index * size..(index + 1) * size));
+    elements.flatten().copied().collect::<Vec<u8>>().into()
 }
 
 fn transpose(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
@@ -174,13 +219,10 @@ fn transpose(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
         let stored = Tensor::new(tensor.dtype(), input.shape.clone(), tensor.data().clone());
         let stored = stored.map_err(|error| error.to_string())?;
         let shape = axes.iter().map(|(size, _)| *size).collect();
-        return Ok(Constant { shape, data: Data::Transposed(stored), name: input.name.clone() });
+        return Ok(Constant::new(shape, Data::Transposed(stored), input.name.clone()));
     }
     placed(input, &Places { offset: 0, axes }, budget)
 }
-
-/// First place, number of places and step, for each axis that a slice names.
-pub(super) struct Slices(pub(super) Vec<(usize, SliceRange)>);
 
 /// The places of one axis.
 pub(super) struct SliceRange {
@@ -189,8 +231,8 @@ pub(super) struct SliceRange {
     pub(super) step: i64,
 }
 
-/// The ranges of a `Slice`, within the sizes that it meets; an axis of unknown size may only be kept whole.
-pub(super) fn slices(call: &Call<'_>, shape: &[Dim]) -> Result<Slices, String> {
+/// The axes of a `Slice` and their ranges within the sizes that it meets; an axis of unknown size may only be kept whole.
+pub(super) fn slices(call: &Call<'_>, shape: &[Dim]) -> Result<Vec<(usize, SliceRange)>, String> {
     let missing = || "its bounds are missing".to_owned();
     let starts = call.setting(1, "starts")?.ok_or_else(missing)?;
     let ends = call.setting(2, "ends")?.ok_or_else(missing)?;
@@ -204,10 +246,10 @@ pub(super) fn slices(call: &Call<'_>, shape: &[Dim]) -> Result<Slices, String> {
         match shape.get(axis) {
             Some(Dim::Fixed(size)) => slices.push((axis, slice_range(*start, *end, step, *size)?)),
             _ if (*start, step) == (0, 1) && *end >= i64::from(i32::MAX) => {}
-            _ => return Err("it needs the image's size, which is not fixed".to_owned()),
+            _ => return Err(unknown_size()),
         }
     }
-    Ok(Slices(slices))
+    Ok(slices)
 }
 
 fn slice_range(start: i64, end: i64, step: i64, size: usize) -> Result<SliceRange, String> {
@@ -233,7 +275,7 @@ fn slice(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
     let input = call.weights(0)?;
     let dims: Vec<Dim> = input.shape.iter().copied().map(Dim::Fixed).collect();
     let mut places = Places::all(&input.shape);
-    for (axis, range) in slices(call, &dims)?.0 {
+    for (axis, range) in slices(call, &dims)? {
         let Some((size, stride)) = places.axes.get_mut(axis) else { continue };
         let (start, step) = (isize::try_from(range.start), isize::try_from(range.step));
         let (Ok(start), Ok(step)) = (start, step) else { return Err("its bounds are absurd".to_owned()) };
@@ -295,39 +337,44 @@ fn concat(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
 }
 
 fn gather(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
-    let (input, indices) = (call.weights(0)?, call.weights(1)?.integer_array()?);
+    let (input, indices) = (call.weights(0)?, call.weights(1)?);
+    budget.spend(&indices.shape)?;
+    let numbers = indices.known_integers()?;
     let axis = axis(call.int("axis", 0), input.shape.len())?;
     let size = i64::try_from(input.shape.get(axis).copied().unwrap_or(0)).unwrap_or(0);
-    let index = |index: &Option<i64>| {
-        let index = (*index)?;
-        usize::try_from(if index < 0 { index + size } else { index }).ok()
-    };
-    let values = indices.values.iter().map(index).collect::<Option<Vec<usize>>>();
-    let values = values.ok_or("an index lies outside")?;
-    let indices = Array { shape: indices.shape, values };
+    let index =
+        |index: &i64| usize::try_from(if *index < 0 { index.saturating_add(size) } else { *index }).ok();
+    let outside = "an index lies outside";
+    let places = numbers.iter().map(index).collect::<Option<Vec<usize>>>().ok_or(outside)?;
     let (outer, inner) = input.shape.split_at_checked(axis).unwrap_or_default();
-    budget.spend(&[outer, &indices.shape, inner.get(1..).unwrap_or_default()].concat())?;
-    let outside = || "an index lies outside".to_owned();
-    if input.is_integer() {
-        let array = input.integer_array()?.take(&indices, axis).ok_or_else(outside)?;
-        return Ok(Constant::integers(array.shape, array.values));
-    }
-    let array = input.float_array()?.take(&indices, axis).ok_or_else(outside)?;
-    Constant::floats(array.shape, &array.values)
+    let shape = [outer, &indices.shape, inner.get(1..).unwrap_or_default()].concat();
+    budget.spend(&shape)?;
+    let places = parts(&input.shape, axis, &places).ok_or(outside)?;
+    picked(input, shape, &places, budget)
+}
+
+/// Sizes of which one may be the number of examples: 1 where a constant is to be repeated for each.
+fn repeated_sizes(constant: &Constant) -> Result<(Vec<usize>, bool), String> {
+    let sizes = constant.integer_array()?.values;
+    let repeated = sizes.contains(&Whole::Batch(1));
+    let size =
+        |size: Whole| if size == Whole::Batch(1) { Some(1) } else { usize::try_from(size.known()?).ok() };
+    let sizes = sizes.into_iter().map(size).collect::<Option<Vec<_>>>();
+    Ok((sizes.ok_or("a size is negative or not fixed")?, repeated))
 }
 
 fn repeat(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
     let input = call.weights(0)?;
-    let numbers = call.weights(1)?.known_integers()?;
-    let sizes = numbers.iter().map(|size| usize::try_from(*size).ok()).collect::<Option<Vec<_>>>();
-    let sizes = sizes.ok_or("a size is negative")?;
+    let (sizes, repeated) = repeated_sizes(call.weights(1)?)?;
     if call.node.op_type == "Expand" {
         let unlike = || format!("{:?} does not repeat to {sizes:?}", input.shape);
         let shape = common_shape(&input.shape, &sizes).ok_or_else(unlike)?;
-        if shape == input.shape {
-            return Ok(input.clone());
-        }
-        return placed(input, &Places::all(&input.shape).broadcast(&shape).ok_or_else(unlike)?, budget);
+        let result = if shape == input.shape {
+            input.clone()
+        } else {
+            placed(input, &Places::all(&input.shape).broadcast(&shape).ok_or_else(unlike)?, budget)?
+        };
+        return Ok(Constant { repeated, ..result });
     }
     // Each axis becomes two: how often, and the axis itself.
     let all = Places::all(&input.shape);
@@ -335,25 +382,25 @@ fn repeat(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
         all.axes.iter().zip(&sizes).flat_map(|((size, stride), times)| [(*times, 0), (*size, *stride)]);
     let tiled = placed(input, &Places { offset: 0, axes: axes.collect() }, budget)?;
     let shape = input.shape.iter().zip(&sizes).map(|(size, times)| size.checked_mul(*times));
-    tiled.reshaped(shape.collect::<Option<_>>().ok_or("its shape is absurd")?)
+    let tiled = tiled.reshaped(shape.collect::<Option<_>>().ok_or("its shape is absurd")?)?;
+    Ok(Constant { repeated, ..tiled })
 }
 
 fn filled(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
-    let sizes = call.weights(0)?.known_integers()?;
-    let shape = sizes.iter().map(|size| usize::try_from(*size).ok()).collect::<Option<Vec<_>>>();
-    let shape = shape.ok_or("a size is negative")?;
+    let (shape, repeated) = repeated_sizes(call.weights(0)?)?;
     budget.spend(&shape)?;
     let count = count(&shape).unwrap_or(0);
-    match call.tensor("value") {
+    let constant = match call.tensor("value") {
         Some(value) if value.is_integer() => {
-            let value = value.integer_array()?.values.first().copied().flatten();
-            Ok(Constant::integers(shape, vec![value; count]))
+            let value = value.integer_array()?.values.first().copied().unwrap_or(Whole::Unknown);
+            Constant::integers(shape, vec![value; count])
         }
         value => {
             let value = value.and_then(|value| value.number()).unwrap_or(0.0);
-            Constant::floats(shape, &vec![value; count])
+            Constant::floats(shape, &vec![value; count])?
         }
-    }
+    };
+    Ok(Constant { repeated, ..constant })
 }
 
 fn range(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
@@ -372,55 +419,72 @@ fn range(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
     budget.spend(&[count])?;
     let values = (0..count).map(|index| start + step * index as f64);
     if call.weights(0)?.is_integer() {
-        return Ok(Constant::integers(vec![count], values.map(|value| Some(value as i64)).collect()));
+        return Ok(Constant::integers(vec![count], values.map(|value| Whole::Known(value as i64)).collect()));
     }
     Constant::floats(vec![count], &values.map(|value| value as f32).collect::<Vec<_>>())
 }
 
 fn choose(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
-    let condition = call.weights(0)?.integer_array()?;
-    let (yes, no) = (call.weights(1)?, call.weights(2)?);
+    let (condition, yes, no) = (call.weights(0)?, call.weights(1)?, call.weights(2)?);
     let shape = common_shape(&condition.shape, &yes.shape).and_then(|shape| common_shape(&shape, &no.shape));
     let shape = shape.ok_or("its inputs do not fit each other")?;
-    budget.spend(&shape)?;
-    budget.spend(&shape)?;
-    let spread = |from: &[usize]| Places::all(from).broadcast(&shape);
-    let unlike = "its inputs do not fit each other";
-    let condition = spread(&condition.shape).and_then(|places| condition.gather(&places)).ok_or(unlike)?;
+    for input in [condition, yes, no] {
+        budget.spend(&shape)?;
+        budget.spend(&input.shape)?;
+    }
+    let condition = repeated_to(condition.integer_array()?, &shape)?;
     if yes.is_integer() {
-        let yes =
-            spread(&yes.shape).and_then(|places| yes.integer_array().ok()?.gather(&places)).ok_or(unlike)?;
-        let no =
-            spread(&no.shape).and_then(|places| no.integer_array().ok()?.gather(&places)).ok_or(unlike)?;
-        let pairs = yes.values.iter().zip(&no.values).zip(&condition.values);
-        let chosen = pairs.map(|((yes, no), condition)| if (*condition)? != 0 { *yes } else { *no });
+        let (yes, no) =
+            (repeated_to(yes.integer_array()?, &shape)?, repeated_to(no.integer_array()?, &shape)?);
+        let chosen = condition.into_iter().zip(yes.into_iter().zip(no));
+        let chosen = chosen.map(|(condition, (yes, no))| match condition {
+            Whole::Known(0) => no,
+            Whole::Known(_) => yes,
+            _ if yes == no => yes,
+            _ => Whole::Unknown,
+        });
         return Ok(Constant::integers(shape, chosen.collect()));
     }
-    let yes = spread(&yes.shape).and_then(|places| yes.float_array().ok()?.gather(&places)).ok_or(unlike)?;
-    let no = spread(&no.shape).and_then(|places| no.float_array().ok()?.gather(&places)).ok_or(unlike)?;
-    let pairs = yes.values.iter().zip(&no.values).zip(&condition.values);
-    let chosen = pairs.map(|((yes, no), condition)| if *condition == Some(0) { *no } else { *yes });
-    Constant::floats(shape.clone(), &chosen.collect::<Vec<_>>())
+    let (yes, no) = (repeated_to(yes.float_array()?, &shape)?, repeated_to(no.float_array()?, &shape)?);
+    let chosen = condition.into_iter().zip(yes.into_iter().zip(no));
+    let chosen = chosen.map(|(condition, (yes, no))| Some(if condition.known()? == 0 { no } else { yes }));
+    let chosen = chosen.collect::<Option<Vec<f32>>>().ok_or_else(unknown_size)?;
+    Constant::floats(shape, &chosen)
+}
+
+/// An array's values, repeated until they have that shape.
+fn repeated_to<T: Clone>(array: Array<T>, shape: &[usize]) -> Result<Vec<T>, String> {
+    let places = Places::all(&array.shape).broadcast(shape);
+    let repeated = places.and_then(|places| array.gather(&places));
+    Ok(repeated.ok_or_else(|| format!("the shapes {:?} and {shape:?} do not fit", array.shape))?.values)
 }
 
 /// Over all elements only: what shape computations need.
-fn reduce(call: &Call<'_>) -> Result<Constant, String> {
+fn reduce(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
     let input = call.weights(0)?;
     let axes = call.setting(1, "axes")?.unwrap_or_default();
+    if axes.is_empty() && call.flag("noop_with_empty_axes") {
+        return Ok(input.clone());
+    }
     if !axes.is_empty() && axes.len() != input.shape.len() {
         return Err("constants are only reduced over all axes".to_owned());
     }
+    budget.spend(&input.shape)?;
     let keep = call.int("keepdims", 1) != 0;
     let shape = if keep { vec![1; input.shape.len()] } else { vec![] };
     if input.is_integer() {
-        let values = input.integer_array()?.values.into_iter().collect::<Option<Vec<i64>>>();
-        let result = values.and_then(|values| match call.node.op_type.as_str() {
-            "ReduceProd" => values.iter().try_fold(1i64, |product, value| product.checked_mul(*value)),
-            "ReduceSum" => values.iter().try_fold(0i64, |sum, value| sum.checked_add(*value)),
-            "ReduceMax" => values.iter().copied().max(),
-            "ReduceMin" => values.iter().copied().min(),
-            _ => None,
-        });
+        let values = input.integer_array()?.values;
+        let all = |function: fn(i64, i64) -> Option<i64>| {
+            let step = |all: Whole, value: Whole| all.with(value, function);
+            values.iter().copied().reduce(step).unwrap_or(Whole::Unknown)
+        };
+        let result = match call.node.op_type.as_str() {
+            "ReduceProd" => values.iter().copied().fold(Whole::Known(1), Whole::times),
+            "ReduceSum" => all(i64::checked_add),
+            "ReduceMax" => all(|left, right| Some(left.max(right))),
+            "ReduceMin" => all(|left, right| Some(left.min(right))),
+            _ => Whole::Unknown,
+        };
         return Ok(Constant::integers(shape, vec![result]));
     }
     let values = input.float_array()?.values;
@@ -434,8 +498,9 @@ fn reduce(call: &Call<'_>) -> Result<Constant, String> {
     Constant::floats(shape, &[result])
 }
 
-fn clip(call: &Call<'_>) -> Result<Constant, String> {
+fn clip(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
     let input = call.weights(0)?;
+    budget.spend(&input.shape)?;
     let bound = |place, name, default| match call.constant(place).filter(|constant| constant.len() == 1) {
         Some(constant) => constant.number().unwrap_or(default),
         None => call.float(name, default),
@@ -443,9 +508,11 @@ fn clip(call: &Call<'_>) -> Result<Constant, String> {
     let (low, high) = (bound(1, "min", f32::MIN), bound(2, "max", f32::MAX));
     if input.is_integer() {
         let array = input.integer_array()?;
-        let clipped =
-            array.values.iter().map(|value| value.map(|value| value.max(low as i64).min(high as i64)));
-        return Ok(Constant::integers(array.shape, clipped.collect()));
+        let inside = |value: i64| Some(value.max(low as i64).min(high as i64));
+        return Ok(Constant::integers(
+            array.shape,
+            array.values.into_iter().map(|value| value.map(inside)).collect(),
+        ));
     }
     let array = input.float_array()?;
     let clipped: Vec<f32> = array.values.iter().map(|value| value.max(low).min(high)).collect();
@@ -460,7 +527,9 @@ fn unary(operator: &str) -> Option<Unary> {
         "Neg" => Unary(i64::checked_neg, |value| -value),
         "Abs" => Unary(i64::checked_abs, f32::abs),
         "Not" => Unary(|value| Some(i64::from(value == 0)), |value| value),
-        "Sign" => Unary(|value| Some(value.signum()), f32::signum),
+        "Sign" => {
+            Unary(|value| Some(value.signum()), |value| if value == 0.0 { value } else { value.signum() })
+        }
         "Floor" => Unary(Some, f32::floor),
         "Ceil" => Unary(Some, f32::ceil),
         "Round" => Unary(Some, f32::round_ties_even),
@@ -482,7 +551,7 @@ fn map(call: &Call<'_>, budget: &mut Budget, Unary(whole, real): Unary) -> Resul
     budget.spend(&input.shape)?;
     if input.is_integer() {
         let array = input.integer_array()?;
-        let values = array.values.iter().map(|value| value.and_then(whole)).collect();
+        let values = array.values.into_iter().map(|value| value.map(whole)).collect();
         return Ok(Constant::integers(array.shape, values));
     }
     let array = input.float_array()?;
@@ -491,21 +560,23 @@ fn map(call: &Call<'_>, budget: &mut Budget, Unary(whole, real): Unary) -> Resul
 
 /// What an operator makes of two integers, and of two floating numbers; a comparison gives integers of both.
 enum Binary {
-    Arithmetic(fn(i64, i64) -> Option<i64>, fn(f32, f32) -> f32),
+    Arithmetic(fn(Whole, Whole) -> Whole, fn(f32, f32) -> f32),
     Comparison(fn(i64, i64) -> bool, fn(f32, f32) -> bool),
 }
 
 fn binary(operator: &str) -> Option<Binary> {
     use Binary::{Arithmetic, Comparison};
     Some(match operator {
-        "Add" | "Sum" => Arithmetic(i64::checked_add, |left, right| left + right),
-        "Sub" => Arithmetic(i64::checked_sub, |left, right| left - right),
-        "Mul" => Arithmetic(i64::checked_mul, |left, right| left * right),
-        "Div" => Arithmetic(i64::checked_div, |left, right| left / right),
-        "Mod" => Arithmetic(floored_remainder, |left, right| left % right),
-        "Pow" => Arithmetic(|base, power| base.checked_pow(u32::try_from(power).ok()?), f32::powf),
-        "Max" => Arithmetic(|left, right| Some(left.max(right)), f32::max),
-        "Min" => Arithmetic(|left, right| Some(left.min(right)), f32::min),
+        "Add" | "Sum" => {
+            Arithmetic(|left, right| left.with(right, i64::checked_add), |left, right| left + right)
+        }
+        "Sub" => Arithmetic(|left, right| left.with(right, i64::checked_sub), |left, right| left - right),
+        "Mul" => Arithmetic(Whole::times, |left, right| left * right),
+        "Div" => Arithmetic(Whole::over, |left, right| left / right),
+        "Mod" => Arithmetic(|left, right| left.with(right, floored_remainder), |left, right| left % right),
+        "Pow" => Arithmetic(|left, right| left.with(right, whole_power), f32::powf),
+        "Max" => Arithmetic(|left, right| left.with(right, |left, right| Some(left.max(right))), f32::max),
+        "Min" => Arithmetic(|left, right| left.with(right, |left, right| Some(left.min(right))), f32::min),
         "Equal" => Comparison(|left, right| left == right, |left, right| left == right),
         "Less" => Comparison(|left, right| left < right, |left, right| left < right),
         "LessOrEqual" => Comparison(|left, right| left <= right, |left, right| left <= right),
@@ -523,8 +594,23 @@ fn floored_remainder(value: i64, divisor: i64) -> Option<i64> {
     Some(if rest != 0 && (rest < 0) != (divisor < 0) { rest + divisor } else { rest })
 }
 
+fn whole_power(base: i64, power: i64) -> Option<i64> {
+    base.checked_pow(u32::try_from(power).ok()?)
+}
+
 fn combine(call: &Call<'_>, budget: &mut Budget, function: &Binary) -> Result<Constant, String> {
     let mut result = call.weights(0)?.clone();
+    let kinds = call.inputs.iter().flatten().filter_map(|value| match value {
+        Value::Constant(constant) => Some(constant.is_integer()),
+        Value::Wire(_) => None,
+    });
+    let kinds: Vec<bool> = kinds.collect();
+    // The type of a power is that of its base.
+    let power = call.node.op_type == "Pow" && !result.is_integer();
+    let mixed = !power && kinds.iter().any(|whole| *whole != result.is_integer());
+    if mixed || (call.node.op_type == "Mod" && call.flag("fmod") && result.is_integer()) {
+        return Err("whole and floating numbers are mixed".to_owned());
+    }
     for place in 1..call.inputs.len() {
         result = pair(&result, call.weights(place)?, budget, function)?;
     }
@@ -539,28 +625,27 @@ fn pair(
 ) -> Result<Constant, String> {
     let unlike = || format!("the shapes {:?} and {:?} do not fit", left.shape, right.shape);
     let shape = common_shape(&left.shape, &right.shape).ok_or_else(unlike)?;
-    budget.spend(&shape)?;
-    let spread = |from: &[usize]| Places::all(from).broadcast(&shape).ok_or_else(unlike);
-    let (places, others) = (spread(&left.shape)?, spread(&right.shape)?);
-    if left.is_integer() && right.is_integer() {
-        let left = left.integer_array()?.gather(&places).ok_or_else(unlike)?;
-        let right = right.integer_array()?.gather(&others).ok_or_else(unlike)?;
-        let apply = |(left, right): (Option<i64>, Option<i64>)| match function {
-            Binary::Arithmetic(whole, _) => whole(left?, right?),
-            Binary::Comparison(whole, _) => Some(i64::from(whole(left?, right?))),
-        };
-        return Ok(Constant::integers(shape, left.values.into_iter().zip(right.values).map(apply).collect()));
+    for spent in [&shape, &left.shape, &right.shape] {
+        budget.spend(spent)?;
     }
-    let left = left.float_array()?.gather(&places).ok_or_else(unlike)?;
-    let right = right.float_array()?.gather(&others).ok_or_else(unlike)?;
-    let pairs = left.values.into_iter().zip(right.values);
+    if left.is_integer() && right.is_integer() {
+        let left = repeated_to(left.integer_array()?, &shape)?;
+        let right = repeated_to(right.integer_array()?, &shape)?;
+        let apply = |(left, right): (Whole, Whole)| match function {
+            Binary::Arithmetic(whole, _) => whole(left, right),
+            Binary::Comparison(whole, _) => left.compared(right, whole),
+        };
+        return Ok(Constant::integers(shape, left.into_iter().zip(right).map(apply).collect()));
+    }
+    let left = repeated_to(left.float_array()?, &shape)?;
+    let pairs = left.into_iter().zip(repeated_to(right.float_array()?, &shape)?);
     match function {
         Binary::Arithmetic(_, real) => {
             let values: Vec<f32> = pairs.map(|(left, right)| real(left, right)).collect();
             Constant::floats(shape, &values)
         }
         Binary::Comparison(_, real) => {
-            let truths = pairs.map(|(left, right)| Some(i64::from(real(left, right))));
+            let truths = pairs.map(|(left, right)| Whole::Known(i64::from(real(left, right))));
             Ok(Constant::integers(shape, truths.collect()))
         }
     }

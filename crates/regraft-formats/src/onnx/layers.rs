@@ -7,8 +7,8 @@ use regraft_graph::{
 
 use super::arithmetic::Aligned;
 use super::call::{Call, axis};
-use super::constant::{Constant, Data};
-use super::net::{Parameter, Parameters};
+use super::constant::Constant;
+use super::parameters::{Parameter, Parameters};
 use super::reader::{Reader, label};
 use super::value::{Value, Wire};
 
@@ -52,7 +52,7 @@ impl Reader<'_> {
         let image = self.image(call, &wire)?;
         let window = self.window(call, &image, kernel, wire.rank())?;
         let in_channels = group_channels.checked_mul(groups).ok_or("its channels are absurd")?;
-        let bias = call.constant(2);
+        let bias = optional(call, 2)?;
         let conv = Conv {
             in_channels,
             out_channels,
@@ -63,12 +63,24 @@ impl Reader<'_> {
             groups,
             bias: bias.is_some(),
         };
-        call.input(2).map_or(Ok(()), |_| call.weights(2).map(|_| ()))?;
         let [height, width] = kernel;
-        let weight = Parameter::of(weight, vec![out_channels, group_channels, height, width])?;
-        let parameters = with_bias(weight, bias, out_channels)?;
+        let weight = self.net.parameter(weight, vec![out_channels, group_channels, height, width])?;
+        let parameters = self.with_bias(weight, bias, out_channels)?;
         let name = self.net.add(&label(call.node), Op::Conv(conv), &[&image], parameters)?;
         self.image_value(call, wire.rank(), name)
+    }
+
+    fn with_bias(
+        &mut self,
+        weight: Parameter,
+        bias: Option<&Constant>,
+        outputs: usize,
+    ) -> Result<Parameters, String> {
+        let mut parameters = vec![(ParameterKind::Weight, weight)];
+        if let Some(constant) = bias {
+            parameters.push((ParameterKind::Bias, self.net.parameter(constant, vec![outputs])?));
+        }
+        Ok(parameters)
     }
 
     pub(super) fn conv_transpose(&mut self, call: &Call<'_>) -> Result<Value, String> {
@@ -80,7 +92,7 @@ impl Reader<'_> {
         let groups = positive(call.int("group", 1))?;
         let out_channels = group_channels.checked_mul(groups).ok_or("its channels are absurd")?;
         let image = self.image(call, &wire)?;
-        let bias = call.constant(2);
+        let bias = optional(call, 2)?;
         let mut conv = ConvTranspose {
             in_channels,
             out_channels,
@@ -94,8 +106,8 @@ impl Reader<'_> {
         };
         self.fit_output(call, &mut conv, &image, wire.rank())?;
         let [height, width] = kernel;
-        let weight = Parameter::of(weight, vec![in_channels, group_channels, height, width])?;
-        let parameters = with_bias(weight, bias, out_channels)?;
+        let weight = self.net.parameter(weight, vec![in_channels, group_channels, height, width])?;
+        let parameters = self.with_bias(weight, bias, out_channels)?;
         let name = self.net.add(&label(call.node), Op::ConvTranspose(conv), &[&image], parameters)?;
         self.image_value(call, wire.rank(), name)
     }
@@ -109,13 +121,14 @@ impl Reader<'_> {
         let weight = call.weights(1)?;
         let [rows, columns] = weight.shape[..] else { return Err("its weight is no matrix".to_owned()) };
         let [outputs, inputs] = if call.flag("transB") { [rows, columns] } else { [columns, rows] };
-        let weight = if call.flag("transB") { stored(weight, false)? } else { stored(weight, true)? };
-        let bias = match call.input(2) {
-            Some(_) => Some(bias(call.weights(2)?, outputs, beta)?),
-            None => None,
+        let weight = if call.flag("transB") {
+            self.net.parameter(weight, vec![rows, columns])?
+        } else {
+            self.net.turned(weight)?
         };
+        let bias = optional(call, 2)?.map(|constant| self.net.bias(constant, outputs, beta)).transpose()?;
         let gemm = Gemm { in_features: inputs, out_features: outputs, bias: bias.is_some() };
-        let weight = (ParameterKind::Weight, scaled(weight, alpha)?);
+        let weight = (ParameterKind::Weight, self.net.scaled(weight, alpha)?);
         let parameters = std::iter::once(weight).chain(bias.map(|bias| (ParameterKind::Bias, bias)));
         let name = self.net.add(&label(call.node), Op::Gemm(gemm), &[&wire.name], parameters.collect())?;
         Ok(self.value_of(name, wire.dropped))
@@ -124,22 +137,38 @@ impl Reader<'_> {
     pub(super) fn matmul(&mut self, call: &Call<'_>) -> Result<Value, String> {
         match (call.input(0), call.input(1)) {
             (Some(Value::Wire(left)), Some(Value::Wire(right))) => self.product(call, left, right),
-            (Some(Value::Wire(left)), Some(Value::Constant(_))) => self.dense(call, left, call.weights(1)?),
+            (Some(Value::Wire(left)), Some(Value::Constant(_))) => {
+                let weight = call.weights(1)?;
+                let left = self.of_rank(call, left, weight.shape.len())?;
+                self.dense(call, &left, weight)
+            }
             (Some(Value::Constant(_)), Some(Value::Wire(right))) => {
                 // A·B = (Bᵀ·Aᵀ)ᵀ
-                let turned = self.last_two_turned(call, right)?;
                 let left = call.weights(0)?;
+                let right = self.of_rank(call, right, left.shape.len())?;
+                let turned = self.last_two_turned(call, &right)?;
                 let [.., rows, inner] = left.shape[..] else {
                     return Err("its weight is no matrix".to_owned());
                 };
                 let matrix = left.reshaped(vec![rows, inner])?;
-                let weight = Parameter { name: None, ..stored(&matrix, false)? };
+                let weight = Parameter { name: None, ..self.net.parameter(&matrix, vec![rows, inner])? };
                 let value = self.dense_with(call, &turned, weight, [rows, inner])?;
                 let Value::Wire(result) = value else { return Ok(value) };
                 self.last_two_turned(call, &result).map(Value::Wire)
             }
             _ => Err("an input is missing".to_owned()),
         }
+    }
+
+    /// The wire with axes of size 1 in front until it has as many as that.
+    fn of_rank(&mut self, call: &Call<'_>, wire: &Wire, rank: usize) -> Result<Wire, String> {
+        if wire.rank() >= rank {
+            return Ok(wire.clone());
+        }
+        let shape = super::arithmetic::padded(&wire.shape, rank);
+        let dropped = super::value::natural_drop(&shape);
+        let name = self.as_dropped(&label(call.node), wire, &shape, dropped)?;
+        Ok(Wire::new(name, shape, dropped))
     }
 
     fn dense(&mut self, call: &Call<'_>, wire: &Wire, weight: &Constant) -> Result<Value, String> {
@@ -151,7 +180,7 @@ impl Reader<'_> {
         }
         let matrix =
             if outer.is_empty() { weight.clone() } else { weight.reshaped(vec![inputs, outputs])? };
-        let weight = stored(&matrix, true)?;
+        let weight = self.net.turned(&matrix)?;
         self.dense_with(call, wire, weight, [outputs, inputs])
     }
 
@@ -224,6 +253,9 @@ impl Reader<'_> {
 
     /// The product of two wires. Leading axes must agree.
     fn product(&mut self, call: &Call<'_>, left: &Wire, right: &Wire) -> Result<Value, String> {
+        if left.rank() < 2 || right.rank() < 2 {
+            return Err("an input is no matrix".to_owned());
+        }
         let Aligned { left, right, dropped } = self.aligned(call, left, right, 2)?;
         let name = self.net.add(&label(call.node), Op::MatMul, &[&left, &right], Vec::new())?;
         Ok(self.value_of(name, dropped))
@@ -235,12 +267,17 @@ impl Reader<'_> {
         if call.flag("training_mode") {
             return Err("it is in training mode, which mixes examples; export it for inference".to_owned());
         }
+        if call.opset < 14 && call.node.output.iter().skip(1).any(|name| !name.is_empty()) {
+            return Err(
+                "it gives statistics of the batch, as in training; export it for inference".to_owned()
+            );
+        }
         let channels = call.weights(1)?.len();
         let kinds = [Weight, Bias, RunningMean, RunningVariance];
         let parameters = kinds
             .into_iter()
             .zip(1..)
-            .map(|(kind, place)| Ok((kind, Parameter::of(call.weights(place)?, vec![channels])?)));
+            .map(|(kind, place)| Ok((kind, self.net.parameter(call.weights(place)?, vec![channels])?)));
         let parameters = parameters.collect::<Result<Parameters, String>>()?;
         let epsilon = decimal(call.float("epsilon", 1e-5));
         let op = Op::BatchNormalization(BatchNormalization { channels, epsilon });
@@ -257,11 +294,11 @@ impl Reader<'_> {
         if axis + 1 != wire.rank() || wire.size(axis)? != features || wire.graph_axis(axis).is_none() {
             return Err("only the last axis is normalised".to_owned());
         }
-        let bias = match call.input(2) {
-            Some(_) => Parameter::of(call.weights(2)?, vec![features])?,
+        let bias = match optional(call, 2)? {
+            Some(bias) => self.net.parameter(bias, vec![features])?,
             None => Parameter::new(vec![features], &vec![0.0; features])?,
         };
-        let weight = Parameter::of(weight, vec![features])?;
+        let weight = self.net.parameter(weight, vec![features])?;
         let parameters = vec![(ParameterKind::Weight, weight), (ParameterKind::Bias, bias)];
         let epsilon = decimal(call.float("epsilon", 1e-5));
         let op = Op::LayerNormalization(LayerNormalization { features, epsilon });
@@ -286,17 +323,22 @@ impl Reader<'_> {
     pub(super) fn prelu(&mut self, call: &Call<'_>) -> Result<Value, String> {
         let (wire, slope) = (call.wire(0)?, call.weights(1)?);
         let slopes = slope.len();
-        let weight = vec![(ParameterKind::Weight, Parameter::of(slope, vec![slopes])?)];
+        let weight = vec![(ParameterKind::Weight, self.net.parameter(slope, vec![slopes])?)];
         let op = Op::PRelu(PRelu { slopes });
         if slopes == 1 {
             return self.map_with(call, op, &wire, weight);
         }
         // Broadcast from the last axis, as everything in ONNX.
-        let axis = slope.shape.iter().position(|size| *size == slopes).unwrap_or(0);
+        let place =
+            slope.shape.iter().position(|size| *size == slopes).ok_or("it has a slope for each value")?;
         let axis =
-            (wire.rank() + axis).checked_sub(slope.shape.len()).ok_or("its slope has too many axes")?;
-        let channels = wire.rank() == 2 || wire.rank() == 4;
+            (wire.rank() + place).checked_sub(slope.shape.len()).ok_or("its slope has too many axes")?;
+        if wire.size(axis)? != slopes {
+            return Err("its slopes do not fit its input".to_owned());
+        }
+        let channels = matches!(self.net.dims(&wire.name).len(), 1 | 3);
         match wire.graph_axis(axis) {
+            // The channels of images are the graph's axis 1, those of tokens its last.
             Some(1) if channels => self.map_with(call, op, &wire, weight),
             Some(_) if axis + 1 == wire.rank() => {
                 let name = self.over_last_axis(&label(call.node), op, &wire.name, weight)?;
@@ -317,7 +359,7 @@ impl Reader<'_> {
             return Err("only the words of one sequence an example are looked up".to_owned());
         };
         let tokens = self.without_batch(call, wire)?;
-        let weight = (ParameterKind::Weight, Parameter::of(table, vec![entries, features])?);
+        let weight = (ParameterKind::Weight, self.net.parameter(table, vec![entries, features])?);
         let op = Op::Embedding(Embedding { entries, features });
         let name = self.net.add(&label(call.node), op, &[&tokens], vec![weight])?;
         Ok(self.value_of(name, Some(0)))
@@ -339,8 +381,8 @@ impl Reader<'_> {
             sharpness: call.float("sharpness", 1.0),
         };
         let parameters = vec![
-            (ParameterKind::Weight, Parameter::of(examples, vec![count, features])?),
-            (ParameterKind::Labels, Parameter::of(labels, vec![count])?),
+            (ParameterKind::Weight, self.net.parameter(examples, vec![count, features])?),
+            (ParameterKind::Labels, self.net.parameter(labels, vec![count])?),
         ];
         let vector = self.without_batch(call, &wire)?;
         let op = Op::NearestNeighbors(vote);
@@ -354,50 +396,9 @@ pub(super) fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 
-/// A matrix as a tensor, turned if `turn`.
-fn stored(matrix: &Constant, turn: bool) -> Result<Parameter, String> {
-    let [rows, columns] = matrix.shape[..] else { return Err("its weight is no matrix".to_owned()) };
-    match (&matrix.data, turn) {
-        (Data::Transposed(tensor), true) => {
-            Ok(Parameter { tensor: tensor.clone(), name: matrix.name.clone() })
-        }
-        (Data::Floats(tensor), true) => {
-            let tensor =
-                regraft_graph::Tensor::new(tensor.dtype(), vec![rows, columns], tensor.data().clone());
-            let tensor = tensor.map_err(|error| error.to_string())?;
-            Parameter::new(vec![columns, rows], &super::constant::transposed(&tensor))
-        }
-        (_, true) => {
-            let tensor = matrix.tensor()?;
-            Parameter::new(vec![columns, rows], &super::constant::transposed(&tensor))
-        }
-        (_, false) => Parameter::of(matrix, vec![rows, columns]),
-    }
-}
-
-fn scaled(parameter: Parameter, factor: f32) -> Result<Parameter, String> {
-    if factor == 1.0 {
-        return Ok(parameter);
-    }
-    let values: Vec<f32> = parameter.tensor.to_f32().into_iter().map(|value| value * factor).collect();
-    Parameter::new(parameter.tensor.shape().to_vec(), &values)
-}
-
-/// A bias of one number an output, which the file may have once for all.
-fn bias(constant: &Constant, outputs: usize, factor: f32) -> Result<Parameter, String> {
-    if constant.len() == 1 && outputs != 1 {
-        let value = constant.number().unwrap_or(0.0) * factor;
-        return Parameter::new(vec![outputs], &vec![value; outputs]);
-    }
-    scaled(Parameter::of(constant, vec![outputs])?, factor)
-}
-
-fn with_bias(weight: Parameter, bias: Option<&Constant>, outputs: usize) -> Result<Parameters, String> {
-    let mut parameters = vec![(ParameterKind::Weight, weight)];
-    if let Some(constant) = bias {
-        parameters.push((ParameterKind::Bias, Parameter::of(constant, vec![outputs])?));
-    }
-    Ok(parameters)
+/// A constant that may be left out, but not computed.
+fn optional<'a>(call: &'a Call<'_>, place: usize) -> Result<Option<&'a Constant>, String> {
+    call.input(place).map(|_| call.weights(place)).transpose()
 }
 
 /// Height and width of a kernel; a signal's has one row.

@@ -6,9 +6,13 @@ use regraft_graph::{Card, ChannelOrder, Preprocessing, Resize, ResizeFilter, Rol
 use serde_json::Value;
 
 use super::schema::Entry;
+use crate::model_folder::check_preprocessing;
 
 /// The key of the card in `metadata_props`.
 pub(super) const CARD: &str = "regraft.card";
+
+/// Channels of images.
+const COLOURS: usize = 3;
 
 /// The card, and one sentence on each part of it that had to be assumed.
 pub(super) struct Metadata {
@@ -17,34 +21,39 @@ pub(super) struct Metadata {
 }
 
 /// A card for the file of that path.
-pub(super) fn read(path: &Path, entries: &[Entry], channels: usize, image: [usize; 2]) -> Metadata {
+pub(super) fn read(path: &Path, entries: &[Entry], channels: Option<usize>, image: [usize; 2]) -> Metadata {
     let entry = |key: &str| entries.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str());
     let ours = entry(CARD).and_then(|text| serde_json::from_str::<Card>(text).ok());
-    if let Some(card) = ours.filter(|card| usable(&card.preprocessing)) {
-        return Metadata { card, notes: Vec::new() };
+    let mut notes = Vec::new();
+    match ours {
+        Some(card) if usable(&card.preprocessing, channels) => return Metadata { card, notes },
+        Some(_) => notes.push("the file's card does not fit its network, and was left out".to_owned()),
+        None => {}
     }
+    let channels = channels.unwrap_or(COLOURS);
     let labels = ["names", "labels", "classes"].into_iter().filter_map(entry).find_map(labels);
-    let usual = if channels == 3 { "ImageNet's mean and standard deviation" } else { "numbers from 0 to 1" };
-    let mut notes =
-        vec![format!("the file does not say how an image becomes the network's input: {usual} are assumed")];
+    let usual =
+        if channels == COLOURS { "ImageNet's mean and standard deviation" } else { "numbers from 0 to 1" };
+    notes
+        .push(format!("the file does not say how an image becomes the network's input: {usual} are assumed"));
     if labels.is_none() {
         notes.push("the file has no names for the classes".to_owned());
     }
     Metadata { card: assumed(path, labels.unwrap_or_default(), channels, image), notes }
 }
 
-fn usable(preprocessing: &Preprocessing) -> bool {
-    let numbers = preprocessing.mean.iter().all(|mean| mean.is_finite())
-        && preprocessing.std.iter().all(|std| std.is_finite() && *std > 0.0);
-    let [height, width] = preprocessing.crop;
-    let fits = preprocessing.mean.len() == preprocessing.std.len() && !preprocessing.mean.is_empty();
-    numbers && fits && (1..=1 << 16).contains(&height) && (1..=1 << 16).contains(&width)
+/// Whether a card can be that of a network with so many channels; `None` where it reads no images.
+fn usable(preprocessing: &Preprocessing, channels: Option<usize>) -> bool {
+    let means = preprocessing.mean.len();
+    let fits =
+        means == preprocessing.std.len() && means > 0 && channels.is_none_or(|channels| channels == means);
+    fits && check_preprocessing(preprocessing).is_ok()
 }
 
 fn assumed(path: &Path, labels: Vec<String>, channels: usize, image: [usize; 2]) -> Card {
     let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     let [height, width] = image;
-    let (mean, std) = if channels == 3 {
+    let (mean, std) = if channels == COLOURS {
         (
             [0.485, 0.456, 0.406].map(|mean: f32| mean * 255.0).to_vec(),
             [0.229, 0.224, 0.225].map(|std: f32| std * 255.0).to_vec(),

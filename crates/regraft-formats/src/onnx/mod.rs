@@ -24,14 +24,17 @@ mod arithmetic;
 mod arrange;
 mod array;
 mod attention;
+mod batch;
 mod call;
 mod constant;
 mod custom;
+mod element;
 mod fold;
 mod layers;
 mod lower;
 mod metadata;
 mod net;
+mod parameters;
 mod patterns;
 mod quantized;
 mod reader;
@@ -41,6 +44,7 @@ mod schema;
 mod shape;
 mod value;
 mod view;
+mod whole;
 mod window;
 mod wire_format;
 mod write;
@@ -52,10 +56,13 @@ use regraft_graph::{Card, Dim, Fact, Model, Roles, Symbol};
 use regraft_system::files;
 
 use crate::{FormatError, Imported};
+use batch::Batch;
+use element::Element;
 use metadata::Metadata;
 use reader::{FORMAT, Input, Reader};
+use value::Kind;
 
-pub use write::{ExportOptions, PIXELS, WRITTEN_OPSETS, write};
+pub use write::{ExportOptions, WRITTEN_OPSETS, pixels_name, write};
 
 pub use wire_format::is_onnx;
 
@@ -90,7 +97,8 @@ pub fn read(path: &Path) -> Result<Imported, FormatError> {
     let mut failure = None;
     for input in declared.attempts(card.preprocessing.crop) {
         let mut reader = Reader::new(path, size, opset, &input);
-        let read = reader.read(path, graph, &input).and_then(|outputs| finish(path, reader, &outputs, &card));
+        let read =
+            reader.read(path, &file, graph, &input).and_then(|outputs| finish(path, reader, &outputs, &card));
         match read {
             Ok((model, found)) => {
                 return Ok(Imported { model, notes: notes.into_iter().chain(found).collect() });
@@ -141,19 +149,23 @@ struct Declared {
     /// `None` for a size that the file leaves open.
     sizes: Vec<Option<usize>>,
     batch: usize,
+    /// Whether an operator reads it that has the channels first.
+    channels_first: bool,
+    kind: Kind,
 }
 
 impl Declared {
     fn channels_last(&self) -> bool {
         let at = |axis: usize| self.sizes.get(axis).copied().flatten();
         let few = |size: Option<usize>| size.is_some_and(|size| size <= 4);
-        self.sizes.len() == 4 && few(at(3)) && !few(at(1))
+        self.sizes.len() == 4 && few(at(3)) && !few(at(1)) && !self.channels_first
     }
 
-    /// Channels of an image, where they are stated.
-    fn channels(&self) -> usize {
+    /// Channels of an image.
+    fn channels(&self) -> Option<usize> {
         let axis = if self.channels_last() { 3 } else { 1 };
-        self.sizes.get(axis).copied().flatten().filter(|channels| *channels <= MOST_CHANNELS).unwrap_or(3)
+        let stated = self.sizes.get(axis).copied().flatten().filter(|channels| *channels <= MOST_CHANNELS);
+        stated.filter(|_| self.sizes.len() == 4)
     }
 
     /// Height and width, where they are stated.
@@ -170,6 +182,8 @@ impl Declared {
             fact: Fact::new([vec![Dim::symbol(Symbol::Batch)], dims].concat()),
             batch: self.batch,
             channels_last: self.channels_last(),
+            image: self.image(),
+            kind: self.kind,
         };
         if self.sizes.len() == 4 {
             let axis = if self.channels_last() { 3 } else { 1 };
@@ -203,7 +217,8 @@ fn declared_input(path: &Path, graph: &schema::Graph) -> Result<Declared, Format
             message: format!("a network has one input, this has {} ({})", names.len(), names.join(", ")),
         });
     };
-    let shape = input.kind.as_ref().and_then(|kind| kind.tensor.as_ref()?.shape.as_ref());
+    let tensor = input.kind.as_ref().and_then(|kind| kind.tensor.as_ref());
+    let shape = tensor.and_then(|tensor| tensor.shape.as_ref());
     let shape = shape.ok_or_else(|| malformed(format!("the input '{}' has no shape", input.name)))?;
     let batch = batch_axis(&shape.dim);
     let sizes = shape.dim.iter().enumerate().map(|(axis, dim)| match dim.value {
@@ -217,15 +232,40 @@ fn declared_input(path: &Path, graph: &schema::Graph) -> Result<Declared, Format
     if !(2..=5).contains(&sizes.len()) {
         return Err(malformed(format!("the input '{}' has {} axes", input.name, sizes.len())));
     }
-    Ok(Declared { name: input.name.clone(), sizes, batch })
+    let float = tensor.is_none_or(|tensor| element::is_float(tensor.element));
+    let kind = Kind {
+        batch: examples(&shape.dim, batch),
+        element: if float { Element::Float } else { Element::Whole },
+    };
+    let open = sizes.iter().enumerate().filter(|(axis, size)| *axis != batch && size.is_none()).count();
+    if sizes.len() != 4 && open > 1 {
+        let message =
+            format!("the input '{}' has {open} open sizes beside the batch; fix all but one", input.name);
+        return Err(malformed(message));
+    }
+    let mut readers = graph.node.iter().filter(|node| node.input.contains(&input.name));
+    let channels_first = readers.any(|node| has_channels_first(&node.op_type));
+    Ok(Declared { name: input.name.clone(), sizes, batch, channels_first, kind })
 }
 
-/// The axis that is called the batch, or the first that is open or 1; the first where none is.
+fn has_channels_first(operator: &str) -> bool {
+    matches!(operator, "Conv" | "MaxPool" | "AveragePool" | "BatchNormalization" | "Resize")
+}
+
+/// The examples on that axis, unless there is exactly one.
+fn examples(dims: &[schema::Dimension], axis: usize) -> Option<Batch> {
+    let size = dims.get(axis).and_then(|dim| dim.value).and_then(|size| usize::try_from(size).ok());
+    let examples = size.filter(|size| (2..=LARGEST_SIZE).contains(size));
+    (size != Some(1)).then_some(Batch { axis, outer: 1, examples })
+}
+
+/// The axis that is called the batch; the first of an image; else the first that is open or 1, or the first.
 fn batch_axis(dims: &[schema::Dimension]) -> usize {
     let called = |dim: &schema::Dimension| {
         dim.name.as_deref().is_some_and(|name| name.to_lowercase().contains("batch"))
     };
     let open = |dim: &schema::Dimension| dim.value.is_none_or(|size| size <= 1);
-    let place = dims.iter().position(called).or_else(|| dims.iter().position(open));
+    let first = || if dims.len() == 4 { Some(0) } else { dims.iter().position(open) };
+    let place = dims.iter().position(called).or_else(first);
     place.filter(|axis| *axis + 1 < dims.len()).unwrap_or(0)
 }

@@ -7,39 +7,22 @@ use regraft_graph::{
     Dim, Fact, Gemm, Graph, Node, Op, ParameterKind, Reshape, Scale, Tensor, Transpose, Weights,
 };
 
-use super::constant::Constant;
+use super::fold::Budget;
+use super::parameters::{Parameter, Parameters};
 use super::patterns;
 use super::view::View;
 
 /// Nodes that a graph may have. Real ones have a few thousand.
 const MOST_NODES: usize = 20_000;
 
-/// A tensor of a node, and the initialiser that it is, if it is one as it stands.
-#[derive(Debug, Clone)]
-pub(super) struct Parameter {
-    pub(super) tensor: Tensor,
-    pub(super) name: Option<String>,
-}
-
-impl Parameter {
-    /// The constant's numbers in that shape.
-    pub(super) fn of(constant: &Constant, shape: Vec<usize>) -> Result<Self, String> {
-        let turned = matches!(constant.data, super::constant::Data::Transposed(_));
-        let constant = constant.reshaped(shape)?;
-        Ok(Self { tensor: constant.tensor()?, name: constant.name.filter(|_| !turned) })
-    }
-
-    pub(super) fn new(shape: Vec<usize>, values: &[f32]) -> Result<Self, String> {
-        let tensor = Tensor::from_f32(shape, values).map_err(|error| error.to_string())?;
-        Ok(Self { tensor, name: None })
-    }
-}
-
-pub(super) type Parameters = Vec<(ParameterKind, Parameter)>;
-
 /// Graph and tensors so far. Names are settled in the end, when it is known which nodes are left.
 pub(super) struct Net {
     graph: Graph,
+    pub(super) budget: Budget,
+    /// Matrices that have been turned, by the place and shape of what they were.
+    pub(super) turned: HashMap<(usize, usize, usize), Parameter>,
+    /// What these places hold.
+    pub(super) kept: Vec<Tensor>,
     parameters: HashMap<String, Parameters>,
     views: HashMap<String, View>,
     /// The names that nodes would have if no other node had them.
@@ -49,8 +32,11 @@ pub(super) struct Net {
 }
 
 impl Net {
-    pub(super) fn new(input: &str, fact: Fact) -> Self {
+    pub(super) fn new(input: &str, fact: Fact, budget: Budget) -> Self {
         Self {
+            budget,
+            turned: HashMap::new(),
+            kept: Vec::new(),
             graph: Graph::new(input, fact),
             parameters: HashMap::new(),
             views: HashMap::new(),
@@ -174,7 +160,7 @@ impl Net {
             other => (from.get(place) == Some(other)).then_some(0),
         };
         let numbers = shape.iter().enumerate().map(size).collect::<Option<Vec<i64>>>();
-        let numbers = numbers.ok_or("it needs the image's size, which is not fixed")?;
+        let numbers = numbers.ok_or_else(super::constant::unknown_size)?;
         self.add(name, Op::Reshape(Reshape { shape: numbers }), &[wire], Vec::new())
     }
 
@@ -203,6 +189,7 @@ impl Net {
             }
         }
         let scale = Op::Scale(Scale { channels, bias: true });
+        self.budget.spend(&[channels])?;
         let ones = Parameter::new(vec![channels], &vec![1.0; channels])?;
         let parameters = vec![(ParameterKind::Weight, ones), (ParameterKind::Bias, bias)];
         self.add(name, scale, &[wire], parameters)
@@ -251,7 +238,11 @@ fn layer_name(parameters: &Parameters) -> Option<String> {
     name.map(str::to_owned)
 }
 
-fn free_name(name: &str, numbers: &mut HashMap<String, usize>, taken: impl Fn(&str) -> bool) -> String {
+pub(super) fn free_name(
+    name: &str,
+    numbers: &mut HashMap<String, usize>,
+    taken: impl Fn(&str) -> bool,
+) -> String {
     let mut free = name.to_owned();
     while taken(&free) {
         let number = numbers.entry(name.to_owned()).or_insert(1);
@@ -281,12 +272,14 @@ fn name_parameter(node: &mut Node, kind: ParameterKind, parameter: Parameter, we
 /// Values of one example on a wire: 1 GiB in single precision.
 const MOST_VALUES: usize = 1 << 28;
 
-/// Checks that a wire has no more values than one of a real network, so that no product of its sizes is too large.
+/// Checks that a wire has some values and no more than one of a real network, so that no product of its sizes is too large.
 pub(super) fn check_size(dims: &[Dim]) -> Result<(), String> {
     let mut fixed = dims.iter().map(|dim| if let Dim::Fixed(size) = dim { *size } else { 1 });
-    let values = fixed.try_fold(1usize, usize::checked_mul);
-    let fits = values.is_some_and(|values| values <= MOST_VALUES);
-    fits.then_some(()).ok_or_else(|| "its output would be absurdly large".to_owned())
+    match fixed.try_fold(1usize, usize::checked_mul) {
+        Some(0) => Err("its output would have no values".to_owned()),
+        Some(1..=MOST_VALUES) => Ok(()),
+        _ => Err("its output would be absurdly large".to_owned()),
+    }
 }
 
 /// Whether two tensors are the same, without comparing the numbers of one with themselves.

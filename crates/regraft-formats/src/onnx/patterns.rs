@@ -9,7 +9,8 @@ use regraft_graph::{
 };
 
 use super::attention;
-use super::net::{Net, Parameters};
+use super::net::Net;
+use super::parameters::Parameters;
 use super::view::contiguous;
 
 /// What a node is together with those before it: the wire that holds its values, or `None` where no rule fits.
@@ -167,7 +168,7 @@ fn moved(net: &mut Net, name: &str, op: &Op, input: &str) -> Result<Option<Strin
             net.push(name, Op::Tokens, &[&source], Vec::new()).map(Some)
         }
         ([_, width], [features]) if width == features && view.is(view.offset, &[(*width, 1)]) => {
-            let index = view.offset / width;
+            let index = view.offset.checked_div(*width).unwrap_or(0);
             net.push(name, Op::SelectToken { index }, &[&source], Vec::new()).map(Some)
         }
         _ => Ok(None),

@@ -4,7 +4,7 @@ use regraft_graph::{Concat, Dim, GateFunction, Op, ParameterKind, Recurrent};
 
 use super::call::Call;
 use super::constant::Constant;
-use super::net::{Parameter, Parameters};
+use super::parameters::{Parameter, Parameters};
 use super::reader::{Reader, label};
 use super::value::Value;
 
@@ -28,6 +28,13 @@ impl Reader<'_> {
             "bidirectional" => &[false, true],
             other => return Err(format!("direction '{other}'")),
         };
+        // Each direction's weights are copied, and all of them looked through for it.
+        for input in call.inputs.iter().flatten() {
+            if let Value::Constant(constant) = input {
+                self.net.budget.spend(&constant.shape)?;
+                self.net.budget.spend(&constant.shape)?;
+            }
+        }
         let mut outputs = Vec::new();
         for (index, reverse) in directions.iter().enumerate() {
             let (op, parameters) = direction(call, index, directions.len(), *reverse)?;
@@ -139,8 +146,10 @@ fn gate_function(call: &Call<'_>, directions: usize) -> Result<GateFunction, Str
     let expected = std::iter::once(first.as_str()).chain(std::iter::repeat_n("tanh", functions - 1));
     let expected: Vec<&str> =
         std::iter::repeat_n(expected.collect::<Vec<_>>(), directions).flatten().collect();
-    let alpha = call.floats("activation_alpha").unwrap_or_default();
-    let usual_slope = alpha.first().is_none_or(|alpha| (alpha - 0.2).abs() < 1e-6);
+    let all = |name, usual: f32| {
+        call.floats(name).unwrap_or_default().iter().all(|value| (value - usual).abs() < 1e-6)
+    };
+    let usual_slope = all("activation_alpha", 0.2) && all("activation_beta", 0.5);
     match first.as_str() {
         _ if lower != expected => Err(format!("its functions are {}", names.join(", "))),
         "sigmoid" => Ok(GateFunction::Sigmoid),

@@ -5,10 +5,11 @@ use regraft_graph::{Coordinates, Dim, Interpolation, InterpolationMode, Interpol
 use super::call::Call;
 use super::reader::{Reader, label};
 use super::value::{Value, Wire};
+use super::whole::Whole;
 
 /// What a file says about the size.
 enum Target {
-    Sizes(Vec<i64>),
+    Sizes(Vec<Whole>),
     Factors(Vec<f32>),
 }
 
@@ -20,9 +21,10 @@ impl Reader<'_> {
         let image = self.image(call, &wire)?;
         let dims = self.net.dims(&image);
         let [_, Dim::Fixed(height), Dim::Fixed(width)] = *dims.as_slice() else {
-            return Err("it needs the image's size, which is not fixed".to_owned());
+            return Err(super::constant::unknown_size());
         };
         let (size, output) = size(&target, &wire, [height, width])?;
+        check_places(call, [height, width], output)?;
         if output == [height, width] {
             return Ok(self.value_of(image, Some(0)));
         }
@@ -47,7 +49,7 @@ fn target(call: &Call<'_>) -> Result<Target, String> {
         return Ok(Target::Factors(factors));
     }
     if let Some(constant) = call.constant(3).filter(|constant| constant.len() > 0) {
-        return Ok(Target::Sizes(constant.known_integers()?));
+        return Ok(Target::Sizes(constant.integer_array()?.values));
     }
     Ok(Target::Factors(call.weights(2)?.float_array()?.values))
 }
@@ -63,12 +65,13 @@ fn size(
     }
     match target {
         Target::Sizes(sizes) => {
-            let [_, _, down, across] = sizes[..] else { return Err(image()) };
-            let channels = sizes.get(1).copied().and_then(|size| usize::try_from(size).ok());
-            let (Ok(down), Ok(across)) = (usize::try_from(down), usize::try_from(across)) else {
-                return Err("a size is negative".to_owned());
+            let [batch, channels, down, across] = sizes[..] else { return Err(image()) };
+            let known = |size: Whole| usize::try_from(size.known()?).ok();
+            let (Some(down), Some(across)) = (known(down), known(across)) else {
+                return Err("a size is negative, or not fixed".to_owned());
             };
-            if channels != wire.size(1).ok() {
+            let one = wire.kind.batch.map_or(batch == Whole::Known(1), |place| place.fits(batch, 1));
+            if known(channels) != wire.size(1).ok() || !one {
                 return Err(image());
             }
             Ok((InterpolationSize::Fixed([down, across]), [down, across]))
@@ -92,6 +95,25 @@ fn size(
                 _ => Err(format!("factors {down} and {across}, which do not give whole sizes")),
             }
         }
+    }
+}
+
+/// Refuses places that the graph would compute otherwise.
+fn check_places(call: &Call<'_>, input: [usize; 2], output: [usize; 2]) -> Result<(), String> {
+    let coordinates = call.text("coordinate_transformation_mode", "");
+    let one_pixel = input.iter().zip(output).any(|(input, output)| output == 1 && *input != 1);
+    match coordinates.as_str() {
+        "tf_crop_and_resize" => Err("it cuts a part out of the image".to_owned()),
+        "tf_half_pixel_for_nn" if call.text("mode", "nearest") != "nearest" => {
+            Err("its places are those of the nearest pixel, but it takes several".to_owned())
+        }
+        "pytorch_half_pixel" if one_pixel => {
+            Err("it takes the first pixel of a row, not the middle".to_owned())
+        }
+        _ if call.text("keep_aspect_ratio_policy", "stretch") != "stretch" => {
+            Err("it keeps the ratio of height and width, whatever size it states".to_owned())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -57,6 +57,8 @@ pub(super) struct Graph {
     pub(super) output: Vec<ValueInfo>,
     #[prost(message, repeated, tag = "13")]
     pub(super) value_info: Vec<ValueInfo>,
+    #[prost(bytes = "bytes", repeated, tag = "15")]
+    pub(super) sparse_initializer: Vec<Bytes>,
 }
 
 /// One call of an operator.
@@ -122,6 +124,8 @@ pub(super) struct Tensor {
     pub(super) raw_data: Option<Bytes>,
     #[prost(double, repeated, tag = "10")]
     pub(super) double_data: Vec<f64>,
+    #[prost(uint64, repeated, tag = "11")]
+    pub(super) uint64_data: Vec<u64>,
     #[prost(message, repeated, tag = "13")]
     pub(super) external_data: Vec<Entry>,
     /// 1: the numbers are in another file.
@@ -159,6 +163,18 @@ pub(super) struct TensorType {
 pub(super) struct Shape {
     #[prost(message, repeated, tag = "1")]
     pub(super) dim: Vec<Dimension>,
+}
+
+impl Shape {
+    /// `batch×3×224×224`.
+    pub(super) fn to_text(&self) -> String {
+        let size = |dim: &Dimension| match (dim.value, &dim.name) {
+            (Some(size), _) => size.to_string(),
+            (None, Some(name)) => name.clone(),
+            (None, None) => "?".to_owned(),
+        };
+        self.dim.iter().map(size).collect::<Vec<_>>().join("×")
+    }
 }
 
 /// A number, or a name for one that is not known yet, or neither.

@@ -2,22 +2,45 @@
 
 use regraft_graph::Dim;
 
+use super::batch::Batch;
 use super::call::{Call, axis};
+use super::constant::unknown_size;
+use super::whole::Whole;
 
-/// The shape behind a `Reshape`, `Flatten`, `Squeeze` or `Unsqueeze`.
-pub(super) fn target(call: &Call<'_>, shape: &[Dim]) -> Result<Vec<Dim>, String> {
-    match call.node.op_type.as_str() {
+/// The shape behind a `Reshape`, `Flatten`, `Squeeze` or `Unsqueeze` for one example, and where the examples are in it.
+pub(super) fn target(
+    call: &Call<'_>,
+    shape: &[Dim],
+    batch: Option<Batch>,
+) -> Result<(Vec<Dim>, Option<Batch>), String> {
+    // The file's sizes are those for all examples.
+    let whole = batch.map_or_else(|| Ok(shape.to_vec()), |batch| batch.whole(shape))?;
+    let target = match call.node.op_type.as_str() {
         "Reshape" => {
-            let numbers = call.setting(1, "shape")?.ok_or("its shape is missing")?;
-            reshape(&numbers, shape, call.flag("allowzero"))
+            let numbers = call.sizes(1, "shape")?.ok_or("its shape is missing")?;
+            let number = |number: &Whole| match (number, batch) {
+                (Whole::Batch(many), Some(batch)) => batch.times(*many),
+                (number, _) => number.known().ok_or_else(unknown_size),
+            };
+            let numbers = numbers.iter().map(number).collect::<Result<Vec<i64>, _>>()?;
+            let unfit = || {
+                let shape = batch.map_or_else(|| product(shape), |batch| batch.to_text(shape));
+                format!("{shape} values do not fill the shape {numbers:?}")
+            };
+            reshape(&numbers, &whole, call.flag("allowzero"))?.ok_or_else(unfit)
         }
-        "Flatten" => flatten(call, shape),
-        "Squeeze" => squeeze(call, shape),
-        _ => unsqueeze(call, shape),
+        "Flatten" => flatten(call, &whole),
+        "Squeeze" => squeeze(call, &whole),
+        _ => unsqueeze(call, &whole),
+    }?;
+    match batch {
+        Some(batch) => batch.found(&whole, target).map(|(target, batch)| (target, Some(batch))),
+        None => Ok((target, None)),
     }
 }
 
-fn reshape(numbers: &[i64], shape: &[Dim], zero_is_zero: bool) -> Result<Vec<Dim>, String> {
+/// `None` where the numbers do not fill the shape.
+fn reshape(numbers: &[i64], shape: &[Dim], zero_is_zero: bool) -> Result<Option<Vec<Dim>>, String> {
     let size = |(place, number): (usize, &i64)| match number {
         0 if !zero_is_zero => shape.get(place).copied().map(Some).ok_or("0 for an axis that is not there"),
         -1 => Ok(None),
@@ -31,20 +54,16 @@ fn reshape(numbers: &[i64], shape: &[Dim], zero_is_zero: bool) -> Result<Vec<Dim
         return Err("more than one size is −1".to_owned());
     }
     let known: Vec<Dim> = sizes.iter().flatten().copied().collect();
-    let rest = quotient(shape, &known);
-    let rest = rest.ok_or_else(|| format!("{} values do not fill the shape {numbers:?}", product(shape)))?;
-    if missing == 0 && rest != Dim::Fixed(1) {
-        return Err(format!("{} values do not fill the shape {numbers:?}", product(shape)));
-    }
-    Ok(sizes.into_iter().map(|size| size.unwrap_or(rest)).collect())
+    let rest = quotient(shape, &known).filter(|rest| missing == 1 || *rest == Dim::Fixed(1));
+    Ok(rest.map(|rest| sizes.into_iter().map(|size| size.unwrap_or(rest)).collect()))
 }
 
-fn product(shape: &[Dim]) -> String {
+pub(super) fn product(shape: &[Dim]) -> String {
     shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("×")
 }
 
 /// The size that the second product lacks; at most one of those that depend on the image.
-fn quotient(shape: &[Dim], others: &[Dim]) -> Option<Dim> {
+pub(super) fn quotient(shape: &[Dim], others: &[Dim]) -> Option<Dim> {
     let (mut left, mut fixed) = (Vec::new(), 1usize);
     for dim in shape {
         match dim {
@@ -74,7 +93,7 @@ fn flatten(call: &Call<'_>, shape: &[Dim]) -> Result<Vec<Dim>, String> {
     let whole = i64::try_from(shape.len()) == Ok(number);
     let axis = if whole { shape.len() } else { axis(number, shape.len())? };
     let (outer, inner) = shape.split_at_checked(axis).unwrap_or_default();
-    let size = |dims: &[Dim]| quotient(dims, &[]).ok_or("it needs the image's size, which is not fixed");
+    let size = |dims: &[Dim]| quotient(dims, &[]).ok_or_else(unknown_size);
     Ok(vec![size(outer)?, size(inner)?])
 }
 

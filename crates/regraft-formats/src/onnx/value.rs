@@ -2,7 +2,10 @@
 
 use regraft_graph::Dim;
 
+use super::batch::Batch;
 use super::constant::Constant;
+use super::element::Element;
+use super::whole::Whole;
 
 /// A value by the name that the file gives it.
 #[derive(Debug, Clone)]
@@ -22,9 +25,35 @@ pub(super) struct Wire {
     pub(super) shape: Vec<Dim>,
     /// The axis of size 1 that the graph's wire lacks. The wire's shape is N and then the other axes.
     pub(super) dropped: Option<usize>,
+    /// Set when the node that gives it is done.
+    pub(super) kind: Kind,
+}
+
+/// What a wire's numbers are, beside their shape.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Kind {
+    /// Where the examples are; `None` where the file has one example only.
+    pub(super) batch: Option<Batch>,
+    pub(super) element: Element,
 }
 
 impl Wire {
+    pub(super) fn new(name: String, shape: Vec<Dim>, dropped: Option<usize>) -> Self {
+        Self { name, shape, dropped, kind: Kind::default() }
+    }
+
+    /// The sizes that the file's operators see.
+    pub(super) fn file_sizes(&self) -> Vec<Whole> {
+        let size = |(axis, dim): (usize, &Dim)| match dim {
+            Dim::Fixed(size) if self.kind.batch.is_some_and(|batch| batch.axis == axis) => {
+                i64::try_from(*size).map_or(Whole::Unknown, Whole::Batch)
+            }
+            Dim::Fixed(size) => i64::try_from(*size).ok().into(),
+            Dim::Symbolic { .. } => Whole::Unknown,
+        };
+        self.shape.iter().enumerate().map(size).collect()
+    }
+
     pub(super) fn rank(&self) -> usize {
         self.shape.len()
     }
@@ -42,7 +71,7 @@ impl Wire {
     pub(super) fn size(&self, axis: usize) -> Result<usize, String> {
         match self.shape.get(axis) {
             Some(Dim::Fixed(size)) => Ok(*size),
-            Some(_) => Err("it needs the image's size, which is not fixed".to_owned()),
+            Some(_) => Err(super::constant::unknown_size()),
             None => Err(format!("it has {} axes, one more is needed", self.rank())),
         }
     }

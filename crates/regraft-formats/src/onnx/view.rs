@@ -50,7 +50,7 @@ impl View {
             if left == 1 {
                 (left, stride) = old.next()?;
             }
-            if !left.is_multiple_of(*size) {
+            if *size == 0 || !left.is_multiple_of(*size) {
                 return None;
             }
             left /= size;

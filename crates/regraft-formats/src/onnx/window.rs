@@ -63,7 +63,7 @@ impl Reader<'_> {
                 Dim::Fixed(size) => *size,
                 // With a step of 1 the border does not depend on the size.
                 _ if stride == 1 => dilation.saturating_mul(kernel),
-                _ => return Err("it needs the image's size, which is not fixed".to_owned()),
+                _ => return Err(super::constant::unknown_size()),
             };
             let [before, after] = Padding::SameUpper.resolve(axis, size, kernel, stride, dilation);
             Ok([after, before])
@@ -114,7 +114,7 @@ impl Reader<'_> {
         }
         let dims = self.net.dims(image);
         let [_, Dim::Fixed(height), Dim::Fixed(width)] = *dims.as_slice() else {
-            return Err("it needs the image's size, which is not fixed".to_owned());
+            return Err(super::constant::unknown_size());
         };
         let wanted = match stated {
             Some(shape) => {

@@ -1,11 +1,13 @@
 //! Nodes of the graph as nodes of a file.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use regraft_graph::{Bindings, DType, Dim, Model, Node, Op, ParameterKind, Symbol, Tensor};
 
+use super::super::custom::element_of;
 use super::super::metadata;
+use super::super::net::free_name;
 use super::super::schema::{self, Attribute, Entry, element};
 use super::ExportOptions;
 
@@ -27,12 +29,21 @@ pub(super) struct Export<'a> {
     pub(super) options: &'a ExportOptions,
     pub(super) nodes: Vec<schema::Node>,
     tensors: Vec<Stored>,
-    /// Names of tensors that are there.
-    stored: HashSet<String>,
+    /// Where a tensor of that name is among them.
+    stored: HashMap<String, usize>,
+    /// Names of tensors, nodes and values that are there beside the wires' own.
+    taken: HashSet<String>,
+    /// The number that the next value of a name gets.
+    numbers: HashMap<String, usize>,
+    /// Values in single precision of tensors that are of another type.
+    singles: HashMap<String, String>,
+    /// The input that takes pixels.
+    pub(super) pixels: String,
     /// Names of values other than the wires' own: of constants.
     values: HashMap<String, String>,
     functions: Vec<schema::Function>,
-    domains: HashSet<String>,
+    /// Domains of operators and their versions.
+    domains: BTreeMap<String, i64>,
     /// Whether height and width are those of the card, because some operator needs them.
     pub(super) fixed: bool,
 }
@@ -46,10 +57,14 @@ impl<'a> Export<'a> {
             options,
             nodes: Vec::new(),
             tensors: Vec::new(),
-            stored: HashSet::new(),
+            stored: HashMap::new(),
+            taken: HashSet::new(),
+            numbers: HashMap::new(),
+            singles: HashMap::new(),
+            pixels: super::preprocessing::pixels_name(model),
             values: HashMap::new(),
             functions: Vec::new(),
-            domains: HashSet::new(),
+            domains: BTreeMap::new(),
             fixed,
         };
         if options.with_preprocessing {
@@ -105,7 +120,7 @@ impl<'a> Export<'a> {
         inputs: &[&str],
         attributes: Vec<Attribute>,
     ) -> String {
-        let value = format!("{name}/{part}");
+        let value = self.fresh(&format!("{name}/{part}"));
         self.push(&value, &value, operator, inputs, attributes);
         value
     }
@@ -129,10 +144,22 @@ impl<'a> Export<'a> {
         });
     }
 
-    /// A node of a domain of its own.
-    pub(super) fn foreign(&mut self, node: schema::Node) {
-        self.domains.insert(node.domain.clone());
+    /// A name that nothing has: the one that is wanted, or the same with a number behind.
+    pub(super) fn fresh(&mut self, wanted: &str) -> String {
+        let (graph, taken) = (self.model.graph(), &self.taken);
+        let free = free_name(wanted, &mut self.numbers, |name| graph.has_wire(name) || taken.contains(name));
+        self.taken.insert(free.clone());
+        free
+    }
+
+    /// A node of that version of a domain of its own.
+    pub(super) fn foreign(&mut self, node: schema::Node, version: i64) -> Result<(), String> {
+        let there = *self.domains.entry(node.domain.clone()).or_insert(version);
+        if there != version {
+            return Err(format!("its domain '{}' is needed in versions {there} and {version}", node.domain));
+        }
         self.nodes.push(node);
+        Ok(())
     }
 
     pub(super) fn function(&mut self, function: schema::Function) {
@@ -160,10 +187,11 @@ impl<'a> Export<'a> {
         if tensor.dtype() == DType::F32 {
             return name.to_owned();
         }
-        let value = format!("{name}/single");
-        if self.stored.insert(value.clone()) {
-            self.push(&value, &value, "Cast", &[name], vec![int("to", element::FLOAT.into())]);
+        if let Some(value) = self.singles.get(name) {
+            return value.clone();
         }
+        let value = self.step(name, "single", "Cast", &[name], vec![int("to", element::FLOAT.into())]);
+        self.singles.insert(name.to_owned(), value.clone());
         value
     }
 
@@ -171,13 +199,12 @@ impl<'a> Export<'a> {
     pub(super) fn store(&mut self, name: &str, dtype: DType, sizes: &[usize], data: Bytes) -> String {
         let dims: Vec<i64> = sizes.iter().map(|size| i64::try_from(*size).unwrap_or(i64::MAX)).collect();
         let wire = self.model.graph().has_wire(name);
-        let mut free = if wire { format!("{name}/tensor") } else { name.to_owned() };
-        while let Some(there) = self.tensors.iter().find(|tensor| tensor.head.name == free) {
-            if there.head.dims == dims && there.data == data {
-                return free;
-            }
-            free.push('\'');
+        let wanted = if wire { format!("{name}/tensor") } else { name.to_owned() };
+        let there = self.stored.get(&wanted).and_then(|place| self.tensors.get(*place));
+        if there.is_some_and(|there| there.head.dims == dims && there.data == data) {
+            return wanted;
         }
+        let free = self.fresh(&wanted);
         let head = schema::Tensor {
             dims,
             data_type: match dtype {
@@ -190,7 +217,7 @@ impl<'a> Export<'a> {
             name: free.clone(),
             ..schema::Tensor::default()
         };
-        self.stored.insert(free.clone());
+        self.stored.insert(free.clone(), self.tensors.len());
         self.tensors.push(Stored { head, data });
         free
     }
@@ -223,8 +250,13 @@ impl<'a> Export<'a> {
         let mut outputs = Vec::new();
         for wire in graph.outputs() {
             // A network that does nothing gives its input under another name.
-            let name = if wire == graph.input() { format!("{wire}/output") } else { wire.clone() };
-            outputs.push(self.info(&name, wire, element::FLOAT));
+            let name =
+                if wire == graph.input() { self.fresh(&format!("{wire}/output")) } else { wire.clone() };
+            let kind = match graph.node(wire).map(|node| &node.op) {
+                Some(Op::Custom(custom)) => element_of(&custom.attributes),
+                _ => element::FLOAT,
+            };
+            outputs.push(self.info(&name, wire, kind));
             let value = self.value(wire);
             if value != name {
                 self.last(&name, "Identity", &[&value], Vec::new());
@@ -233,9 +265,8 @@ impl<'a> Export<'a> {
         let input = if self.options.with_preprocessing { self.pixels() } else { self.network_input() };
         let version = i64::from(self.opset());
         let standard = schema::OperatorSet { domain: String::new(), version };
-        let mut domains: Vec<String> = self.domains.into_iter().collect();
-        domains.sort_unstable();
-        let others = domains.into_iter().map(|domain| schema::OperatorSet { domain, version: 1 });
+        let others = self.domains.into_iter();
+        let others = others.map(|(domain, version)| schema::OperatorSet { domain, version });
         let model = schema::Model {
             // The oldest format that may hold these operators.
             ir_version: match version {
@@ -247,7 +278,7 @@ impl<'a> Export<'a> {
             producer_version: env!("CARGO_PKG_VERSION").to_owned(),
             graph: Some(schema::Graph {
                 node: self.nodes,
-                name: self.model.card().name.clone(),
+                name: graph_name(self.model),
                 input: vec![input],
                 output: outputs,
                 ..schema::Graph::default()
@@ -283,6 +314,12 @@ impl<'a> Export<'a> {
         let words = reads_words(self.model);
         self.info(graph.input(), graph.input(), if words { element::INT64 } else { element::FLOAT })
     }
+}
+
+/// The card's name; a graph must have one.
+fn graph_name(model: &Model) -> String {
+    let name = model.card().name.as_str();
+    if name.is_empty() { "network" } else { name }.to_owned()
 }
 
 /// Whether the network's input is the numbers of words.

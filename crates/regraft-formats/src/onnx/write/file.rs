@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
-use regraft_system::files::UnfinishedFile;
+use regraft_system::files::{self, UnfinishedFile};
 
 use super::super::reader::FORMAT;
 use super::super::schema::Entry;
@@ -37,9 +37,11 @@ pub(super) fn write(parts: Parts, path: &Path, options: &ExportOptions) -> Resul
         file.append(head)?;
         file.append(&tensor.data)?;
     }
-    // The model appears last: until then nothing names the other file.
-    outside.map_or(Ok(()), UnfinishedFile::finish)?;
-    Ok(file.finish()?)
+    // The model appears last: until then nothing names the other file, and the old model has its own.
+    let Some((outside, old)) = outside else { return Ok(file.finish()?) };
+    outside.finish()?;
+    file.finish()?;
+    Ok(files::remove_if_there(&old)?)
 }
 
 /// All of a tensor but its numbers.
@@ -59,12 +61,19 @@ fn delimited(bytes: &mut Vec<u8>, field: u32, length: usize) {
     encode_varint(length as u64, bytes);
 }
 
-/// Puts the tensors' numbers into a file beside the model and leaves in them where they are.
-fn write_outside(path: &Path, tensors: &mut [Stored]) -> Result<UnfinishedFile, FormatError> {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned() + ".data");
-    let name = name.ok_or_else(|| FormatError::malformed(path, FORMAT, "its path has no name"))?;
-    let place: PathBuf = path.with_file_name(&name);
-    let mut file = UnfinishedFile::start(&place)?;
+/// Puts the tensors' numbers into a file beside the model and leaves in them where they are. The file that a model
+/// there may have already stays until the new one is whole: its path is the second.
+fn write_outside(path: &Path, tensors: &mut [Stored]) -> Result<(UnfinishedFile, PathBuf), FormatError> {
+    let model = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let model = model.ok_or_else(|| FormatError::malformed(path, FORMAT, "its path has no name"))?;
+    let names = [format!("{model}.data"), format!("{model}.2.data")];
+    let [name, other] = if path.with_file_name(&names[0]).is_file() {
+        let [first, second] = names;
+        [second, first]
+    } else {
+        names
+    };
+    let mut file = UnfinishedFile::start(&path.with_file_name(&name))?;
     let mut offset = 0usize;
     for tensor in tensors.iter_mut().filter(|tensor| tensor.data.len() >= ALIGNMENT) {
         let gap = offset.next_multiple_of(ALIGNMENT) - offset;
@@ -81,5 +90,5 @@ fn write_outside(path: &Path, tensors: &mut [Stored]) -> Result<UnfinishedFile, 
         offset += tensor.data.len();
         tensor.data.clear();
     }
-    Ok(file)
+    Ok((file, path.with_file_name(other)))
 }

@@ -45,7 +45,7 @@ impl Export<'_> {
             Op::LeakyRelu(leaky) => self.last(name, "LeakyRelu", &inputs, vec![float("alpha", leaky.alpha)]),
             Op::Softmax => self.last(name, "Softmax", &inputs, vec![int("axis", -1)]),
             Op::Flatten => self.last(name, "Flatten", &inputs, vec![int("axis", 1)]),
-            Op::Concat(concat) => self.last(name, "Concat", &inputs, vec![int("axis", signed(concat.axis))]),
+            Op::Concat(concat) => self.concat(node, concat.axis),
             Op::Clip(clip) => self.clip(name, &inputs, clip.min, clip.max),
             Op::Power(power) => self.power(name, &inputs, *power),
             Op::Silu => self.silu(node)?,
@@ -269,9 +269,10 @@ impl Export<'_> {
         if !turn {
             return self.last(name, operator, &inputs, attributes);
         }
-        let value = format!("{name}/result");
+        let value = self.fresh(&format!("{name}/result"));
+        let back = self.fresh(&format!("{name}/back"));
         self.push(name, &value, operator, &inputs, attributes);
-        self.push(&format!("{name}/back"), name, "Transpose", &[&value], vec![sizes("perm", after)]);
+        self.push(&back, name, "Transpose", &[&value], vec![sizes("perm", after)]);
     }
 
     /// Sizes of one number a channel, beside the input's axes.
@@ -337,7 +338,8 @@ impl Export<'_> {
         let (input, _) = self.first(node)?;
         let average = matches!(node.op, Op::AveragePool(_));
         let mut attributes = window(pool.kernel, pool.stride, pool.padding);
-        if pool.ceil_mode && self.has_partial_window(node, pool) {
+        let explicit = matches!(pool.padding, Padding::Explicit(_));
+        if pool.ceil_mode && explicit && self.has_partial_window(node, pool) {
             attributes.push(int("ceil_mode", 1));
         }
         if average && pool.count_include_pad {
@@ -395,11 +397,12 @@ impl Export<'_> {
             attributes.push(int("linear_before_reset", i64::from(layer.reset_after)));
         }
         attributes.extend(gate_functions(layer.gates, lstm));
-        let states = format!("{name}/states");
+        let states = self.fresh(&format!("{name}/states"));
+        let back = self.fresh(&format!("{name}/back"));
         self.push(name, &states, if lstm { "LSTM" } else { "GRU" }, &inputs, attributes);
         let axis = self.ints(name, "direction", &[1]);
         let squeezed = self.step(name, "squeezed", "Squeeze", &[&states, &axis], Vec::new());
-        self.push(&format!("{name}/back"), name, "Transpose", &[&squeezed], vec![sizes("perm", &[1, 0, 2])]);
+        self.push(&back, name, "Transpose", &[&squeezed], vec![sizes("perm", &[1, 0, 2])]);
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ use regraft_graph::{Dim, Model};
 use super::reader::FORMAT;
 use crate::FormatError;
 use export::Export;
-pub use preprocessing::PIXELS;
+pub use preprocessing::pixels_name;
 
 /// How a model is written.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use regraft_graph::{
     ParameterKind, PositionEmbedding, Reduce, ReduceKind, Slice,
 };
 
-use super::super::custom::from_text;
+use super::super::custom::{from_text, version_of};
+use super::super::lower::keeps_shape;
 use super::super::schema;
 use super::super::schema::element;
 use super::export::{Export, float, int, signed, sizes, text};
@@ -42,7 +43,7 @@ impl Export<'_> {
                 let index = self.index(&node.name, "index", signed(*index));
                 self.last(&node.name, "Gather", &[&input, &index], vec![int("axis", 1)]);
             }
-            Op::Custom(custom) => self.custom(node, custom),
+            Op::Custom(custom) => self.custom(node, custom)?,
             other => return Err(format!("ONNX has nothing for {}", other.name())),
         }
         Ok(())
@@ -228,11 +229,12 @@ impl Export<'_> {
         let features = width / 3;
         let depth = features / heads.max(1);
         let split = self.ints(name, "split", &[signed(features); 3]);
-        let parts = ["queries", "keys", "values"].map(|part| format!("{name}/{part}"));
+        let parts = ["queries", "keys", "values"].map(|part| self.fresh(&format!("{name}/{part}")));
+        let split_name = self.fresh(&format!("{name}/parts"));
         self.nodes.push(schema::Node {
             input: vec![input, split],
             output: parts.to_vec(),
-            name: format!("{name}/parts"),
+            name: split_name,
             op_type: "Split".to_owned(),
             attribute: vec![int("axis", 2)],
             domain: String::new(),
@@ -262,8 +264,55 @@ impl Export<'_> {
         Ok(())
     }
 
-    fn custom(&mut self, node: &Node, custom: &Custom) {
+    /// Values one after the other. A constant is there once for all examples and has to be repeated for each.
+    pub(super) fn concat(&mut self, node: &Node, axis: usize) {
+        let name = node.name.as_str();
+        let graph = self.model.graph();
+        let constant = |wire: &str| graph.node(wire).is_some_and(|node| matches!(node.op, Op::Constant(_)));
+        let mut inputs = self.inputs(node);
+        let places: Vec<usize> = (0..inputs.len())
+            .filter(|place| node.inputs.get(*place).is_some_and(|wire| constant(wire)))
+            .collect();
+        let other =
+            (0..inputs.len()).find(|place| !places.contains(place)).and_then(|place| inputs.get(place));
+        if let Some(other) = other.cloned().filter(|_| !places.is_empty()) {
+            let batch = self.step(name, "batch", "Shape", &[&other], vec![int("start", 0), int("end", 1)]);
+            for place in places {
+                let Some(Op::Constant(constant)) =
+                    node.inputs.get(place).and_then(|wire| graph.node(wire)).map(|node| &node.op)
+                else {
+                    continue;
+                };
+                let sizes: Vec<i64> = constant.shape.iter().map(|size| signed(*size)).collect();
+                let own = self.ints(name, &format!("sizes_{place}"), &sizes);
+                let shape = self.step(
+                    name,
+                    &format!("shape_{place}"),
+                    "Concat",
+                    &[&batch, &own],
+                    vec![int("axis", 0)],
+                );
+                if let Some(input) = inputs.get_mut(place) {
+                    *input =
+                        self.step(name, &format!("each_{place}"), "Expand", &[input, &shape], Vec::new());
+                }
+            }
+        }
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        self.last(name, "Concat", &inputs, vec![int("axis", signed(axis))]);
+    }
+
+    fn custom(&mut self, node: &Node, custom: &Custom) -> Result<(), String> {
         let standard = custom.domain == "ai.onnx";
+        let version = version_of(&custom.attributes);
+        let opset = i64::from(self.opset());
+        if let Some(version) = version.filter(|version| standard && *version != opset)
+            && !keeps_shape(&custom.operator)
+        {
+            return Err(format!(
+                "it follows the rules of opset {version}, the file would have those of {opset}"
+            ));
+        }
         let written = schema::Node {
             input: self.inputs(node),
             output: vec![node.name.clone()],
@@ -274,9 +323,9 @@ impl Export<'_> {
         };
         if standard {
             self.nodes.push(written);
-        } else {
-            self.foreign(written);
+            return Ok(());
         }
+        self.foreign(written, version.unwrap_or(1))
     }
 }
 

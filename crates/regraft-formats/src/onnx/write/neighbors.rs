@@ -15,7 +15,7 @@ impl Export<'_> {
         let labels = self.parameter(node, ParameterKind::Labels, &[vote.examples])?;
         let opset = i64::from(self.opset());
         self.function(body(opset));
-        self.foreign(schema::Node {
+        let vote = schema::Node {
             input: vec![input, examples, labels],
             output: vec![node.name.clone()],
             name: node.name.clone(),
@@ -28,8 +28,8 @@ impl Export<'_> {
                 float("sharpness", vote.sharpness),
             ],
             domain: DOMAIN.to_owned(),
-        });
-        Ok(())
+        };
+        self.foreign(vote, 1)
     }
 }
 

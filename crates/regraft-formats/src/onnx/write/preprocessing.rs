@@ -1,20 +1,26 @@
 //! Normalisation inside the file: bytes of an RGB image to the network's input.
 
-use regraft_graph::{Card, ChannelOrder, Preprocessing};
+use std::collections::HashMap;
 
+use regraft_graph::{Card, ChannelOrder, Model, Preprocessing};
+
+use super::super::net::free_name;
 use super::super::schema::{self, element};
 use super::export::{Export, int, known, sizes, value_info};
 
-/// Name of the input that takes pixels.
-pub const PIXELS: &str = "pixels";
+/// Name of the input that takes pixels in the file of a model: `pixels`, unless one of its wires is called that.
+pub fn pixels_name(model: &Model) -> String {
+    free_name("pixels", &mut HashMap::new(), |name| model.graph().has_wire(name))
+}
 
 impl Export<'_> {
     /// The steps from pixels to the network's input.
     pub(super) fn preprocessing(&mut self) {
         let Preprocessing { channel_order, mean, std, .. } = self.model.card().preprocessing.clone();
         let input = self.model.graph().input().to_owned();
+        let pixels = self.fresh("pixels");
         let mut value =
-            self.step(&input, "numbers", "Cast", &[PIXELS], vec![int("to", element::FLOAT.into())]);
+            self.step(&input, "numbers", "Cast", &[&pixels], vec![int("to", element::FLOAT.into())]);
         if channel_order == ChannelOrder::Bgr {
             let order = self.ints(&input, "channels", &[2, 1, 0]);
             value = self.step(&input, "bgr", "Gather", &[&value, &order], vec![int("axis", 3)]);
@@ -27,9 +33,10 @@ impl Export<'_> {
 
     /// The input that takes pixels.
     pub(super) fn pixels(&self) -> schema::ValueInfo {
-        let [height, width] = self.model.card().preprocessing.crop;
-        let dims = vec![self.batch(), known(height), known(width), known(3)];
-        value_info(PIXELS, element::UINT8, dims)
+        let image = self.sizes(self.model.graph().input()).unwrap_or_default();
+        let image = image.into_iter().skip(1).map(known);
+        let dims = std::iter::once(self.batch()).chain(image).chain([known(3)]).collect();
+        value_info(&self.pixels, element::UINT8, dims)
     }
 }
 
