@@ -1,9 +1,12 @@
 """Networks of torchvision and timm, exported by PyTorch, through Regraft's ONNX reader and writer. Run by hand; writes no golden.
 
 Usage: check_onnx.py REWRITER WORK_FOLDER [NAME ...]
+       check_onnx.py REWRITER WORK_FOLDER --goldens FOLDER
   REWRITER     target/release/examples/rewrite_onnx of regraft-formats
   WORK_FOLDER  for the files, which are removed again
   NAME         of `NETWORKS` below; all where there is none
+
+  FOLDER       of `formats_onnx.py`: each of its files is read and written as a network is, and its output compared
 
 For every network, with random weights, and for both exporters of PyTorch (TorchScript and dynamo): exports it, lets Regraft
 read the file and write what it understood (opset 17, 18 and 21), has `onnx.checker` look at the result, and compares the outputs
@@ -13,6 +16,7 @@ is above 1e-4.
 Versions: torch 2.15.0, torchvision 0.29.2, timm 1.0.31, onnx 1.23.2, onnxruntime 1.32.0.
 """
 
+import json
 import pathlib
 import subprocess
 import sys
@@ -84,6 +88,46 @@ def run(path, image):
     return session.run(None, {session.get_inputs()[0].name: image})[0], session.get_inputs()[0].shape
 
 
+def written(rewriter, path, rewritten, opset):
+    """What the rewriter prints, once the checker has looked at what it has written."""
+    done = subprocess.run([rewriter, path, rewritten, str(opset)], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr.strip()[:300])
+    onnx.checker.check_model(str(rewritten), full_check=True)
+    return done.stdout
+
+
+def check_golden(path, case, images, rewriter, rewritten):
+    """The largest difference over the opsets, relative to the largest output."""
+    numbers = lambda value: np.frombuffer(bytes.fromhex(value["values"]), "<f4").reshape(value["shape"])
+    image, expected = numbers(images[case["input"]]), numbers(case["output"])
+    worst = 0.0
+    for opset in (17, 18, 21):
+        written(rewriter, path, rewritten, opset)
+        session = onnxruntime.InferenceSession(str(rewritten), providers=["CPUExecutionProvider"])
+        [entry] = session.get_inputs()
+        channels = entry.shape[1] if len(entry.shape) == 4 else None
+        turned = isinstance(channels, int) and image.shape[1] != channels == image.shape[3]
+        given = image.transpose(0, 3, 1, 2) if turned else image
+        found = session.run(None, {entry.name: given.astype(np.int64 if "int64" in entry.type else np.float32)})[0]
+        assert found.shape == expected.shape, f"{found.shape} for {expected.shape}"
+        worst = max(worst, float(np.abs(found - expected).max() / np.abs(expected).max()))
+    return worst
+
+
+def check_goldens(folder, rewriter, work):
+    expected, failed = json.loads((folder / "expected.json").read_text()), []
+    for name, case in expected["files"].items():
+        try:
+            worst = check_golden(folder / name, case, expected["inputs"], rewriter, work / "rewritten.onnx")
+        except Exception as error:
+            worst = f"FAILED {type(error).__name__}: {str(error)[:300]}"
+        print(f"{name}: {worst}", flush=True)
+        if isinstance(worst, str) or worst > case.get("within", 1e-4):
+            failed.append(name)
+    return failed
+
+
 def check(network, model, size, dynamo, rewriter, work):
     path, rewritten = work / "exported.onnx", work / "rewritten.onnx"
     export(model, size, dynamo, str(path))
@@ -92,11 +136,7 @@ def check(network, model, size, dynamo, rewriter, work):
     expected, _ = run(path, image[:fixed] if fixed else image)
     worst, text = 0.0, ""
     for opset in (17, 18, 21):
-        done = subprocess.run([rewriter, path, rewritten, str(opset)], capture_output=True, text=True)
-        if done.returncode != 0:
-            return f"FAILED {done.stderr.strip()[:300]}", False
-        text = done.stdout
-        onnx.checker.check_model(str(rewritten), full_check=True)
+        text = written(rewriter, path, rewritten, opset)
         found, _ = run(rewritten, image)
         found = found[: len(expected)]
         worst = max(worst, float(np.abs(found - expected).max() / np.abs(expected).max()))
@@ -119,8 +159,10 @@ def check(network, model, size, dynamo, rewriter, work):
 def main():
     rewriter, work = sys.argv[1], pathlib.Path(sys.argv[2])
     work.mkdir(parents=True, exist_ok=True)
-    failed = []
-    for network in sys.argv[3:] or NETWORKS:
+    failed, names = [], sys.argv[3:] or NETWORKS
+    if names[0] == "--goldens":
+        failed, names = check_goldens(pathlib.Path(names[1]), rewriter, work), []
+    for network in names:
         model, size = build(network)
         for dynamo in (False, True):
             kind = "dynamo" if dynamo else "script"
