@@ -105,11 +105,10 @@ pub(crate) fn with_head(model: Model) -> Model {
         .unwrap()
 }
 
-/// The logits, or the features, of the formula's image.
+/// What a network gives for the formula's image.
 pub(crate) fn compute(model: &Model, [height, width]: [usize; 2]) -> Vec<f32> {
     let image = formula_image(model.card().preprocessing.channels(), [height, width]);
-    let roles = &model.card().roles;
-    let wire = roles.logits.as_ref().unwrap_or(&roles.features);
+    let wire = last_wire(model.graph(), &model.card().roles);
     let output =
         Program::compile(model, [height, width], &[wire]).unwrap().run(image.view()).unwrap().remove(0);
     output.iter().copied().collect()
