@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use regraft_graph::{Bindings, Card, Cost, Model, ParameterKind, Preprocessing, dump};
+use regraft_graph::{
+    Bindings, Card, ChannelOrder, Cost, Model, ParameterKind, Preprocessing, Resize, ResizeFilter, dump,
+};
 use regraft_zoo::{Entry, From, MatchReport, architecture, random_weights};
 use serde::Serialize;
 
@@ -170,19 +172,38 @@ impl Info {
         let Some(Card { preprocessing, labels, roles, .. }) = &self.card else {
             return vec![("network", "described by files that are not here".to_owned())];
         };
-        let [height, width] = preprocessing.crop;
-        let Preprocessing { channel_order, resize, filter, mean, std, .. } = preprocessing;
-        let image = format!(
-            "{height}×{width}, {channel_order:?}, {resize:?}, {filter:?}, mean {mean:?}, std {std:?}"
-        );
         vec![
-            ("image", image),
-            ("labels", labels.len().to_string()),
+            ("image", prepared(preprocessing)),
+            ("labels", if labels.is_empty() { "none".to_owned() } else { labels.len().to_string() }),
             ("features", roles.features.clone()),
             ("logits", roles.logits.clone().unwrap_or_else(|| "none".to_owned())),
             ("cut points", roles.cuts.join(", ")),
         ]
     }
+}
+
+/// `224×224 RGB: shorter side to 256 pixels (bilinear), centre crop, minus 123.68 116.28 103.53, over 58.395 57.12 57.375`.
+fn prepared(preprocessing: &Preprocessing) -> String {
+    let Preprocessing { channel_order, resize, filter, crop: [height, width], mean, std, .. } = preprocessing;
+    let order = match (preprocessing.channels(), channel_order) {
+        (1, _) => "grey".to_owned(),
+        (3, ChannelOrder::Rgb) => "RGB".to_owned(),
+        (3, ChannelOrder::Bgr) => "BGR".to_owned(),
+        (channels, _) => format!("{channels} channels"),
+    };
+    let filter = if *filter == ResizeFilter::Bicubic { "bicubic" } else { "bilinear" };
+    let resize = match resize {
+        Resize::ShortSide(side) => format!("shorter side to {side} pixels ({filter}), centre crop"),
+        Resize::Exact(size) if size == &[*height, *width] => format!("resized to exactly that ({filter})"),
+        Resize::Exact([down, across]) => {
+            format!("resized to exactly {down}×{across} ({filter}), centre crop")
+        }
+    };
+    let numbers = |values: &[f32]| {
+        let rounded = values.iter().map(|value| ((f64::from(*value) * 1e3).round() / 1e3).to_string());
+        rounded.collect::<Vec<_>>().join(" ")
+    };
+    format!("{height}×{width} {order}: {resize}, minus {}, over {}", numbers(mean), numbers(std))
 }
 
 impl fmt::Display for Info {
