@@ -192,6 +192,7 @@ fn a_source_is_exported() {
         .run("export efficientnet-lite0 --with-preprocessing --batch 4 --opset 21 --out other/pixels.onnx")
         .is(DONE);
     assert!(fs::read(place.at("other/pixels.onnx")).unwrap().starts_with(&[8, 10]));
+    place.run("export efficientnet-lite0.onnx").fails(USAGE, &["is the source itself", "--out"]);
     place.run("export efficientnet-lite0 --opset 16").fails(USAGE, &["--opset", "17..=21"]);
     place.run("export efficientnet-lite0 --batch many").fails(USAGE, &["dynamic or a number"]);
     place.run("export efficientnet-lite0 --format tflite").fails(USAGE, &["known are: onnx"]);

@@ -29,6 +29,7 @@ mod call;
 mod constant;
 mod custom;
 mod element;
+mod elementwise;
 mod fold;
 mod layers;
 mod lower;

@@ -265,7 +265,7 @@ fn gated(net: &Net, factor: f64, value: &str, gate: &str) -> Option<(Op, String)
             let fits = inside.base == value.base && close(inside.scale, 1.0) && close(inside.shift, 3.0);
             (fits && close(factor * gate.scale, 1.0 / 6.0)).then_some(Op::HardSwish)?
         }
-        Op::Custom(custom) if custom.operator == "Erf" => {
+        Op::Custom(custom) if (custom.domain.as_str(), custom.operator.as_str()) == ("ai.onnx", "Erf") => {
             let inside = linear(net, input);
             let fits = inside.base == value.base
                 && inside.shift == 0.0
