@@ -54,7 +54,7 @@ use std::path::Path;
 
 use prost::Message as _;
 use regraft_graph::{Card, Dim, Fact, Model, Roles, Symbol};
-use regraft_system::files;
+use regraft_system::{files, hash};
 
 use crate::{FormatError, Imported};
 use batch::Batch;
@@ -88,6 +88,7 @@ pub fn read(path: &Path) -> Result<Imported, FormatError> {
     let malformed = |message: String| FormatError::malformed(path, FORMAT, message);
     wire_format::check(&content).map_err(malformed)?;
     let size = content.len();
+    let sha256 = hash::sha256_hex(&content);
     let file = schema::Model::decode(content).map_err(|error| malformed(error.to_string()))?;
     let graph = file.graph.as_ref().ok_or_else(|| malformed("it has no graph".to_owned()))?;
     let opset = opset(path, &file)?;
@@ -95,6 +96,7 @@ pub fn read(path: &Path) -> Result<Imported, FormatError> {
     let image = declared.image();
     let image = image.unwrap_or([USUAL_IMAGE; 2]);
     let Metadata { card, notes } = metadata::read(path, &file.metadata_props, declared.channels(), image);
+    let card = Card { sha256: card.sha256.clone().or(Some(sha256)), ..card };
     let mut failure = None;
     for input in declared.attempts(card.preprocessing.crop) {
         let mut reader = Reader::new(path, size, opset, &input);
