@@ -48,7 +48,7 @@ def check_export(folder):
 def check(folder):
     config = json.loads((folder / "config.json").read_text())
     found = [check_export(folder)]
-    if config["model_type"] == "regraft":
+    if config.get("model_type") == "regraft":
         return found
     image, expected = (torch.from_numpy(np.load(folder / name)) for name in ["image.npy", "logits.npy"])
     model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
