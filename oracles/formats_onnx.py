@@ -275,6 +275,11 @@ case("batch_examples_compared", [
 token = [node("Shape", "x", "s"), node("Slice", "s,zero,one", "n"), node("Concat", "n,rest", "shape", axis=0), node("Expand", "token,shape", "t")]
 case("concat_constant", [*token, node("Concat", "x,t", axis=1)], {"zero": i64(0), "one": i64(1), "rest": i64(1, 6, 5), "token": weight(1, 1, 6, 5)}, opset=13)
 case("concat_token_behind", [*token, node("Concat", "x,t", axis=1)], {"zero": i64(0), "one": i64(1), "rest": i64(1, 7), "token": weight(1, 1, 7)}, opset=13, shape=(2, 3, 7))
+# What dynamo makes of `as_strided`: places in all examples one after the other.
+case("batch_places", [
+    node("Shape", "x", "s"), node("Gather", "s,zero", "n", axis=0), node("Range", "zero,n,one", "e"), node("Mul", "e,size", "starts"),
+    node("Unsqueeze", "starts,behind", "columns"), node("Add", "columns,places", "all"), node("Reshape", "x,flat", "f"), node("Gather", "f,all", axis=0),
+], {"zero": np.array(0), "one": np.array(1), "size": i64(7), "behind": i64(1, 2), "places": i64(4, 0, 6).reshape(1, 3, 1), "flat": i64(-1)}, shape=(2, 7), opset=18)
 mixes = "mixes the examples"
 refuse("mean_of_batch", mixes, [node("ReduceMean", "x", "m", axes=[0]), node("Sub", "x,m")])
 refuse("mean_of_all", mixes, [node("ReduceMean", "x", "m"), node("Sub", "x,m")])

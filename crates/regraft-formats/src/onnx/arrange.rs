@@ -174,8 +174,13 @@ impl Reader<'_> {
             let index = if *index < 0 { index + signed } else { *index };
             usize::try_from(index).ok().filter(|index| *index < size)
         };
-        let places = indices.known_integers()?.iter().map(index).collect::<Option<Vec<usize>>>();
-        let places = places.ok_or("an index lies outside")?;
+        let places = match indices.places_of_examples(signed).filter(|_| indices.len() > 0) {
+            Some(places) => places,
+            None => {
+                let places = indices.known_integers()?.iter().map(index).collect::<Option<Vec<usize>>>();
+                places.ok_or("an index lies outside")?
+            }
+        };
         let start = places.first().copied().ok_or("it takes no places")?;
         let label = label(call.node);
         let taken = if places.iter().copied().eq(start..start + places.len()) {

@@ -9,6 +9,7 @@ use regraft_graph::Dim;
 
 use super::activation::reduced_axes;
 use super::call::{Call, axis};
+use super::constant::Constant;
 use super::shape::quotient;
 use super::value::{Value, Wire};
 use super::whole::Whole;
@@ -92,7 +93,7 @@ impl Batch {
             Whole::Batch(many) => many == own,
             Whole::Known(1) => true,
             Whole::Known(size) => self.examples.is_some() && self.times(own) == Ok(size),
-            Whole::Unknown => false,
+            Whole::Example { .. } | Whole::Unknown => false,
         }
     }
 }
@@ -278,9 +279,25 @@ fn gathered(call: &Call<'_>, wire: &Wire, batch: Batch) -> Result<Batch, String>
         return first(batch, wire);
     }
     let axis = axis(call.int("axis", 0), wire.rank())?;
-    let indices = call.weights(1)?.shape.len();
+    let places = call.weights(1)?;
+    let indices = places.shape.len();
+    // All examples lie one after the other, and each is looked up in itself.
+    if batch.axis == axis
+        && let Some(behind) = places.behind.filter(|_| in_itself(places, wire))
+    {
+        return indices.checked_sub(1 + behind).map(|place| batch.at(place)).ok_or_else(mixed);
+    }
     let batch = apart_from(batch, axis)?;
     Ok(if batch.axis > axis { batch.at(batch.axis + indices - 1) } else { batch })
+}
+
+/// Whether indices into all numbers of a batch, which lie on one axis, stay within each example.
+fn in_itself(indices: &Constant, wire: &Wire) -> bool {
+    let outer = wire.kind.batch.map(|batch| batch.outer);
+    let size = wire.size(0).ok().and_then(|size| i64::try_from(size).ok());
+    wire.rank() == 1
+        && outer == Some(1)
+        && size.is_some_and(|size| indices.places_of_examples(size).is_some())
 }
 
 fn padded(call: &Call<'_>, wire: &Wire, batch: Batch) -> Result<Batch, String> {

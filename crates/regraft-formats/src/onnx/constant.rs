@@ -21,6 +21,8 @@ pub(super) struct Constant {
     pub(super) name: Option<String>,
     /// Whether it is repeated for each example, so that its shape is not what the file says of it.
     pub(super) repeated: bool,
+    /// How many axes are behind that of the examples, where that is known of a repeated constant.
+    pub(super) behind: Option<usize>,
 }
 
 /// The numbers.
@@ -43,7 +45,7 @@ const MOST_INTEGERS: usize = 1 << 22;
 
 impl Constant {
     pub(super) fn new(shape: Vec<usize>, data: Data, name: Option<String>) -> Self {
-        Self { shape, data, name, repeated: false }
+        Self { shape, data, name, repeated: false, behind: None }
     }
 
     pub(super) fn integers(shape: Vec<usize>, values: Vec<Whole>) -> Self {
@@ -105,6 +107,18 @@ impl Constant {
             Data::Unreadable(reason) => return Err(reason.clone()),
         };
         Ok(Array { shape, values })
+    }
+
+    /// The places within each example, of indices into examples of that size one after the other.
+    pub(super) fn places_of_examples(&self, size: i64) -> Option<Vec<usize>> {
+        let Data::Integers(values) = &self.data else { return None };
+        let place = |value: &Whole| match value {
+            Whole::Example { stride, offset } if *stride == size && (0..size).contains(offset) => {
+                usize::try_from(*offset).ok()
+            }
+            _ => None,
+        };
+        values.iter().map(place).collect()
     }
 
     /// The one number of a constant that has one.

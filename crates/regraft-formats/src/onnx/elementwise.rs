@@ -72,9 +72,7 @@ enum Binary {
 fn binary(operator: &str) -> Option<Binary> {
     use Binary::{Arithmetic, Comparison};
     Some(match operator {
-        "Add" | "Sum" => {
-            Arithmetic(|left, right| left.with(right, i64::checked_add), |left, right| left + right)
-        }
+        "Add" | "Sum" => Arithmetic(|left, right| left.plus(right), |left, right| left + right),
         "Sub" => Arithmetic(|left, right| left.with(right, i64::checked_sub), |left, right| left - right),
         "Mul" => Arithmetic(Whole::times, |left, right| left * right),
         "Div" => Arithmetic(Whole::over, |left, right| left / right),

@@ -46,9 +46,37 @@ pub(super) fn fold(call: &Call<'_>, budget: &mut Budget) -> Result<Option<Vec<Co
     let mut folded = known(call, budget)?;
     let repeated = |value: &Value| matches!(value, Value::Constant(Constant { repeated: true, .. }));
     if call.inputs.iter().flatten().any(repeated) {
-        folded.iter_mut().flatten().for_each(|constant| constant.repeated = true);
+        let behind = behind(call);
+        folded
+            .iter_mut()
+            .flatten()
+            .for_each(|constant| (constant.repeated, constant.behind) = (true, behind));
     }
     Ok(folded)
+}
+
+/// How many axes are behind that of the examples, in what a node makes of repeated constants.
+fn behind(call: &Call<'_>) -> Option<usize> {
+    let mut repeated = call.inputs.iter().flatten().filter_map(|value| match value {
+        Value::Constant(constant) if constant.repeated => Some(constant),
+        _ => None,
+    });
+    let first = repeated.next()?;
+    let behind = first.behind.filter(|_| repeated.all(|other| other.behind == first.behind))?;
+    match call.node.op_type.as_str() {
+        "Add" | "Sub" | "Mul" | "Cast" | "Identity" => Some(behind),
+        "Unsqueeze" => {
+            let numbers = call.setting(1, "axes").ok()??;
+            let rank = first.shape.len() + numbers.len();
+            let mut axes =
+                numbers.iter().map(|number| axis(*number, rank)).collect::<Result<Vec<_>, _>>().ok()?;
+            axes.sort_unstable();
+            let place = first.shape.len().checked_sub(1 + behind)?;
+            let place = axes.into_iter().fold(place, |place, axis| place + usize::from(axis <= place));
+            rank.checked_sub(1 + place)
+        }
+        _ => None,
+    }
 }
 
 fn known(call: &Call<'_>, budget: &mut Budget) -> Result<Option<Vec<Constant>>, String> {
@@ -416,6 +444,16 @@ fn filled(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
 }
 
 fn range(call: &Call<'_>, budget: &mut Budget) -> Result<Constant, String> {
+    let bound = |place| {
+        let constant =
+            call.constant(place).filter(|constant| constant.is_integer() && constant.len() == 1)?;
+        constant.integer_array().ok()?.values.first().copied()
+    };
+    let bounds = [0, 1, 2].map(bound);
+    if bounds == [Whole::Known(0), Whole::Batch(1), Whole::Known(1)].map(Some) {
+        let numbers = Constant::integers(vec![1], vec![Whole::Example { stride: 1, offset: 0 }]);
+        return Ok(Constant { repeated: true, behind: Some(0), ..numbers });
+    }
     let number = |place| -> Result<f64, String> {
         let constant = call.weights(place)?;
         let whole = constant.is_integer().then(|| constant.known_integers()).transpose()?;

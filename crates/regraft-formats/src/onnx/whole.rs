@@ -6,6 +6,11 @@ pub(super) enum Whole {
     Known(i64),
     /// That many times the number of examples.
     Batch(i64),
+    /// Another for each example: `offset + stride · number of the example`.
+    Example {
+        stride: i64,
+        offset: i64,
+    },
     /// It depends on the image's size, or on the number of examples in another way.
     Unknown,
 }
@@ -37,7 +42,25 @@ impl Whole {
             (Self::Batch(many), Self::Known(factor)) | (Self::Known(factor), Self::Batch(many)) => {
                 many.checked_mul(factor).map_or(Self::Unknown, Self::Batch)
             }
+            (Self::Example { stride, offset }, Self::Known(factor))
+            | (Self::Known(factor), Self::Example { stride, offset }) => {
+                match (stride.checked_mul(factor), offset.checked_mul(factor)) {
+                    (Some(stride), Some(offset)) => Self::Example { stride, offset },
+                    _ => Self::Unknown,
+                }
+            }
             _ => self.with(other, i64::checked_mul),
+        }
+    }
+
+    pub(super) fn plus(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Example { stride, offset }, Self::Known(more))
+            | (Self::Known(more), Self::Example { stride, offset }) => {
+                let offset = offset.checked_add(more);
+                offset.map_or(Self::Unknown, |offset| Self::Example { stride, offset })
+            }
+            _ => self.with(other, i64::checked_add),
         }
     }
 
