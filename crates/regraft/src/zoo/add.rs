@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use regraft_graph::Model;
+use regraft_hub::{Silent, wait_for_lock};
 use regraft_system::files::{self, FileError, UnfinishedFolder};
 use regraft_zoo::{Entry, FILE_NAME, From, split_entry};
 use serde::Serialize;
@@ -10,7 +11,7 @@ use serde::Serialize;
 use crate::source::Source;
 use crate::zoo::Zoo;
 use crate::zoo::info::{cost, trained_parameters};
-use crate::zoo::pull::{RECORD, Record, recorded};
+use crate::zoo::pull::{LOCKS, RECORD, Record, recorded};
 use crate::zoo::verify::fingerprint;
 use crate::{Error, Result, source};
 
@@ -141,21 +142,14 @@ impl Zoo {
     /// There are not as many labels as classes, a file cannot be copied or written, or the copy is not the model, because that
     /// needs files beside it.
     pub fn add(&self, addition: &Addition, inspected: &Inspected) -> Result<Entry> {
-        let model = &inspected.source.model;
-        let labels = labels(addition, model)?;
         let folder = self.folder.join(&addition.name);
+        let lock = self.folder.join(LOCKS).join(".add.lock");
+        let _lock = wait_for_lock(&lock, &addition.name, &Silent).map_err(Error::model)?;
+        sweep(&self.folder);
         let unfinished =
             UnfinishedFolder::start(&folder).map_err(Error::output(&folder, "adding the model"))?;
         let place = Placing { keep: addition.keep.unwrap_or(Keep::Copy), folder: unfinished.path() };
-        let path = place.put(&model_of_run(&addition.source))?;
-        let described = addition.arch.as_deref().map(Path::new).filter(|arch| arch.is_file());
-        let definition = described.map(|arch| place.put(arch)).transpose()?;
-        let entry = Entry {
-            architecture: addition.architecture(&inspected.source).filter(|_| definition.is_none()),
-            definition: definition.map(|path| path.to_string_lossy().into_owned()),
-            labels,
-            ..described_entry(addition, model, From::File(path))?
-        };
+        let entry = put(addition, &inspected.source, &place)?;
         if place.keep == Keep::Copy {
             place.check_copy(&entry)?;
         }
@@ -163,6 +157,30 @@ impl Zoo {
         unfinished.finish(&folder).map_err(Error::output(&folder, "adding the model"))?;
         Ok(Entry { catalogue: Some(folder.join(FILE_NAME)), ..entry })
     }
+}
+
+/// Takes away what earlier runs have left that were stopped; there is only one at a time.
+fn sweep(folder: &Path) {
+    let left = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_left = |name: std::ffi::OsString| name.to_string_lossy().starts_with(files::TEMPORARY_PREFIX);
+    for entry in left.filter(|entry| is_left(entry.file_name())) {
+        // What cannot be removed is in nobody's way.
+        drop(files::remove_folder_if_there(&entry.path()));
+    }
+}
+
+/// Puts the files where they belong.
+fn put(addition: &Addition, source: &Source, place: &Placing<'_>) -> Result<Entry> {
+    let labels = labels(addition, &source.model)?;
+    let path = place.put(&model_of_run(&addition.source))?;
+    let described = addition.arch.as_deref().map(Path::new).filter(|arch| arch.is_file());
+    let definition = described.map(|arch| place.put(arch)).transpose()?;
+    Ok(Entry {
+        architecture: addition.architecture(source).filter(|_| definition.is_none()),
+        definition: definition.map(|path| path.to_string_lossy().into_owned()),
+        labels,
+        ..described_entry(addition, &source.model, From::File(path))?
+    })
 }
 
 /// What the user, the model's card and the files tell.

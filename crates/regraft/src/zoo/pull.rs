@@ -62,7 +62,7 @@ pub(crate) const RECORD: &str = "pulled.json";
 /// name.
 const INCOMING: &str = ".incoming";
 const UNPACKED: &str = ".unpacked";
-const LOCKS: &str = ".locks";
+pub(crate) const LOCKS: &str = ".locks";
 
 impl Zoo {
     /// Brings a model here, unless it is. Of a repository of the Hub that is here in part, the rest comes.
