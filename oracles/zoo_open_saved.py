@@ -3,7 +3,7 @@ Writes nothing.
 
 Usage: cargo build --release --workspace --bins --examples
        zoo_open_saved.py target/release [ARCHITECTURE ...]
-For every architecture there is a model of random weights, whole and with a new head, with an image.npy and the logits.npy
+For every architecture there is a model with weights that are a formula, whole and with a new head, with an image.npy and the logits.npy
 that Regraft gives for it; a folder is removed when it was looked at, for all of them take 18 GB. A missing or unexpected
 tensor, another label, a complaint of onnx.checker, or a number that is 1e-4 of the largest off fails. What timm does not
 have is opened in ONNX Runtime only.
@@ -26,7 +26,7 @@ import transformers
 transformers.logging.set_verbosity_error()
 failures = []
 built = pathlib.Path(sys.argv[1])
-save = built / "examples/save_random"
+save = built / "examples/save_by_formula"
 names = sys.argv[2:] or subprocess.run([save], check=True, capture_output=True, text=True).stdout.split()
 
 

@@ -66,7 +66,7 @@ pub(crate) struct Info {
 
 #[derive(Debug, Args)]
 pub(crate) struct Pull {
-    /// Names from `regraft zoo list`, or hf:ORGANISATION/NAME[/FILE][@REVISION]
+    /// Names from `regraft zoo list`, or hf:ORGANISATION/NAME, also with /FILE or @REVISION behind it
     #[arg(required = true)]
     pub(crate) names: Vec<String>,
 
@@ -125,7 +125,7 @@ pub(crate) struct Verify {
 
 #[derive(Debug, Args)]
 pub(crate) struct Remove {
-    /// Names from `regraft zoo list`, or hf:ORGANISATION/NAME[@REVISION]
+    /// Names from `regraft zoo list`, or hf:ORGANISATION/NAME, also with @REVISION behind it
     #[arg(required = true)]
     pub(crate) names: Vec<String>,
 }

@@ -1,6 +1,6 @@
 //! The model in the words of timm and transformers: `config.json` and `preprocessor_config.json`.
 
-use regraft_graph::{Card, ChannelOrder, Model, Preprocessing, Resize, ResizeFilter};
+use regraft_graph::{Card, ChannelOrder, Model, Op, Preprocessing, Resize, ResizeFilter};
 use serde_json::{Map, Value, json};
 
 use super::{TimmNames, width};
@@ -60,7 +60,10 @@ fn own_config(card: &Card) -> Map<String, Value> {
 fn pretrained_cfg(model: &Model, names: Option<&TimmNames>) -> Value {
     let card = model.card();
     let [height, width_pixels] = card.preprocessing.crop;
+    // timm builds a vision transformer for the size above only where this says so.
+    let fixed = model.graph().nodes().iter().any(|node| matches!(node.op, Op::PositionEmbedding(_)));
     let mut config = json!({
+        "fixed_input_size": fixed,
         "input_size": [width(model.graph().input_fact()), Some(height), Some(width_pixels)],
         "interpolation": filter_name(card.preprocessing.filter),
         "crop_mode": crop_mode(card.preprocessing.resize),

@@ -4,7 +4,7 @@
 //! mixes examples; a file may have the batch anywhere, join it with other axes (attention over N·heads) and compute shapes
 //! from it. So the file is evaluated for one example. Every value then has a shape of plain numbers, in which the batch is
 //! an axis of size 1 or a factor of 1, and every such value holds the same numbers as a wire of the graph whose shape is N
-//! and then that shape, with one axis of size 1 left out or none: [`value::Wire`] says which. Which one it is matters to
+//! and then that shape, with one axis of size 1 left out or none: `value::Wire` says which. Which one it is matters to
 //! nobody, because leaving out an axis of size 1 does not move a number; where an operator needs its input in a certain
 //! form, a `Reshape` is put in between.
 //!

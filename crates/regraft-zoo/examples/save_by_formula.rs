@@ -1,6 +1,6 @@
-//! Saves an architecture with random weights, whole and with a new head, each with an `image.npy` and the `logits.npy` that
-//! Regraft gives for it: `save_random FOLDER ARCHITECTURE` for `oracles/zoo_open_saved.py`. Without arguments it lists the
-//! architectures.
+//! Saves an architecture with weights that are a formula, whole and with a new head, each with an `image.npy` and the
+//! `logits.npy` that Regraft gives for it: `save_by_formula FOLDER ARCHITECTURE` for `oracles/zoo_open_saved.py`. Without
+//! arguments it lists the architectures.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,7 +14,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{compute, formula_image, random, with_head};
+use common::{by_formula, compute, formula_image, with_head};
 use regraft_formats::npy;
 use regraft_graph::Model;
 use regraft_zoo::{architectures, save_folder};
@@ -23,11 +23,11 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
         [folder, name] => {
-            let whole = random(name, 5);
+            let whole = by_formula(name, 5);
             save(&whole, &Path::new(folder).join("whole"));
             // A new head goes where one was.
             if whole.card().roles.logits.is_some() {
-                save(&with_head(random(name, 0)), &Path::new(folder).join("adapted"));
+                save(&with_head(by_formula(name, 0)), &Path::new(folder).join("adapted"));
             }
         }
         _ => architectures().iter().for_each(|architecture| println!("{}", architecture.name)),
