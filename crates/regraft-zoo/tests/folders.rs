@@ -16,7 +16,7 @@ use std::path::Path;
 use bytes::Bytes;
 use common::{compute, hashed, json, labels, random, with_head, zeros};
 use regraft_engine::Program;
-use regraft_formats::safetensors;
+use regraft_formats::{onnx, safetensors};
 use regraft_graph::{DType, Model, Op, Patch, Resize, ResizeFilter, Tensor, Weights};
 use regraft_system::{files, hash};
 use regraft_zoo::{
@@ -97,6 +97,7 @@ fn round_trip(model: Model, is_in_timm: bool) {
     save_folder(&model, folder.path()).unwrap();
     let name = &model.card().name;
     assert_eq!(load_folder(folder.path()).unwrap(), (model.clone(), None), "{name}");
+    comes_back_from_onnx(&model);
     assert_eq!(timm_names(&model).is_some(), is_in_timm, "{name}");
     if !is_in_timm {
         return;
@@ -109,6 +110,18 @@ fn round_trip(model: Model, is_in_timm: bool) {
     assert_eq!(read.card().preprocessing, model.card().preprocessing, "{name}");
     let size = model.card().preprocessing.crop;
     assert_eq!(outputs(&read, size), outputs(&model, size), "{name}");
+}
+
+fn comes_back_from_onnx(model: &Model) {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, name) = (folder.path().join("model.onnx"), &model.card().name);
+    onnx::write(model, &path, &onnx::ExportOptions::default()).unwrap();
+    let read = onnx::read(&path).unwrap_or_else(|error| panic!("{name}: {error}")).model;
+    assert_eq!(read.card().roles, model.card().roles, "{name}");
+    assert_eq!(read.card().labels, model.card().labels, "{name}");
+    assert_eq!(read.card().preprocessing, model.card().preprocessing, "{name}");
+    let size = model.card().preprocessing.crop;
+    assert_eq!(outputs(&read, size), outputs(model, size), "{name}");
 }
 
 /// The logits of the formula's image, bit for bit.
