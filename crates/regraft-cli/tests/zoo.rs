@@ -140,6 +140,9 @@ fn a_model_of_the_hub_is_pulled_once_and_used_offline() {
     assert!(verified.is(DONE).out.contains("as the Hub says"), "{verified:?}");
     assert!(run_with(&place, "zoo list --here", &offline).is(DONE).out.contains("tiny.test"));
 
+    place.write("zoo/tiny.test/notes.txt", b"mine");
+    place.run("zoo remove tiny").fails(USAGE, &["tiny.test", "remove it yourself"]);
+    fs::remove_file(place.at("zoo/tiny.test/notes.txt")).unwrap();
     let removed = place.run("zoo remove tiny --json").is(DONE).json();
     assert_eq!(removed[0]["bytes"], weights().len());
     assert!(!place.at("hf/hub/models--us--tiny").exists());

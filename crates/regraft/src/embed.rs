@@ -227,7 +227,7 @@ fn from_tensor<'a>(
         return Err(Error::Data(format!("{}: image {image} {message}", path.display())));
     }
     let (images, channels, height, width) = array.dim();
-    let model = &adapt_to_array(model.clone(), input.extra_channels, channels, [height, width], path)?;
+    let model = &adapt_to_array(model.clone(), input, channels, [height, width], path)?;
     let cut = &resolve_cut(model, cut)?;
     let precision = precision.frozen(|| calibrate_on_tensor(model, cut, &array, context))?;
     let program = precision.compile(model, [height, width], &[cut]).map_err(Error::model)?;

@@ -406,20 +406,28 @@ fn size_sentence(seen: &Seen, trained: [usize; 2], size: [usize; 2], finer: usiz
 /// Sizes that `--image-size` may ask for.
 const IMAGE_SIZES: std::ops::RangeInclusive<usize> = 1..=4096;
 
-/// The model for an array of already normalised images: other channels by the rule for bands, another size as it is.
+/// The model for an array of already normalised images: another size as it is, and other channels by the rule for bands where
+/// they are asked for. An array whose axes are in another order has other channels, too.
 pub(crate) fn adapt_to_array(
     model: Model,
-    extra: Option<ExtraChannels>,
+    choice: &InputChoice,
     channels: usize,
     size: [usize; 2],
     array: &Path,
 ) -> Result<Model> {
     let own = model.card().preprocessing.channels();
     let failed = |error: GraphError| Error::Data(format!("{}: {error}", array.display()));
+    let asked = choice.channels == ChannelChoice::Native || choice.extra_channels.is_some();
     let model = if own == channels {
         model
+    } else if !asked {
+        return Err(Error::Data(format!(
+            "{}: {channels} channels in N×C×H×W, the network takes {own}; move the axes if they are in another order, or adapt \
+             the network with --channels native",
+            array.display()
+        )));
     } else {
-        let rule = extra.map_or(ChannelRule::Repeat, ExtraChannels::rule);
+        let rule = choice.extra_channels.map_or(ChannelRule::Repeat, ExtraChannels::rule);
         let data = normalisation(&model, rule, channels, None);
         Patch::adapt_input_channels(&model, rule, data)
             .and_then(|patch| patch.apply(model))

@@ -1,13 +1,15 @@
 //! `regraft zoo remove`.
 
-use std::path::Path;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
+use regraft_hub::HubError;
 use regraft_system::files;
 use regraft_zoo::{Entry, FILE_NAME, From};
 use serde::Serialize;
 
 use crate::zoo::Zoo;
-use crate::zoo::pull::{RECORD, is_pulled};
+use crate::zoo::pull::{RECORD, Record, is_pulled};
 use crate::{Error, Result};
 
 /// What is gone.
@@ -59,7 +61,9 @@ impl Zoo {
                 Ok(removed(0, Some(format!("{} stays where it is", path.display()))))
             }
             _ if !folder.exists() => Err(nothing_here(&entry)),
-            _ if is_pulled(&folder) || (is_added && folder.join(RECORD).is_file()) => {
+            _ if (is_pulled(&folder) || (is_added && folder.join(RECORD).is_file()))
+                && holds_only_ours(&folder).map_err(Error::model)? =>
+            {
                 Ok(removed(remove_folder(&folder)?, None))
             }
             _ => Err(Error::Usage(format!(
@@ -68,6 +72,18 @@ impl Zoo {
             ))),
         }
     }
+}
+
+/// Whether a folder holds what `pull` or `add` recorded, and nothing of the user's.
+fn holds_only_ours(folder: &Path) -> std::result::Result<bool, HubError> {
+    let record = Record::read(folder)?.map(|record| record.files).unwrap_or_default();
+    let known: HashSet<PathBuf> = record
+        .iter()
+        .map(|file| file.path.as_str())
+        .chain([RECORD, FILE_NAME])
+        .map(|path| folder.join(path))
+        .collect();
+    Ok(files::files_below(folder)?.iter().all(|path| known.contains(path)))
 }
 
 fn nothing_here(entry: &Entry) -> Error {
