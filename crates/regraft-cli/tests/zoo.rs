@@ -140,9 +140,6 @@ fn a_model_of_the_hub_is_pulled_once_and_used_offline() {
     assert!(verified.is(DONE).out.contains("as the Hub says"), "{verified:?}");
     assert!(run_with(&place, "zoo list --here", &offline).is(DONE).out.contains("tiny.test"));
 
-    place.write("zoo/tiny.test/notes.txt", b"mine");
-    place.run("zoo remove tiny").fails(USAGE, &["tiny.test", "remove it yourself"]);
-    fs::remove_file(place.at("zoo/tiny.test/notes.txt")).unwrap();
     let removed = place.run("zoo remove tiny --json").is(DONE).json();
     assert_eq!(removed[0]["bytes"], weights().len());
     assert!(!place.at("hf/hub/models--us--tiny").exists());
@@ -220,6 +217,9 @@ fn what_pull_has_not_made_is_neither_replaced_nor_removed() {
     assert!(place.at("zoo/tiny.test/diary.txt").is_file());
     fs::remove_dir_all(place.at("zoo/tiny.test")).unwrap();
     place.run("zoo pull tiny").is(DONE);
+    place.write("zoo/tiny.test/diary.txt", b"mine");
+    place.run("zoo remove tiny").fails(USAGE, &["tiny.test", "remove it yourself"]);
+    fs::remove_file(place.at("zoo/tiny.test/diary.txt")).unwrap();
     place.write("zoo/tiny.test/pulled.json", b"{");
     let verified = place.run("zoo verify tiny");
     assert!(verified.is(MODEL).out.contains("hash    FAILED") && verified.out.contains("pulled.json"));

@@ -349,7 +349,7 @@ fn a_size_below_the_least_is_refused_with_the_least() {
 }
 
 #[test]
-fn an_array_of_many_images_may_have_any_channels_and_size() {
+fn an_array_of_many_images_may_have_any_size_and_who_asks_gets_any_channels() {
     let place = tempfile::tempdir().unwrap();
     let model = load_source("efficientnet-lite0", None).unwrap();
     for (channels, height, width) in [(1, 64, 64), (5, 48, 80), (3, 40, 40)] {
@@ -358,10 +358,14 @@ fn an_array_of_many_images_may_have_any_channels_and_size() {
             (place[0] * 31 + place[1] * 7 + place[2] * 3 + place[3]) as f32 % 5.0 - 2.0
         });
         npy::write_f32(&path, values.view()).unwrap();
-        let (choice, out) = (InputChoice::default(), place.path().join("features.npy"));
-        let precision = EmbedPrecision::Given(FrozenPrecision::Float32);
-        let embedded =
-            embed(&model, &[path], &choice, "features", precision, &out, &Context::default()).unwrap();
-        assert_eq!(embedded.images, 2, "{channels}");
+        let out = place.path().join("features.npy");
+        let embedded = |channels: ChannelChoice| {
+            let choice = InputChoice { channels, ..InputChoice::default() };
+            let precision = EmbedPrecision::Given(FrozenPrecision::Float32);
+            let (paths, context) = (std::slice::from_ref(&path), Context::default());
+            embed(&model, paths, &choice, "features", precision, &out, &context)
+        };
+        assert_eq!(embedded(ChannelChoice::Native).unwrap().images, 2, "{channels}");
+        assert_eq!(embedded(ChannelChoice::Auto).is_ok(), channels == 3, "{channels}");
     }
 }

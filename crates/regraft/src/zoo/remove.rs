@@ -3,8 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use regraft_hub::HubError;
-use regraft_system::files;
+use regraft_system::files::{self, FileError};
 use regraft_zoo::{Entry, FILE_NAME, From};
 use serde::Serialize;
 
@@ -62,7 +61,7 @@ impl Zoo {
             }
             _ if !folder.exists() => Err(nothing_here(&entry)),
             _ if (is_pulled(&folder) || (is_added && folder.join(RECORD).is_file()))
-                && holds_only_ours(&folder).map_err(Error::model)? =>
+                && holds_only_ours(&folder).map_err(Error::output(&folder, "removing the model"))? =>
             {
                 Ok(removed(remove_folder(&folder)?, None))
             }
@@ -74,16 +73,13 @@ impl Zoo {
     }
 }
 
-/// Whether a folder holds what `pull` or `add` recorded, and nothing of the user's.
-fn holds_only_ours(folder: &Path) -> std::result::Result<bool, HubError> {
-    let record = Record::read(folder)?.map(|record| record.files).unwrap_or_default();
-    let known: HashSet<PathBuf> = record
-        .iter()
-        .map(|file| file.path.as_str())
-        .chain([RECORD, FILE_NAME])
-        .map(|path| folder.join(path))
-        .collect();
-    Ok(files::files_below(folder)?.iter().all(|path| known.contains(path)))
+/// Whether a folder holds what `pull` or `add` recorded, and nothing of the user's. Where the record is damaged, that cannot be
+/// told, and removing is what mends it.
+fn holds_only_ours(folder: &Path) -> std::result::Result<bool, FileError> {
+    let Ok(Some(Record { files: record, .. })) = Record::read(folder) else { return Ok(true) };
+    let recorded = record.iter().map(|file| file.path.as_str());
+    let ours: HashSet<PathBuf> = recorded.chain([RECORD, FILE_NAME]).map(|path| folder.join(path)).collect();
+    Ok(files::files_below(folder)?.iter().all(|path| ours.contains(path)))
 }
 
 fn nothing_here(entry: &Entry) -> Error {
