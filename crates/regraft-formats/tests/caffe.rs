@@ -65,8 +65,7 @@ fn every_layer_gives_what_opencv_or_caffes_formula_gives() {
             (values, rest) = rest.split_at(shape.iter().product());
             assert_eq!(found.shape(), shape, "{name} {layer_name}");
             let largest = values.iter().fold(1f32, |largest, value| largest.max(value.abs()));
-            let differences = found.iter().zip(values).map(|(found, value)| (found - value).abs());
-            let difference = differences.fold(0.0, f32::max) / largest;
+            let difference = common::largest_difference(&found, values) / largest;
             assert!(difference < 1e-5, "{name} {layer_name}: {difference}");
             worst = worst.max(difference);
         }
@@ -102,8 +101,7 @@ fn a_published_network_gives_what_opencv_gives() {
     let expected = npy::read_f32(&golden("nsfw.npy")).unwrap();
     let (features, probabilities) = expected.as_slice().unwrap().split_at(1024);
     for (found, expected) in wires.iter().zip([features, probabilities]) {
-        let differences = found.iter().zip(expected).map(|(found, value)| (found - value).abs());
-        let difference = differences.fold(0.0, f32::max);
+        let difference = common::largest_difference(found, expected);
         println!("{difference:.1e}");
         assert!(found.len() == expected.len() && difference < 1e-4, "{difference}");
     }

@@ -57,7 +57,7 @@ fn assert_computes(name: &str, imported: &Imported, goldens: &str, model: &str) 
             if found.shape() == expected.shape() { found } else { found.permuted_axes(IxDyn(&[0, 2, 3, 1])) };
         assert_eq!(found.shape(), expected.shape(), "{name}");
         let size = expected.iter().fold(1.0f32, |most, value| most.max(value.abs()));
-        let worst = found.iter().zip(&expected).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
+        let worst = common::largest_difference(&found, &expected);
         assert!(worst <= 2e-5 * size, "{name} {key}: {worst} of {size}\n{found}\n{expected}");
     }
 }
@@ -322,7 +322,7 @@ fn computes_what_keras_computes_with_published_models() {
         println!("{:?}", imported.model.card().roles);
         let expected = array(&expected, &format!("{name}.output")).unwrap();
         let found = common::run(&imported.model, &input, &[&imported.model.graph().outputs()[0]]).remove(0);
-        let worst = found.iter().zip(&expected).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
+        let worst = common::largest_difference(&found, &expected);
         println!("{name}: {worst:e}");
         assert!(found.len() == expected.len() && worst < tolerance, "{name}: {worst}");
     }

@@ -46,7 +46,7 @@ fn computes_what_tensorflow_computes() {
             }
         }
         let (found, expected) = (computed(&imported, input), array("output"));
-        let worst = found.iter().zip(&expected).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
+        let worst = common::largest_difference(&found, &expected);
         println!("{name}: {worst:e}");
         assert!(found.shape() == expected.shape() && worst < 1e-5, "{name}: {found} {expected}");
     }

@@ -14,7 +14,7 @@ mod common;
 use std::path::Path;
 
 use bytes::Bytes;
-use common::{compute, hashed, json, labels, random, with_head, zeros};
+use common::{compute, hashed, json, labels, random, relative_error, with_head, zeros};
 use regraft_engine::Program;
 use regraft_formats::{onnx, safetensors};
 use regraft_graph::{DType, Model, Op, Patch, Resize, ResizeFilter, Tensor, Weights};
@@ -169,14 +169,9 @@ fn reference_weights(reference: &Value) -> Weights {
 fn assert_close(found: &[f32], reference: &Value, name: &str) {
     let expected = reference.get("logits").or(reference.get("features")).unwrap().as_array().unwrap();
     let expected: Vec<f32> = expected.iter().map(|value| value.as_f64().unwrap() as f32).collect();
-    assert_eq!(found.len(), expected.len(), "{name}");
-    let largest = expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-    let error = found
-        .iter()
-        .zip(&expected)
-        .fold(0.0f32, |error, (found, expected)| error.max((found - expected).abs()));
-    println!("{name}: relative error {:.1e}", error / largest);
-    assert!(error <= 1e-4 * largest, "{name}: {error} of {largest}");
+    let error = relative_error(found, &expected);
+    println!("{name}: relative error {error:.1e}");
+    assert!(error <= 1e-4, "{name}: {error}");
 }
 
 fn image_of(reference: &Value) -> [usize; 2] {

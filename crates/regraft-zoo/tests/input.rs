@@ -74,7 +74,7 @@ fn apart(found: &Array2<f32>, expected: &Array2<f32>) -> f32 {
     assert_eq!(found.dim(), expected.dim());
     let largest = expected.iter().fold(0f32, |largest, value| largest.max(value.abs()));
     assert!(largest > 0.0);
-    found.iter().zip(expected).fold(0f32, |worst, (a, b)| worst.max((a - b).abs())) / largest
+    common::largest_difference(found, expected) / largest
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{assets, formula_image, golden, last_wire, relative_error, sampled};
+use common::{assets, formula_image, golden, largest_difference, last_wire, relative_error, sampled};
 use ndarray::Array4;
 use regraft_engine::Program;
 use regraft_formats::{keras, read_weights};
@@ -76,7 +76,7 @@ fn the_description_of_hed_computes_what_keras_computes() {
     let keras =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../regraft-formats/tests/golden/keras/real.safetensors");
     let expected = read_weights(&keras).unwrap().weights.get("hed.output").unwrap().to_f32();
-    let worst = found.iter().zip(&expected).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
+    let worst = largest_difference(&found, &expected);
     println!("hed {:?}: {worst:.1e}", found.shape());
     assert!(found.len() == expected.len() && worst < 1e-3, "{worst}");
 }

@@ -263,7 +263,7 @@ fn alpha_is_there_for_who_asks_and_changes_nothing_at_first() {
         npy::read_f32(&out).unwrap()
     };
     let (alpha, none) = (features(ChannelChoice::Native, "a.npy"), features(ChannelChoice::Auto, "b.npy"));
-    let apart = alpha.iter().zip(&none).fold(0f32, |worst, (a, b)| worst.max((a - b).abs()));
+    let apart = alpha.iter().zip(&none).map(|(a, b)| (a - b).abs()).max_by(f32::total_cmp).unwrap();
     assert!(apart <= 1e-4, "{apart}");
     let run = fitted(&FitConfig {
         channels: ChannelChoice::Native,

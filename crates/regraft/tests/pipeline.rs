@@ -62,7 +62,7 @@ fn assert_same_logits(model: &Model, expected: &str) {
     assert_eq!(found.dim(), expected.dim());
     for ((file, found), expected) in files.iter().zip(found.rows()).zip(expected.rows()) {
         let largest = expected.iter().fold(0f32, |largest, value| largest.max(value.abs()));
-        let apart = found.iter().zip(expected).fold(0f32, |worst, (a, b)| worst.max((a - b).abs()));
+        let apart = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).max_by(f32::total_cmp).unwrap();
         assert!(
             apart <= TOLERANCE * largest,
             "{}: {:.1e} of the largest logit",

@@ -59,6 +59,15 @@ pub(crate) fn run(model: &Model, input: &ArrayD<f32>, wires: &[&str]) -> Vec<Arr
     program.run(input.view()).unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// The largest difference; none that is a number where a value is none, so that no tolerance is large enough for it.
+pub(crate) fn largest_difference<'a>(
+    found: impl IntoIterator<Item = &'a f32>,
+    expected: impl IntoIterator<Item = &'a f32>,
+) -> f32 {
+    let pairs = found.into_iter().zip(expected);
+    pairs.map(|(found, expected)| (found - expected).abs()).max_by(f32::total_cmp).unwrap()
+}
+
 /// `content` under a name in a fresh folder.
 #[allow(
     clippy::disallowed_methods,

@@ -146,12 +146,20 @@ pub(crate) fn sampled(output: &ArrayD<f32>, most: usize) -> Vec<f32> {
     output.iter().copied().step_by(output.len().div_ceil(most)).collect()
 }
 
+/// The largest difference; none that is a number where a value is none, so that no tolerance is large enough for it.
+pub(crate) fn largest_difference<'a>(
+    found: impl IntoIterator<Item = &'a f32>,
+    expected: impl IntoIterator<Item = &'a f32>,
+) -> f32 {
+    let pairs = found.into_iter().zip(expected);
+    pairs.map(|(found, expected)| (found - expected).abs()).max_by(f32::total_cmp).unwrap()
+}
+
 /// The largest difference as a share of the largest value that is expected.
 pub(crate) fn relative_error(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());
     let largest = expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-    let differences = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs());
-    differences.fold(0.0f32, f32::max) / largest
+    largest_difference(found, expected) / largest
 }
 
 /// Weights of zeros, of which no page is touched.
