@@ -57,13 +57,20 @@ fn fit(flags: &arguments::Fit, arguments: &Arguments, context: &Context<'_>) -> 
     if arguments.json {
         output::json(&regraft::metrics_json(&fitted.record))?;
     } else {
-        let run = fitted.folder.display();
+        let run = quoted(&fitted.folder);
         output::text(&regraft::summary_text(&fitted.record))?;
         output::text(&format!(
             "\nReport   {run}/report.html\nModel    {run}/model\nPredict  regraft predict {run} FILE…\n"
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = text.chars().all(|letter| letter.is_alphanumeric() || "/._-:\\".contains(letter));
+    if plain { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// The configuration file, or the defaults, with the flags that were given on top.

@@ -166,7 +166,8 @@ fn list(zoo: &regraft::zoo::Zoo, flags: &List, as_json: bool) -> Result<ExitCode
 fn info(zoo: &regraft::zoo::Zoo, flags: &Info, as_json: bool) -> Result<ExitCode> {
     let info = zoo.info(&flags.name, flags.arch.as_deref())?;
     match (as_json, flags.graph) {
-        (true, _) => output::json(&info)?,
+        (true, true) => output::json(&info.with_graph())?,
+        (true, false) => output::json(&info)?,
         (false, true) => output::text(&info.graph_text()?)?,
         (false, false) => output::text(&info.to_string())?,
     }
@@ -176,7 +177,8 @@ fn info(zoo: &regraft::zoo::Zoo, flags: &Info, as_json: bool) -> Result<ExitCode
 fn pull(zoo: &regraft::zoo::Zoo, flags: &Pull, as_json: bool, display: &Display) -> Result<ExitCode> {
     let tell = |Pulled { name, path, was_here }: &Pulled| {
         let before = if *was_here { " (it was here)" } else { "" };
-        format!("{name}: {}{before}\nUse it with --source {name}\n", path.display())
+        let place = path.as_ref().map_or("part of the program".into(), |path| path.to_string_lossy());
+        format!("{name}: {place}{before}\n{}\n", use_it(name))
     };
     let (_, code) =
         each(&flags.names, as_json, |name| zoo.pull(name, flags.run_setup_script, display), tell)?;
@@ -236,13 +238,21 @@ fn add(zoo: &regraft::zoo::Zoo, flags: &Add, as_json: bool, display: &Display) -
     if as_json {
         output::json(&entry)?;
     } else {
-        output::line(&format!(
-            "{0} is in {1}\nUse it with --source {0}",
-            entry.name,
-            zoo.folder().display()
-        ))?;
+        let (name, folder) = (&entry.name, zoo.folder().display());
+        output::line(&format!("{name} is in {folder}\n{}", use_it(name)))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How a model that is here is used; a file of its name goes first.
+fn use_it(name: &str) -> String {
+    let shadowed = std::path::Path::new(name).exists();
+    let but = if shadowed {
+        ", but not from this folder: what lies here under that name is taken first"
+    } else {
+        ""
+    };
+    format!("Use it with --source {name}{but}")
 }
 
 /// Asks for what is missing; an empty answer leaves it open.

@@ -70,7 +70,7 @@ fn pytorch_files_that_are_damaged_or_hostile() {
         refused(&place, name, &[]);
     }
     refused(&place, "truncated.pth", &["incomplete or damaged"]);
-    refused(&place, "text.pth", &["not a weight file"]);
+    refused(&place, "text.pth", &["neither a network nor weights"]);
     refused(&place, "foreign.pth", &["none of the known architectures"]);
     refused(&place, "missing.pth", &["does not exist"]);
     place
@@ -82,6 +82,31 @@ fn pytorch_files_that_are_damaged_or_hostile() {
     place
         .run("embed image.png --arch resnet18 --out f.npy")
         .fails(USAGE, &["--arch resnet18", "weight files"]);
+}
+
+#[test]
+fn an_architecture_is_for_what_a_file_does_not_say() {
+    let place = place_with_image();
+    let network = golden("regraft-formats/tests/golden/onnx").join("dynamo_residual.onnx");
+    fs::copy(&network, place.at("net.onnx")).unwrap();
+    place.write("net.json", b"{}");
+    let run = |source: &str, arch: &str| {
+        place.run(&format!("embed image.png --source {source} --arch {arch} --out f.npy"))
+    };
+    run("net.onnx", "resnet50").fails(USAGE, &["--arch resnet50", "leave --arch out"]);
+    run("net.onnx", "net.json").fails(MODEL, &["net.onnx", "ONNX", "leave --arch out"]);
+    run("net.onnx", "missing.json").fails(USAGE, &["--arch missing.json", "no such file"]);
+    place.run("zoo add net.onnx --name x --arch resnet50 --yes").fails(USAGE, &["leave --arch out"]);
+    fs::copy(golden("regraft-formats/tests/golden/onnx/image_one_channel.onnx"), place.at("grey.onnx"))
+        .unwrap();
+    place.run("export grey.onnx --with-preprocessing --out x.onnx").fails(USAGE, &["three colours"]);
+    fs::copy(golden("regraft-zoo/tests/golden/resnet18.pth"), place.at("resnet18.pth")).unwrap();
+    place
+        .run("embed image.png --source resnet18.pth#nope --out f.npy")
+        .fails(MODEL, &["no entry 'nope'", "'layer1'"]);
+    let unknown = run("resnet18.pth", "resnt18");
+    let message = &unknown.fails(MODEL, &["did you mean 'resnet18'"]).err;
+    assert!(!message.contains("convnext"), "one name is enough: {message}");
 }
 
 #[test]

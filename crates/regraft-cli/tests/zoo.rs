@@ -411,21 +411,21 @@ fn a_file_of_ones_own_gets_a_name() {
     let verified = place.run("zoo verify lite0.mine");
     assert!(verified.is(DONE).out.contains("top 5   ok"), "{verified:?}");
     place.write("weights.pth", &weights());
-    place.run(line).fails(USAGE, &["there is a model of that name"]);
-    for name in ["resnet50", "../evil", "a/b", "x.pth"] {
+    place.run(line).fails(USAGE, &["there is lite0.mine"]);
+    for name in ["resnet50", "ResNet50", "LITE0.mine", "../evil", "a/b", "x.pth"] {
         place.run(&format!("zoo add weights.pth --name {name} --yes")).fails(USAGE, &["--name"]);
     }
     place.write("few.txt", b"a\nb\n");
     place
         .run("zoo add nameless.pth --name x --yes --labels few.txt")
         .fails(USAGE, &["2 lines", "10 classes"]);
-    place.run("zoo add image.png --name x --yes").fails(MODEL, &["not a weight file"]);
+    place.run("zoo add image.png --name x --yes").fails(MODEL, &["neither a network nor weights"]);
 
     place.run("zoo remove lite0.mine").is(DONE);
     assert!(!place.at("zoo/lite0.mine").exists());
     place.run("zoo remove lite0.mine").fails(MODEL, &["no source model"]);
     place.run("zoo remove efficientnet-lite0").fails(USAGE, &["part of the program"]);
-    place.run("zoo pull efficientnet-lite0").fails(USAGE, &["part of the program"]);
+    assert!(place.run("zoo pull efficientnet-lite0").is(DONE).out.contains("part of the program"));
     place.is_tidy();
 }
 
@@ -444,6 +444,7 @@ fn a_reference_stays_where_it_is() {
         .run("embed image.png --source mine --out f.npy")
         .fails(MODEL, &["elsewhere/weights.pth", "not there any more"]);
     assert!(place.run("zoo list mine").is(DONE).out.contains("missing"));
+    place.run("zoo verify").fails(MODEL, &["elsewhere/weights.pth", "not there any more"]);
     fs::rename(&moved, &path).unwrap();
     assert!(place.run("zoo remove mine").is(DONE).out.contains("stays where it is"));
     assert!(path.is_file());
@@ -496,6 +497,36 @@ fn a_catalogue_with_mistakes_is_told_of_and_harms_nothing() {
     place.run("zoo list").is(DONE).tells(&["warning:", "zoo.toml"]);
     place.run("predict efficientnet-lite0 image.png").is(DONE);
     place.run("zoo info tiny").fails(MODEL, &["no source model", "zoo.toml"]);
+}
+
+#[test]
+fn one_entry_with_a_mistake_takes_no_other_away() {
+    let place = place();
+    place.write("weights.pth", &weights());
+    place.run("zoo add weights.pth --name mine --yes").is(DONE);
+    catalogue(
+        &place,
+        "from = { file = \"a.pth\" }\n[[model]]\nname = \"x\"\nlicense = \"MIT\"\nfrom = { file = \"b.pth\" }",
+    );
+    let listed = place.run("zoo list tiny");
+    assert!(listed.is(DONE).tells(&["warning:", "'x'", "`license`"]).out.contains("tiny.test"));
+    let path = place.at("zoo/mine/zoo.toml");
+    let entry = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("unknown = 1\n{entry}")).unwrap();
+    place.run("zoo info mine").fails(MODEL, &["no source model", "unknown"]);
+    place.write("zoo/mine/diary.txt", b"mine");
+    place.run("zoo remove mine").fails(MODEL, &["no source model"]);
+    fs::remove_file(place.at("zoo/mine/diary.txt")).unwrap();
+    place.run("zoo remove mine").is(DONE);
+    assert!(!place.at("zoo/mine").exists());
+}
+
+#[test]
+fn what_is_known_of_a_network_is_in_the_json() {
+    let place = place();
+    let info = place.run("zoo info efficientnet-lite0 --graph --json").is(DONE).json();
+    assert!(info["graph"]["nodes"].as_array().unwrap().iter().any(|node| node["name"] == "_fc"));
+    assert!(place.run("zoo info efficientnet-lite0 --json").is(DONE).json().get("graph").is_none());
 }
 
 #[test]

@@ -41,7 +41,7 @@ mod tiff;
 
 use std::panic::{UnwindSafe, catch_unwind};
 
-use crate::raster::{Channels, Image};
+use crate::raster::{Channels, Image, Samples};
 
 /// The decoders and their versions, for cache keys: pixels from two decoders must never mix.
 pub const DECODER: &str = "libjpeg-turbo-rs 0.9.0, image 0.25.10, image-webp 0.2.4; conversion 1";
@@ -61,7 +61,7 @@ impl Default for Limits {
 }
 
 /// Why a file gave no pixels. The messages are about the content; the caller knows the path.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum DecodeError {
     /// Zero bytes.
     #[error("the file is empty (0 bytes); copy it again from its source or remove it")]
@@ -114,6 +114,27 @@ pub enum DecodeError {
         expected: usize,
         /// What the image has, in words.
         found: String,
+    },
+    /// A NumPy array that is damaged or no image.
+    #[error("the NumPy array cannot be read as an image: {reason}")]
+    Array {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A sample is infinite or not a number.
+    #[error(
+        "the image holds values that are infinite or not numbers; replace them, for instance with numpy.nan_to_num, or leave \
+         the file out"
+    )]
+    NotFinite,
+    /// Floating-point samples on another scale than 0 … 1.
+    #[error(
+        "the image holds values up to {largest}, and floating-point images are taken from 0 (black) to 1 (white); divide \
+         them, or save whole numbers of 8 or 16 bits"
+    )]
+    Scale {
+        /// The largest value.
+        largest: f32,
     },
     /// A variant of the format that is not implemented.
     #[error("this kind of {format} is not supported ({reason}); convert the file to PNG")]
@@ -170,8 +191,25 @@ pub fn decode_as(bytes: &[u8], channels: usize, limits: &Limits) -> Result<Image
 }
 
 fn converted(image: Image, channels: usize) -> Result<Image, DecodeError> {
-    let found = image.file().name();
-    native::with_channels(image, channels).ok_or(DecodeError::WrongChannels { expected: channels, found })
+    let (file, found) = (image.file(), image.file().name());
+    let image = native::with_channels(image, channels);
+    let image = image.ok_or(DecodeError::WrongChannels { expected: channels, found })?;
+    if let Samples::Numbers(samples) = image.samples() {
+        check_numbers(samples, file.visible || channels == 3)?;
+    }
+    Ok(image)
+}
+
+/// What a picture's values may be at most, where 1 is white: highlights may be brighter, and 0 … 255 is another scale.
+const BRIGHTEST: f32 = 64.0;
+
+/// Bands of other meanings than colours have any scale; they are normalised by what they hold.
+fn check_numbers(samples: &[f32], is_picture: bool) -> Result<(), DecodeError> {
+    if !samples.iter().all(|sample| sample.is_finite()) {
+        return Err(DecodeError::NotFinite);
+    }
+    let largest = samples.iter().copied().fold(0.0, f32::max) / 255.0;
+    if is_picture && largest > BRIGHTEST { Err(DecodeError::Scale { largest }) } else { Ok(()) }
 }
 
 /// What the pixels are made of, from the header alone.

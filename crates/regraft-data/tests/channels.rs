@@ -118,6 +118,29 @@ fn bands_that_a_network_does_not_take_are_refused() {
     assert!(message.contains("5 bands") && message.contains("RGB images"), "{message}");
 }
 
+/// A file of 1 × 2 values, or of 1 × 2 pixels of several channels.
+fn array(shape: &str, values: &[f32]) -> Vec<u8> {
+    let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
+    let text = format!("{text:<117}\n");
+    let values: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    [b"\x93NUMPY\x01\x00", &118u16.to_le_bytes()[..], text.as_bytes(), &values].concat()
+}
+
+#[test]
+fn numbers_that_are_no_picture_are_refused() {
+    let decoded = |shape, values: &[f32], count| {
+        decode_as(&array(shape, values), count, &Limits::default()).map(|image| numbers(&image))
+    };
+    assert_eq!(decoded("(1, 2)", &[0.5, 1.0], 1).unwrap(), [127.5, 255.0]);
+    assert_eq!(decoded("(1, 2)", &[0.5, f32::NAN], 3).unwrap_err(), DecodeError::NotFinite);
+    assert_eq!(decoded("(1, 1, 5)", &[f32::INFINITY; 5], 5).unwrap_err(), DecodeError::NotFinite);
+    assert_eq!(decoded("(1, 2)", &[0.0, 200.0], 1).unwrap_err(), DecodeError::Scale { largest: 200.0 });
+    assert_eq!(decoded("(1, 2)", &[0.0, 200.0], 3).unwrap_err(), DecodeError::Scale { largest: 200.0 });
+    assert_eq!(decoded("(1, 1, 5)", &[2000.0; 5], 5).unwrap(), [510_000.0; 5], "bands have any scale");
+    let error = decode(&array("(1, 2, 3, 1)", &[0.0; 6]), &Limits::default()).unwrap_err().to_string();
+    assert!(error.contains("cannot be read as an image: expected height × width"), "{error}");
+}
+
 #[test]
 fn every_file_has_a_summary_and_a_small_picture() {
     for name in names() {

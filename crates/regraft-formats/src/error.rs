@@ -14,8 +14,8 @@ pub enum FormatError {
     File(#[from] FileError),
     /// The first bytes are those of no format that can be read.
     #[error(
-        "{}: not a weight file: expected safetensors, PyTorch (.pth, .pt, .bin) or NumPy (.npz), found {found}; \
-         save the weights with torch.save(model.state_dict(), …) or safetensors",
+        "{}: neither a network nor weights of a format that is read (safetensors, PyTorch's .pth, .pt and .bin, NumPy's .npz, \
+         ONNX, Keras's .keras and .h5, .caffemodel, TensorFlow.js's model.json): found {found}",
         path.display()
     )]
     Unrecognized {
@@ -59,6 +59,22 @@ pub enum FormatError {
         format: &'static str,
         /// The file that describes the network, as people call it.
         needed: &'static str,
+    },
+    /// The file holds its network, and another file was given that describes one.
+    #[error("{}: a file of {format} describes its network itself; leave --arch out", path.display())]
+    DescribesItself {
+        /// The file.
+        path: PathBuf,
+        /// The format's name.
+        format: &'static str,
+    },
+    /// A model cannot be written as the options say.
+    #[error("this model cannot be written as {format}: {message}")]
+    Options {
+        /// The format's name.
+        format: &'static str,
+        /// What is in the way.
+        message: String,
     },
     /// A weight is infinite or not a number: every output would be too.
     #[error(

@@ -207,7 +207,8 @@ impl Graph {
     fn unknown(&self, user: String, wire: &str) -> GraphError {
         let names = std::iter::once(&self.input).chain(self.nodes.iter().map(|node| &node.name));
         let tail = wire.rsplit('.').next().unwrap_or(wire);
-        let alike = names.filter(|name| !tail.is_empty() && (name.contains(wire) || name.ends_with(tail)));
+        // A letter or two are in many names.
+        let alike = names.filter(|name| tail.len() > 2 && (name.contains(wire) || name.ends_with(tail)));
         GraphError::UnknownWire { user, wire: wire.to_owned(), nearest: alike.take(3).cloned().collect() }
     }
 }

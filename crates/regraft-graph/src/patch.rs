@@ -64,7 +64,8 @@ impl Patch {
         )
     }
 
-    /// Ends the network at `features` (N×D, or N×D×1×1) and puts a dense head called `head` behind it.
+    /// Ends the network at `features` (N×D, or N×D×1×1) and puts a dense head called `head` behind it; `head2` where the
+    /// features are an earlier head's logits.
     ///
     /// `weight` is row-major with one row of D numbers a label, `bias` one number a label.
     ///
@@ -80,10 +81,11 @@ impl Patch {
         let (vector, flatten) = vector_of(model.graph(), features)?;
         let in_features = weight.len() / labels.len().max(1);
         let gemm = Gemm { in_features, out_features: labels.len(), bias: true };
+        let name = head_name(model.graph(), features)?;
         let mut weights = Weights::new();
-        weights.insert(format!("{HEAD}.weight"), Tensor::from_f32(vec![labels.len(), in_features], weight)?);
-        weights.insert(format!("{HEAD}.bias"), Tensor::from_f32(vec![labels.len()], bias)?);
-        let head = Node::new(HEAD, Op::Gemm(gemm), [vector]);
+        weights.insert(format!("{name}.weight"), Tensor::from_f32(vec![labels.len(), in_features], weight)?);
+        weights.insert(format!("{name}.bias"), Tensor::from_f32(vec![labels.len()], bias)?);
+        let head = Node::new(name, Op::Gemm(gemm), [vector]);
         Ok(Self::with_head(features, flatten, head, weights, labels))
     }
 
@@ -102,13 +104,12 @@ impl Patch {
         labels: Vec<String>,
     ) -> Result<Self, GraphError> {
         let (vector, flatten) = vector_of(model.graph(), features)?;
+        let name = head_name(model.graph(), features)?;
         let mut weights = Weights::new();
-        weights.insert(
-            format!("{HEAD}.weight"),
-            Tensor::from_f32(vec![vote.examples, vote.features], examples)?,
-        );
-        weights.insert(format!("{HEAD}.labels"), Tensor::from_f32(vec![vote.examples], classes)?);
-        let head = Node::new(HEAD, Op::NearestNeighbors(vote), [vector]);
+        let rows = Tensor::from_f32(vec![vote.examples, vote.features], examples)?;
+        weights.insert(format!("{name}.weight"), rows);
+        weights.insert(format!("{name}.labels"), Tensor::from_f32(vec![vote.examples], classes)?);
+        let head = Node::new(name, Op::NearestNeighbors(vote), [vector]);
         Ok(Self::with_head(features, flatten, head, weights, labels))
     }
 
@@ -121,9 +122,10 @@ impl Patch {
     ) -> Self {
         let reason = format!("cut at '{features}' and put a head for {} classes behind it", labels.len());
         let flatten = flatten.map(|node| Edit::Append { node, weights: Weights::new() });
+        let logits = Some(head.name.clone());
         let edits = std::iter::once(Edit::Cut { wire: features.to_owned() }).chain(flatten).chain([
             Edit::Append { node: head, weights },
-            Edit::Roles { features: features.to_owned(), logits: Some(HEAD.to_owned()), labels },
+            Edit::Roles { features: features.to_owned(), logits, labels },
         ]);
         Self::new(reason, edits.collect::<Vec<_>>())
     }
@@ -170,6 +172,16 @@ impl Patch {
 
 /// Name of the node that a new head gets.
 const HEAD: &str = "head";
+
+/// `head`, or with a number behind it where what stays of the network has a head.
+fn head_name(graph: &Graph, features: &str) -> Result<String, GraphError> {
+    let mut kept = graph.clone();
+    kept.set_output(features)?;
+    let kept = kept.pruned()?;
+    let numbered = (2..).map(|number| format!("{HEAD}{number}"));
+    let mut names = std::iter::once(HEAD.to_owned()).chain(numbered);
+    Ok(names.find(|name| !kept.has_wire(name)).unwrap_or_default())
+}
 
 /// The wire of N×D under or behind `features`, and the node that flattens it if there must be one.
 fn vector_of(graph: &Graph, features: &str) -> Result<(String, Option<Node>), GraphError> {

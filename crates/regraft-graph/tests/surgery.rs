@@ -110,6 +110,19 @@ fn a_new_head_takes_the_place_of_the_old_one() {
 }
 
 #[test]
+fn a_head_behind_a_head_has_a_name_of_its_own() {
+    // 4 features of the network become 4 logits each time.
+    let head = |model: Model, features: &str| {
+        let labels = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
+        let patch = Patch::replace_head(&model, features, &[0.5; 16], &[0.0; 4], labels).unwrap();
+        patch.apply(model).unwrap()
+    };
+    let twice = head(head(head(model(), "flatten"), "head"), "head2");
+    assert_eq!(twice.graph().node("head3").unwrap().inputs, ["head2"]);
+    assert_eq!(twice.card().roles.logits.as_deref(), Some("head3"));
+}
+
+#[test]
 fn a_head_on_a_pooled_map_is_flattened_first() {
     let patch =
         Patch::replace_head(&model(), "pool", &[0.5; 8], &[0.0; 2], vec!["p".into(), "q".into()]).unwrap();

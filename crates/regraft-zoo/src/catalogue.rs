@@ -19,13 +19,13 @@ use crate::{ZooError, load_weights};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
-    #[serde(default)]
-    model: Vec<Entry>,
+struct File<E> {
+    #[serde(default = "Vec::new")]
+    model: Vec<E>,
 }
 
 static BUILT_IN: LazyLock<Result<Vec<Entry>, toml::de::Error>> =
-    LazyLock::new(|| toml::from_str::<File>(include_str!("../zoo.toml")).map(|file| file.model));
+    LazyLock::new(|| toml::from_str::<File<Entry>>(include_str!("../zoo.toml")).map(|file| file.model));
 
 /// All entries that are compiled in, in the order of the catalogue.
 ///
@@ -105,7 +105,10 @@ impl Catalogue {
 
     fn add_file(&mut self, path: &Path) {
         match read(path) {
-            Ok(entries) => entries.into_iter().for_each(|entry| self.add(entry, path)),
+            Ok(entries) => entries.into_iter().for_each(|entry| match entry {
+                Ok(entry) => self.add(entry, path),
+                Err(error) => self.problems.push(error.to_string()),
+            }),
             Err(error) => self.problems.push(error.to_string()),
         }
     }
@@ -164,25 +167,35 @@ impl Entry {
     }
 }
 
-/// Reads a catalogue.
+/// Reads a catalogue. An entry that holds what it cannot is an error of its own, which names file and entry, and takes no
+/// other entry away.
 ///
 /// # Errors
-/// The file cannot be read, is not a catalogue, or an entry holds what it cannot; the message names file and entry.
-pub fn read(path: &Path) -> Result<Vec<Entry>, ZooError> {
+/// The file cannot be read, or is not a catalogue.
+pub fn read(path: &Path) -> Result<Vec<Result<Entry, ZooError>>, ZooError> {
     let refused = |message: String| ZooError::UserCatalogue { path: path.to_path_buf(), message };
     let content = files::read(path).map_err(|error| refused(error.source.to_string()))?;
     let text = String::from_utf8(content).map_err(|_| refused("not UTF-8".to_owned()))?;
-    let file: File =
+    let file: File<toml::Value> =
         toml::from_str(&text).map_err(|error| refused(error.to_string().trim_end().to_owned()))?;
-    if let Some(mistake) = file.model.iter().find_map(Entry::mistake) {
-        return Err(refused(mistake));
+    let entries = file.model.into_iter().map(|value| {
+        let entry = own_entry(value).map_err(refused)?;
+        Ok(Entry { catalogue: Some(path.to_path_buf()), ..entry })
+    });
+    Ok(entries.collect())
+}
+
+/// An entry of a user's catalogue, or what is wrong with it.
+fn own_entry(value: toml::Value) -> Result<Entry, String> {
+    let name =
+        value.get("name").and_then(toml::Value::as_str).unwrap_or("an entry without a name").to_owned();
+    let entry: Entry = value.try_into().map_err(|error: toml::de::Error| {
+        format!("'{}': {}", name.escape_default(), error.to_string().trim_end())
+    })?;
+    if entry.from == From::Embedded {
+        return Err(format!("'{name}': only the program itself holds embedded weights"));
     }
-    let place = |entry| Entry { catalogue: Some(path.to_path_buf()), ..entry };
-    let entries: Vec<Entry> = file.model.into_iter().map(place).collect();
-    if let Some(entry) = entries.iter().find(|entry| entry.from == From::Embedded) {
-        return Err(refused(format!("'{}': only the program itself holds embedded weights", entry.name)));
-    }
-    Ok(entries)
+    entry.mistake().map_or(Ok(entry), Err)
 }
 
 /// The text of a catalogue with one entry.

@@ -20,7 +20,7 @@ pub enum ZooError {
         known: usize,
     },
     /// There is no architecture of that name.
-    #[error("there is no architecture called '{name}'; {}; known: {}", suggest(*.nearest), .known.join(", "))]
+    #[error("there is no architecture called '{name}'; {}", nearest_or_all(*.nearest, .known))]
     UnknownArchitecture {
         /// The name that was asked for.
         name: String,
@@ -75,6 +75,16 @@ pub enum ZooError {
         /// All architectures.
         known: Vec<&'static str>,
     },
+    /// A weight file has no such entry.
+    #[error("{}: it has no entry '{entry}'; its names begin with {}", path.display(), first_few(.known))]
+    UnknownEntry {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The entry that was asked for.
+        entry: String,
+        /// How the names of its tensors begin.
+        known: Vec<String>,
+    },
     /// The number of label names is not the number of classes.
     #[error("{origin}: expected one label for each of {classes} classes, found {labels}")]
     Labels {
@@ -125,6 +135,13 @@ fn own_file(architecture: &Option<String>) -> String {
     architecture.as_ref().map_or_else(String::new, |architecture| {
         format!(", or give a weight file of your own: --source FILE --arch {architecture}")
     })
+}
+
+fn nearest_or_all(nearest: Option<&str>, known: &[&str]) -> String {
+    match nearest {
+        Some(_) => suggest(nearest),
+        None => format!("known: {}", known.join(", ")),
+    }
 }
 
 fn suggest(nearest: Option<&str>) -> String {

@@ -1,5 +1,6 @@
 //! From tensors by name to a model.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
@@ -9,7 +10,7 @@ use regraft_graph::{Card, Graph, GraphError, Model, Op, Preprocessing, Resize, T
 use crate::architecture::{Architecture, architectures, called};
 use crate::embedded::imagenet_labels;
 use crate::error::nearest;
-use crate::matching::{Found, beginnings, find, is_part_of, same_numbers, under};
+use crate::matching::{Found, beginnings, begins, find, is_part_of, same_numbers, under};
 use crate::{MatchReport, Network, ZooError, jax};
 
 /// Puts weights into an architecture, or into the one of the same name whose library named the weights. Names may have a
@@ -133,6 +134,17 @@ impl Tensors {
         };
         let model = Model::new(graph, weights, Card { roles, ..card }).map_err(failed)?;
         Ok((model, report))
+    }
+
+    /// Whether the entry that the user chose has anything in it.
+    fn check_entry(&self, path: &Path) -> Result<(), ZooError> {
+        let names = || self.weights.iter().map(|(name, _)| name);
+        let Some(entry) = self.entry.clone().filter(|entry| !names().any(|name| begins(name, entry))) else {
+            return Ok(());
+        };
+        let known: BTreeSet<&str> = names().filter_map(|name| name.split('.').next()).collect();
+        let known = known.into_iter().map(str::to_owned).collect();
+        Err(ZooError::UnknownEntry { path: path.to_path_buf(), entry, known })
     }
 
     fn check_missing(
@@ -267,6 +279,7 @@ pub fn load_file(path: &Path, name: Option<&str>) -> Result<(Model, MatchReport)
     let failed = |source| ZooError::Graph { origin: path.display().to_string(), source };
     let (weights, renamed) = translated(weights).map_err(failed)?;
     let tensors = Tensors { weights, skipped, entry, renamed };
+    tensors.check_entry(&file)?;
     let (candidate, others) = choose(&tensors, name, &file)?;
     let mut card = candidate.architecture.card(path.display().to_string());
     card.sha256 = Some(sha256);

@@ -152,7 +152,7 @@ pub(crate) fn is_part_of(name: &str, module: &str) -> bool {
 }
 
 /// Whether a prefix is in the entry: the entry itself or something below it.
-fn begins(prefix: &str, entry: &str) -> bool {
+pub(crate) fn begins(prefix: &str, entry: &str) -> bool {
     let entry = entry.trim_end_matches('.');
     entry.is_empty()
         || prefix.strip_prefix(entry).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))

@@ -212,7 +212,7 @@ fn a_users_catalogue_stands_beside_the_built_in_one() {
     assert_eq!(entry.fingerprint, Some(Fingerprint { classes: vec![1, 0], probabilities: vec![0.7, 0.3] }));
     let again = Entry { catalogue: None, ..entry.clone() };
     fs::write(place.path().join("again.toml"), to_toml(&again).unwrap()).unwrap();
-    let read = read(&place.path().join("again.toml")).unwrap().remove(0);
+    let read = read(&place.path().join("again.toml")).unwrap().remove(0).unwrap();
     assert_eq!(Entry { catalogue: None, ..read }, again);
     let base = &architecture("resnet50").unwrap().preprocessing;
     let changed = entry.preprocessing.apply(base);
@@ -224,6 +224,17 @@ fn a_users_catalogue_stands_beside_the_built_in_one() {
         Catalogue::with_folder(&place.path().join("none")).unwrap().entries().len(),
         list().unwrap().len()
     );
+}
+
+#[test]
+fn an_entry_with_a_mistake_takes_no_other_away() {
+    let place = tempfile::tempdir().unwrap();
+    let text = format!("{OWN}\n{}", OWN.replace("resnet50.mine", "other").replace("aliases", "alias"));
+    fs::write(place.path().join("zoo.toml"), text).unwrap();
+    let catalogue = Catalogue::with_folder(place.path()).unwrap();
+    assert!(catalogue.find("mine").is_ok() && catalogue.find("other").is_err());
+    let problems = catalogue.problems().concat();
+    assert!(problems.contains("'other'") && problems.contains("`alias`"), "{problems}");
 }
 
 #[test]

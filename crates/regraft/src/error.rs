@@ -51,6 +51,7 @@ impl Error {
         let path = path.into();
         move |error| match error {
             regraft_formats::FormatError::File(source) => Self::Output { path, what: "writing", source },
+            regraft_formats::FormatError::Options { .. } => Self::Usage(error.to_string()),
             other => Self::Model(other.to_string()),
         }
     }

@@ -254,6 +254,7 @@ pub(crate) fn adapt(
     seen: &Seen,
     statistics: Option<Statistics>,
 ) -> Result<Adapted> {
+    check_takes_images(&model)?;
     let (model, finer) = match choice.stem {
         Stem::Source => (model, 1),
         Stem::Small => {
@@ -270,6 +271,18 @@ pub(crate) fn adapt(
     let remarkable =
         small || *choice != InputChoice::default() || model.card().preprocessing.channels() != own;
     Ok(Adapted { sentences: [sentence, size_sentence(seen, trained, size, finer)], model, remarkable })
+}
+
+/// Whether images can be shown to a network at all.
+pub(crate) fn check_takes_images(model: &Model) -> Result<()> {
+    let fact = model.graph().input_fact();
+    if fact.shape.len() == 4 {
+        return Ok(());
+    }
+    Err(Error::Model(format!(
+        "{} takes {fact} (numbers of tokens, or vectors), and no images",
+        model.card().name
+    )))
 }
 
 fn stem_error(model: &Model, error: &GraphError) -> Error {

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::cache::Cache;
 use crate::ingest::{Ingest, Network};
+use crate::input::check_takes_images;
 use crate::inputs::{Input, expand};
 use crate::precision::FrozenPrecision;
 use crate::source::resolve_cut;
@@ -63,6 +64,7 @@ pub fn predict(
     context: &Context<'_>,
     receive: &mut dyn FnMut(std::result::Result<Prediction, Unusable>) -> Result<()>,
 ) -> Result<usize> {
+    check_takes_images(model)?;
     let inputs = expand(inputs)?;
     let labels = labels(model)?;
     let logits = resolve_cut(model, "logits")?;

@@ -155,18 +155,34 @@ fn unusable(path: &Path) -> Error {
 
 /// A whole network, or tensors for an architecture. What `--arch` names is a file where there is one of that name.
 fn from_file(path: &Path, architecture: Option<&str>) -> Result<Source> {
-    let description = architecture.map(Path::new).filter(|description| description.is_file());
+    let (description, name) = description_or_name(architecture)?;
     let whole = path.is_file().then(|| regraft_formats::read_network(path, description)).transpose();
     if let Some(Imported { model, notes, .. }) = whole.map_err(Error::model)?.flatten() {
-        return Ok(Source { notes, ..Source::from(model) });
+        return match name {
+            None => Ok(Source { notes, ..Source::from(model) }),
+            Some(name) => {
+                let message = "holds its network itself; leave --arch out";
+                Err(Error::Usage(format!("--arch {name}: {} {message}", path.display())))
+            }
+        };
     }
     if let Some(description) = description {
         let message =
             "is the file of a network, and these weights need the name of an architecture, such as resnet50";
         return Err(Error::Usage(format!("--arch {} {message}", description.display())));
     }
-    let loaded = regraft_zoo::load_file(path, architecture).map_err(Error::model)?;
+    let loaded = regraft_zoo::load_file(path, name).map_err(Error::model)?;
     Ok(Source::with_report((loaded.0, Some(loaded.1))))
+}
+
+/// Which of the two `--arch` is, the file of a network or the name of an architecture.
+fn description_or_name(architecture: Option<&str>) -> Result<(Option<&Path>, Option<&str>)> {
+    let Some(text) = architecture else { return Ok((None, None)) };
+    match Path::new(text) {
+        path if path.is_file() => Ok((Some(path), None)),
+        path if regraft_zoo::is_name(text) && path.components().count() == 1 => Ok((None, Some(text))),
+        path => Err(Error::Usage(format!("--arch {}: there is no such file", path.display()))),
+    }
 }
 
 /// The wire that a `--cut` names: `features`, `logits`, the wire itself, another name that its origin has for it, or a
@@ -182,16 +198,17 @@ pub fn resolve_cut(model: &Model, cut: &str) -> Result<String> {
         wire => Some(wire),
     };
     let wire = wire.ok_or_else(|| {
-        Error::Usage(format!("{} has no logits: it was cut before its head", model.card().name))
+        let name = &model.card().name;
+        Error::Usage(format!("{name} has no logits: it ends before a head, or scores places and not images"))
     })?;
     let other_name = || alias(model, wire).or_else(|| end_of_module(model.graph(), wire));
     let known = model.graph().fact(wire).map(|_| wire);
     known.or_else(|error| other_name().ok_or(error)).map(str::to_owned).map_err(|error| {
-        let cuts = roles.cuts.join(", ");
-        Error::Usage(format!(
-            "--cut {cut}: {error}. Cut points of {}: features, logits, {cuts}",
-            model.card().name
-        ))
+        let name = &model.card().name;
+        let known = roles.logits.as_ref().map(|_| "logits").into_iter();
+        let known = known.chain(roles.cuts.iter().map(String::as_str)).collect::<Vec<_>>().join(", ");
+        let others = "any other node of 'regraft zoo info … --graph', or a module of several such as layer3, can be one, too";
+        Error::Usage(format!("--cut {cut}: {error}. Cut points of {name}: features, {known}; {others}"))
     })
 }
 

@@ -60,7 +60,8 @@ use crate::{FormatError, Imported};
 use batch::Batch;
 use element::Element;
 use metadata::Metadata;
-use reader::{FORMAT, Input, Reader};
+pub(crate) use reader::FORMAT;
+use reader::{Input, Reader};
 use value::Kind;
 
 pub use write::{ExportOptions, WRITTEN_OPSETS, pixels_name, write};

@@ -17,7 +17,7 @@ use super::schema::{self, Node};
 use super::value::{Kind, Value, Wire};
 use crate::FormatError;
 
-pub(super) const FORMAT: &str = "ONNX";
+pub(crate) const FORMAT: &str = "ONNX";
 
 /// The one input of the graph: its wire's fact, and how the file sees it.
 #[derive(Debug, Clone)]

@@ -107,12 +107,7 @@ impl Addition {
                 self.name
             )));
         }
-        if zoo.catalogue.find(&self.name).is_ok() || zoo.folder.join(&self.name).exists() {
-            return Err(Error::Usage(format!(
-                "--name {}: there is a model of that name; take another",
-                self.name
-            )));
-        }
+        zoo.check_is_free(&self.name)?;
         let source = source::load_path(&self.source, self.arch.as_deref())?;
         let card = source.model.card();
         let classes = crate::predict::labels(&source.model).map(|labels| labels.len()).unwrap_or(0);
@@ -145,6 +140,8 @@ impl Zoo {
         let folder = self.folder.join(&addition.name);
         let lock = self.folder.join(LOCKS).join(".add.lock");
         let _lock = wait_for_lock(&lock, &addition.name, &Silent).map_err(Error::model)?;
+        // Another run may have taken the name meanwhile.
+        self.check_is_free(&addition.name)?;
         sweep(&self.folder);
         let unfinished =
             UnfinishedFolder::start(&folder).map_err(Error::output(&folder, "adding the model"))?;
@@ -156,6 +153,24 @@ impl Zoo {
         place.write_record(&entry)?;
         unfinished.finish(&folder).map_err(Error::output(&folder, "adding the model"))?;
         Ok(Entry { catalogue: Some(folder.join(FILE_NAME)), ..entry })
+    }
+}
+
+impl Zoo {
+    /// Whether there is nothing of that name; names that differ in capitals only are one folder on some systems.
+    fn check_is_free(&self, name: &str) -> Result<()> {
+        let names = self
+            .catalogue
+            .entries()
+            .iter()
+            .flat_map(|entry| std::iter::once(&entry.name).chain(&entry.aliases));
+        let taken = names.into_iter().find(|taken| taken.eq_ignore_ascii_case(name));
+        let folder = self.folder.join(name);
+        let taken = taken.cloned().or_else(|| folder.exists().then(|| folder.display().to_string()));
+        match taken {
+            Some(taken) => Err(Error::Usage(format!("--name {name}: there is {taken}; take another name"))),
+            None => Ok(()),
+        }
     }
 }
 

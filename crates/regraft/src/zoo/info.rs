@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use regraft_graph::{
-    Bindings, Card, ChannelOrder, Cost, Model, ParameterKind, Preprocessing, Resize, ResizeFilter, dump,
+    Bindings, Card, ChannelOrder, Cost, Graph, Model, ParameterKind, Preprocessing, Resize, ResizeFilter,
+    dump,
 };
 use regraft_zoo::{Entry, From, MatchReport, architecture, random_weights};
 use serde::Serialize;
@@ -36,6 +37,9 @@ pub struct Info {
     /// What had to be assumed of a network that was read from a file, or was left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// The network's nodes, as `graph.json` has them, where [`Info::with_graph`] was called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub graph: Option<Graph>,
     #[serde(skip)]
     model: Option<Model>,
 }
@@ -102,7 +106,14 @@ impl Info {
         let (matched, notes, model) = source
             .map_or((None, Vec::new(), None), |source| (source.matched, source.notes, Some(source.model)));
         let (parameters, macs) = (cost.map(|cost| cost.parameters), cost.map(|cost| cost.macs));
-        Ok(Self { entry: None, path: None, card, parameters, macs, has_weights, matched, notes, model })
+        let (entry, path, graph) = (None, None, None);
+        Ok(Self { entry, path, card, parameters, macs, has_weights, matched, notes, graph, model })
+    }
+
+    /// The same with the network's graph, if it is known.
+    #[must_use]
+    pub fn with_graph(self) -> Self {
+        Self { graph: self.model.as_ref().map(|model| model.graph().clone()), ..self }
     }
 
     /// One line a node, with shapes, parameters, multiply–accumulates and cut points.
@@ -151,8 +162,8 @@ impl Info {
         let accuracy = self.either(|entry| entry.source_accuracy, |card| card.source_accuracy);
         let accuracy = accuracy.map(|share| format!("{:.1} % (published)", 100.0 * share));
         let aliases = self.entry.as_ref().map(|entry| entry.aliases.join(", "));
-        let parameters = self.parameters.map(|count| format!("{:.2} million", count as f64 / 1e6));
-        let macs = self.macs.map(|count| format!("{:.3} billion an image", count as f64 / 1e9));
+        let parameters = self.parameters.map(counted);
+        let macs = self.macs.map(|count| format!("{} an image", counted(count)));
         let rows = [
             ("name", Some(self.name().to_owned())),
             ("also called", aliases.filter(|aliases| !aliases.is_empty())),
@@ -179,6 +190,16 @@ impl Info {
             ("logits", roles.logits.clone().unwrap_or_else(|| "none".to_owned())),
             ("cut points", roles.cuts.join(", ")),
         ]
+    }
+}
+
+/// `25.56 million`, `3.413 billion`, `910`.
+fn counted(count: u64) -> String {
+    let number = count as f64;
+    match count {
+        0..100_000 => count.to_string(),
+        100_000..1_000_000_000 => format!("{:.2} million", number / 1e6),
+        _ => format!("{:.3} billion", number / 1e9),
     }
 }
 

@@ -186,7 +186,9 @@ impl Zoo {
     pub(crate) fn not_here(&self, entry: &Entry) -> Error {
         if let From::File(path) = &entry.from {
             let path = self.beside(entry, path);
-            return Error::Model(format!("'{}': {} is not there any more", entry.name, path.display()));
+            let definition = entry.definition.as_ref().map(|name| self.beside(entry, name));
+            let lost = definition.filter(|_| split_entry(&path).0.exists()).unwrap_or(path);
+            return Error::Model(format!("'{}': {} is not there any more", entry.name, lost.display()));
         }
         let offline =
             self.settings.offline.map(|variable| format!("; {variable} is set, so nothing is fetched now"));

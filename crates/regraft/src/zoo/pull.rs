@@ -20,8 +20,9 @@ use crate::{Error, Progress, Result};
 pub struct Pulled {
     /// Its name in the catalogue.
     pub name: String,
-    /// Where its file, or its folder, lies.
-    pub path: PathBuf,
+    /// Where its file, or its folder, lies; `None` for what is part of the program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
     /// Whether it was here before.
     pub was_here: bool,
 }
@@ -75,12 +76,10 @@ impl Zoo {
     pub fn pull(&self, name: &str, run_setup_script: bool, progress: &dyn Progress) -> Result<Pulled> {
         let entry = self.entry(name)?;
         if entry.from == From::Embedded {
-            return Err(Error::Usage(format!(
-                "{} is part of the program; there is nothing to fetch",
-                entry.name
-            )));
+            return Ok(Pulled { name: entry.name, path: None, was_here: true });
         }
-        let pulled = |Located { path, .. }, was_here| Pulled { name: entry.name.clone(), path, was_here };
+        let pulled =
+            |Located { path, .. }, was_here| Pulled { name: entry.name.clone(), path: Some(path), was_here };
         let before = self.locate(&entry)?;
         let is_complete = !entry.from.is_repository() || self.settings.offline.is_some();
         if let Some(located) = before.clone().filter(|_| is_complete) {
@@ -230,7 +229,11 @@ impl Zoo {
         files::remove_folder_if_there(&unpacked)?;
         files::create_folder(&unpacked)?;
         files::create_folder(&incoming)?;
-        work(&incoming, &unpacked)?;
+        work(&incoming, &unpacked).inspect_err(|_| {
+            // What came in part stays for the next run; an empty folder says nothing.
+            let _ = std::fs::remove_dir(&incoming);
+            let _ = files::remove_folder_if_there(&unpacked);
+        })?;
         if let Some((name, text)) = entry.own_definition() {
             files::write_atomically(&unpacked.join(name), text.as_bytes())?;
         }

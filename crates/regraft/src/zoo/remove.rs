@@ -29,7 +29,10 @@ impl Zoo {
     /// # Errors
     /// There is no such model here, it is part of the program, or a file cannot be removed.
     pub fn remove(&self, name: &str) -> Result<Removed> {
-        let entry = self.entry(name)?;
+        let entry = match self.entry(name) {
+            Ok(entry) => entry,
+            Err(error) => return self.remove_unreadable(name).unwrap_or(Err(error)),
+        };
         let removed = |bytes, kept| Removed { name: entry.name.clone(), bytes, kept };
         let folder = self.model_folder(&entry);
         let is_added = entry.catalogue.as_deref().and_then(Path::parent) == Some(folder.as_path());
@@ -70,6 +73,22 @@ impl Zoo {
                 folder.display()
             ))),
         }
+    }
+}
+
+impl Zoo {
+    /// Takes away a model that was added and whose entry cannot be read any more, if its folder holds nothing else.
+    fn remove_unreadable(&self, name: &str) -> Option<Result<Removed>> {
+        let folder = self.folder.join(name);
+        if !regraft_zoo::is_name(name) || !folder.join(FILE_NAME).is_file() {
+            return None;
+        }
+        let is_ours = match Record::read(&folder) {
+            Ok(Some(_)) => holds_only_ours(&folder),
+            _ => files::files_below(&folder).map(|files| files == [folder.join(FILE_NAME)]),
+        };
+        let removed = |bytes| Removed { name: name.to_owned(), bytes, kept: None };
+        is_ours.is_ok_and(|is_ours| is_ours).then(|| remove_folder(&folder).map(removed))
     }
 }
 

@@ -58,10 +58,11 @@ impl Verified {
 }
 
 impl Zoo {
-    /// Names of the models that are here.
+    /// Names of the models that are here, or should be: what a user has added.
     pub fn names_here(&self) -> Vec<String> {
         let here = |entry: &&Entry| {
-            entry.from == From::Embedded || self.locate(entry).is_ok_and(|located| located.is_some())
+            matches!(entry.from, From::Embedded | From::File(_))
+                || self.locate(entry).is_ok_and(|located| located.is_some())
         };
         self.catalogue.entries().iter().filter(here).map(|entry| entry.name.clone()).collect()
     }

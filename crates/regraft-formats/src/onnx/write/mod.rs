@@ -50,10 +50,7 @@ pub const WRITTEN_OPSETS: std::ops::RangeInclusive<u8> = 17..=21;
 /// # Errors
 /// The file cannot be written, or the options or an operator cannot be.
 pub fn write(model: &Model, path: &Path, options: &ExportOptions) -> Result<(), FormatError> {
-    check(model, options).map_err(|message| {
-        let (path, advice) = (path.to_path_buf(), "choose other options");
-        FormatError::Malformed { path, format: FORMAT, message, advice }
-    })?;
+    check(model, options).map_err(|message| FormatError::Options { format: FORMAT, message })?;
     let mut export = Export::new(model, options);
     for node in model.graph().nodes() {
         export.node(node).map_err(|message| FormatError::Unsupported {
@@ -82,7 +79,8 @@ fn check(model: &Model, options: &ExportOptions) -> Result<(), String> {
         && preprocessing.std.len() == 3;
     if options.with_preprocessing && !colours {
         return Err(
-            "only the preprocessing of images with three colours can be written into the file".to_owned()
+            "only the preprocessing of images with three colours can be; leave --with-preprocessing out"
+                .to_owned(),
         );
     }
     Ok(())
