@@ -29,18 +29,22 @@ import timm
 import torch
 import torchvision
 
+import zoo_networks
+
 warnings.filterwarnings("ignore")
 torch.set_num_threads(2)
 CLASSES = 16
-TORCHVISION = """alexnet vgg11 vgg13 vgg16 vgg19 vgg11_bn vgg16_bn googlenet inception_v3 resnet18 resnet34 resnet50 resnet101 resnet152
-resnext50_32x4d wide_resnet50_2 squeezenet1_0 squeezenet1_1 densenet121 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large
-efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4 convnext_tiny convnext_base vit_b_16 regnet_y_400mf
-regnet_y_8gf shufflenet_v2_x1_0 mnasnet1_0 swin_t""".split()
-TIMM = """inception_v4 tf_efficientnet_lite0 tf_efficientnet_lite1 tf_efficientnet_lite2 tf_efficientnet_lite3 tf_efficientnet_lite4
-efficientnet_b0 tf_efficientnet_b0 convnext_tiny convnext_base vit_tiny_patch16_224 vit_small_patch16_224 vit_base_patch16_224
-deit_tiny_patch16_224 deit_small_patch16_224 deit_base_patch16_224 deit_tiny_distilled_patch16_224 vit_small_patch14_dinov2
-vit_small_patch14_reg4_dinov2 regnety_004 resnet50 resnetv2_50 mobilenetv3_large_100 hgnet_small cait_xxs24_224 mixer_s32_224""".split()
-NETWORKS = [f"torchvision.{name}" for name in TORCHVISION] + [f"timm.{name}" for name in TIMM]
+# All that the zoo builds, and some that it does not.
+OTHERS = {
+    "torchvision": "regnet_y_8gf shufflenet_v2_x1_0 mnasnet1_0",
+    "timm": "vit_small_patch14_reg4_dinov2 deit_tiny_distilled_patch16_224 resnet50 resnetv2_50 hgnet_small cait_xxs24_224 mixer_s32_224",
+}
+NETWORKS = [
+    f"{library}.{name}"
+    for library, built in (("torchvision", zoo_networks.TORCHVISION), ("timm", zoo_networks.TIMM))
+    for names in [*(names for names, _ in built), OTHERS[library]]
+    for name in names.split()
+]
 
 
 def build(network):

@@ -258,9 +258,10 @@ def main(out):
     (out / "networks.json").write_text(json.dumps(report, indent=0) + "\n")
 
 
-with torch.no_grad():
-    if sys.argv[1] == "--names":
-        _, name, library, _ = next(row for row in architectures() if row[0] == sys.argv[2])
-        print("".join(tensor_lines(build(name, library), library)), end="")
-    else:
-        main(pathlib.Path(sys.argv[1]))
+if __name__ == "__main__":
+    with torch.no_grad():
+        if sys.argv[1] == "--names":
+            _, name, library, _ = next(row for row in architectures() if row[0] == sys.argv[2])
+            print("".join(tensor_lines(build(name, library), library)), end="")
+        else:
+            main(pathlib.Path(sys.argv[1]))
