@@ -77,7 +77,7 @@ fn the_average_is_taken_unless_another_entry_is_asked_for() {
         assert_eq!(bias(&model), expected, "{entry}");
         assert_eq!(report.alternatives, Vec::<String>::new());
     }
-    assert!(loaded(all(), "#absent", Some("resnet18")).unwrap_err().contains("missing"));
+    assert!(loaded(all(), "#absent", Some("resnet18")).unwrap_err().contains("no entry 'absent'"));
     assert!(loaded(all(), "#absent", None).is_err());
 }
 
