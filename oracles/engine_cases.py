@@ -5,6 +5,11 @@ numbers of a generator that both sides share, so that only results are stored. P
 the same single-precision numbers; the results are rounded to single precision at the end. The .npy file holds all
 results of a family one after the other.
 
+<family>.gradients.npy holds gradients of the families below: of the sum of all results, each times numbers of the same
+generator ("gradient of WIRE"), with respect to the input and every tensor but running statistics by their names; of more
+than 256 numbers every n-th is kept. <family>.batch.npy holds the same where batch normalisation goes by the statistics of the
+batch, and before that the results of these, subsampled too.
+
 usage: engine_cases.py OUT
 versions: torch 2.15, numpy
 """
@@ -191,6 +196,38 @@ def compute(node, inputs, tensors):
 
 
 families = {}
+# Families whose operators have gradients.
+DIFFERENTIABLE = "conv conv_sizes conv_first conv_windows conv_groups depthwise pool pool_modes concat elementwise networks".split()
+BATCH = "elementwise networks concat".split()
+
+
+def some(tensor):
+    flat = tensor.detach().float().numpy().ravel()
+    return flat[:: -(-flat.size // 256)]
+
+
+def differentiate(net, wires, known_input, tensors, training):
+    """The results and their gradients, subsampled."""
+    trained = {key: tensors[key] for key in sorted(tensors) if "running_" not in key}
+    variables = [known_input, *trained.values()]
+    for variable in variables:
+        variable.requires_grad_(True)
+    known = {"input": known_input}
+    for node in net.nodes:
+        inputs, op = [known[wire] for wire in node["inputs"]], node["op"]
+        if training and isinstance(op, dict) and "batch_normalization" in op:
+            weight, bias = (tensors[f"{node['name']}.{suffix}"] for suffix in ("weight", "bias"))
+            epsilon = op["batch_normalization"]["epsilon"]
+            known[node["name"]] = F.batch_norm(inputs[0], None, None, weight, bias, training=True, eps=epsilon)
+        else:
+            known[node["name"]] = compute(node, inputs, tensors)
+    factors = {wire: numbers(f"gradient of {wire}", known[wire].shape, 1.0, 0.0) for wire in wires}
+    loss = sum((known[wire] * torch.from_numpy(factor).double()).sum() for wire, factor in factors.items())
+    gradients = torch.autograd.grad(loss, variables, allow_unused=True)
+    for variable in variables:
+        variable.requires_grad_(False)
+    gradients = [torch.zeros_like(v) if g is None else g for v, g in zip(variables, gradients)]
+    return [some(known[wire]) for wire in wires], [some(gradient) for gradient in gradients]
 
 
 def case(net, name, wires=None):
@@ -213,7 +250,12 @@ def case(net, name, wires=None):
     for node in net.nodes:
         known[node["name"]] = compute(node, [known[wire] for wire in node["inputs"]], tensors)
     wires = wires or [net.last]
-    entry = families.setdefault(net.family, {"cases": [], "results": []})
+    entry = families.setdefault(net.family, {"cases": [], "results": [], "gradients": [], "batch": []})
+    if net.family in DIFFERENTIABLE:
+        entry["gradients"] += differentiate(net, wires, known["input"], tensors, False)[1]
+    has_norm = any("batch_normalization" in node["op"] for node in net.nodes)
+    if net.family in BATCH and has_norm:
+        entry["batch"] += sum(differentiate(net, wires, known["input"], tensors, True), [])
     symbol = lambda s: {"symbolic": dict(symbol=s, offset=0, divisor=1)}
     # Flattening needs sizes that are known when the graph is built.
     fixed = net.family in ("rows", "transformers", "normalisations", "functions", "windows", "moves", "pairs", "sequences")
@@ -409,4 +451,7 @@ for family, entry in families.items():
     results = np.concatenate(entry["results"])
     (out / f"{family}.json").write_text(json.dumps(entry["cases"], separators=(",", ":")))
     np.save(out / f"{family}.npy", results)
+    for kind in ("gradients", "batch"):
+        if entry[kind]:
+            np.save(out / f"{family}.{kind}.npy", np.concatenate(entry[kind]))
     print(family, len(entry["cases"]), "cases", results.nbytes, "bytes", (out / f"{family}.json").stat().st_size)

@@ -26,6 +26,7 @@ pub mod ridge;
 mod score;
 mod select;
 pub mod standardise;
+pub mod training;
 
 pub use error::{AdaptError, Result};
 pub use examples::Examples;

@@ -12,7 +12,9 @@ use regraft_graph::Model;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    EngineError, InstructionSet, Normalization, Program, Settings, images::Images, network::Observed,
+    EngineError, InstructionSet, Normalization, Program, Settings,
+    images::{self, Images},
+    network::Observed,
     simd::LANES,
 };
 
@@ -61,7 +63,7 @@ impl Calibrator {
     /// # Errors
     /// As for [`Program::run`].
     pub fn observe<D: Dimension>(&mut self, batch: ArrayView<'_, f32, D>) -> Result<(), EngineError> {
-        self.count(Images::Numbers(self.program.images(batch)?))
+        self.count(Images::Numbers(images::shaped(batch, &self.program.geometry(0))?))
     }
 
     /// As [`observe`](Self::observe), for decoded images as [`Program::run_pooled_pixels`] takes them.

@@ -1,6 +1,6 @@
 //! From instructions to steps: layouts and borders of the values, kernels with packed weights.
 
-mod layers;
+pub(crate) mod layers;
 mod moves;
 
 use std::ops::Range;
@@ -44,6 +44,8 @@ pub(crate) struct Compiled {
     pub(crate) steps: Vec<Step>,
     pub(crate) geometries: Vec<Geometry>,
     pub(crate) views: Views,
+    /// Which steps each instruction has become.
+    pub(crate) of_instruction: Vec<Range<usize>>,
 }
 
 /// Chooses layouts, picks kernels and packs weights.
@@ -53,8 +55,8 @@ pub(crate) fn compile(
     network: &Network<'_>,
     settings: Settings,
     calibration: Option<&Calibration>,
+    views: Views,
 ) -> Result<Compiled, EngineError> {
-    let views = Views::new(network);
     let levels = match calibration {
         Some(calibration) => quantization::levels(network, calibration)?,
         None => vec![None; network.values.len()],
@@ -65,10 +67,12 @@ pub(crate) fn compile(
         network,
         weights,
         settings,
-        compiled: Compiled { steps: Vec::new(), geometries, views },
+        compiled: Compiled { steps: Vec::new(), geometries, views, of_instruction: Vec::new() },
     };
     for instruction in &network.instructions {
+        let first = compiler.compiled.steps.len();
         compiler.push(instruction)?;
+        compiler.compiled.of_instruction.push(first..compiler.compiled.steps.len());
         compiler.release(instruction.node);
     }
     Ok(compiler.compiled)
@@ -236,11 +240,15 @@ impl Compiler<'_> {
             Op::ClassToken(_) => tokens(1, 0, Some(self.table(node, ParameterKind::Token)?)),
             Op::PositionEmbedding(_) => tokens(0, 0, Some(self.table(node, ParameterKind::Position)?)),
             Op::SelectToken { index } => tokens(0, *index, None),
-            Op::MaxPool(attributes) => Operation::Pool(pool(node, attributes, shapes, Kind::Largest)?),
-            Op::AveragePool(attributes) => Operation::Pool(pool(node, attributes, shapes, mean(attributes))?),
-            Op::AdaptiveAveragePool { .. } => Operation::Pool(adaptive_pool(shapes)),
+            Op::MaxPool(attributes) => {
+                Operation::Pool(pool(node, attributes, [input, output], Kind::Largest)?)
+            }
+            Op::AveragePool(attributes) => {
+                Operation::Pool(pool(node, attributes, [input, output], mean(attributes))?)
+            }
+            Op::AdaptiveAveragePool { .. } => Operation::Pool(adaptive_pool([input, output])),
             // The kernel writes a vector; a convolution behind it may need a border.
-            Op::GlobalAveragePool if output.has_border() => Operation::Pool(adaptive_pool(shapes)),
+            Op::GlobalAveragePool if output.has_border() => Operation::Pool(adaptive_pool([input, output])),
             Op::GlobalAveragePool => Operation::Average(GlobalAverage { input }),
             Op::Reduce(reduce) if self.is_global_mean(node, reduce) && !output.has_border() => {
                 Operation::Average(GlobalAverage { input })
@@ -310,17 +318,8 @@ impl Compiler<'_> {
         self.convolution(&Recipe { window, groups: conv.groups, ..shapes.recipe(&tensors, last) })
     }
 
-    /// The kernel that is expected to be the fastest.
     fn convolution(&self, recipe: &Recipe<'_>) -> Result<Operation, EngineError> {
-        let Recipe { input, output, groups, .. } = *recipe;
-        let one_each = groups == input.channels && groups == output.channels;
-        if one_each && groups > 1 && input.lanes == LANES {
-            return Ok(Operation::Depthwise(Depthwise::new(recipe)?));
-        }
-        if winograd::pays(recipe, self.settings) {
-            return Ok(Operation::Winograd(Winograd::new(recipe, self.settings.instruction_set)?));
-        }
-        Ok(Operation::Dense(Dense::new(recipe, self.settings)?))
+        convolution(recipe, self.settings)
     }
 
     fn gemm(&self, node: &Node, gemm: &Gemm, shapes: Shapes, last: Last) -> Result<Operation, EngineError> {
@@ -412,6 +411,23 @@ impl Compiler<'_> {
     }
 }
 
+/// The kernel that is expected to be the fastest.
+pub(crate) fn convolution(recipe: &Recipe<'_>, settings: Settings) -> Result<Operation, EngineError> {
+    let Recipe { input, output, groups, .. } = *recipe;
+    if is_depthwise(&input, &output, groups) {
+        return Ok(Operation::Depthwise(Depthwise::new(recipe)?));
+    }
+    if winograd::pays(recipe, settings) {
+        return Ok(Operation::Winograd(Winograd::new(recipe, settings.instruction_set)?));
+    }
+    Ok(Operation::Dense(Dense::new(recipe, settings)?))
+}
+
+/// Whether every channel has a window of its own.
+pub(crate) fn is_depthwise(input: &Geometry, output: &Geometry, groups: usize) -> bool {
+    groups == input.channels && groups == output.channels && groups > 1 && input.lanes == LANES
+}
+
 /// Geometries of what an instruction reads and writes.
 #[derive(Clone, Copy)]
 struct Shapes {
@@ -428,8 +444,12 @@ impl Shapes {
     }
 }
 
-fn pool(node: &Node, attributes: &PoolAttributes, shapes: Shapes, kind: Kind) -> Result<Pool, EngineError> {
-    let Shapes { input, output, .. } = shapes;
+pub(crate) fn pool(
+    node: &Node,
+    attributes: &PoolAttributes,
+    [input, output]: [Geometry; 2],
+    kind: Kind,
+) -> Result<Pool, EngineError> {
     let message = "a window lies wholly in the padding; use less padding";
     let views = |axis, size, positions| {
         let views = window::pool_views(attributes, axis, size, positions);
@@ -441,12 +461,11 @@ fn pool(node: &Node, attributes: &PoolAttributes, shapes: Shapes, kind: Kind) ->
     Ok(Pool { input, output, views, extents, kind })
 }
 
-fn mean(attributes: &PoolAttributes) -> Kind {
+pub(crate) fn mean(attributes: &PoolAttributes) -> Kind {
     if attributes.count_include_pad { Kind::PaddedMean } else { Kind::Mean }
 }
 
-fn adaptive_pool(shapes: Shapes) -> Pool {
-    let Shapes { input, output, .. } = shapes;
+pub(crate) fn adaptive_pool([input, output]: [Geometry; 2]) -> Pool {
     let views = [
         window::adaptive_views(input.height, output.height),
         window::adaptive_views(input.width, output.width),

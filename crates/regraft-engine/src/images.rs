@@ -1,9 +1,9 @@
 //! What a batch may be given as: numbers, or the bytes of decoded images.
 
-use ndarray::{ArrayView4, Axis, Slice};
+use ndarray::{ArrayView, ArrayView4, Axis, Dimension, Ix2, Ix3, Ix4, Slice};
 use regraft_graph::Preprocessing;
 
-use crate::{geometry::Geometry, layout};
+use crate::{EngineError, geometry::Geometry, layout};
 
 /// From the samples of a pixel to the numbers of a network's channels.
 ///
@@ -99,6 +99,30 @@ impl Images<'_> {
             }
         }
     }
+}
+
+/// N×C×H×W as it is; N×S×D as images of D channels, one row and S columns; N×D as images of D channels and one pixel.
+///
+/// # Errors
+/// [`EngineError::InputShape`]: the array has another number of axes.
+pub(crate) fn shaped<'i, D: Dimension>(
+    input: ArrayView<'i, f32, D>,
+    geometry: &Geometry,
+) -> Result<ArrayView4<'i, f32>, EngineError> {
+    let Geometry { channels, height, width, .. } = *geometry;
+    let found = input.shape().to_vec();
+    let images = match input.ndim() {
+        2 => {
+            let vectors = input.into_dimensionality::<Ix2>();
+            vectors.map(|vectors| vectors.insert_axis(Axis(2)).insert_axis(Axis(3)))
+        }
+        3 => {
+            let sequences = input.into_dimensionality::<Ix3>();
+            sequences.map(|tokens| tokens.permuted_axes([0, 2, 1]).insert_axis(Axis(2)))
+        }
+        _ => input.into_dimensionality::<Ix4>(),
+    };
+    images.map_err(|_| EngineError::InputShape { expected: [channels, height, width], found })
 }
 
 impl<'a> Images<'a> {

@@ -55,6 +55,7 @@ mod selection;
 mod simd;
 mod stages;
 mod step;
+mod tape;
 mod views;
 mod window;
 
@@ -67,3 +68,4 @@ pub const KERNELS: u32 = 5;
 
 pub use precision::{Precision, Settings};
 pub use program::Program;
+pub use tape::{Tape, TapeOptions, Trained};

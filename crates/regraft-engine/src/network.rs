@@ -94,7 +94,16 @@ impl<'a> Network<'a> {
 
     /// Lowers the part of the graph that its outputs need.
     pub(crate) fn new(graph: &'a Graph, image: [usize; 2]) -> Result<Self, EngineError> {
-        let mut lowering = Lowering::new(graph, image)?;
+        Self::lowered(graph, image, Fusion::All)
+    }
+
+    /// As [`new`](Self::new), with every value from which a gradient is computed.
+    pub(crate) fn for_gradients(graph: &'a Graph, image: [usize; 2]) -> Result<Self, EngineError> {
+        Self::lowered(graph, image, Fusion::Clamps)
+    }
+
+    fn lowered(graph: &'a Graph, image: [usize; 2], fusion: Fusion) -> Result<Self, EngineError> {
+        let mut lowering = Lowering::new(graph, image, fusion)?;
         for node in needed(graph) {
             lowering.lower(node)?;
         }
@@ -118,8 +127,17 @@ fn needed(graph: &Graph) -> Vec<&Node> {
     nodes
 }
 
+/// What may become the last step of the instruction before it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fusion {
+    All,
+    /// Only clamps: the derivative of a clamp can be told from its output.
+    Clamps,
+}
+
 struct Lowering<'a> {
     graph: &'a Graph,
+    fusion: Fusion,
     bindings: Bindings,
     network: Network<'a>,
     /// Wire to value.
@@ -133,7 +151,7 @@ struct Lowering<'a> {
 }
 
 impl<'a> Lowering<'a> {
-    fn new(graph: &'a Graph, [height, width]: [usize; 2]) -> Result<Self, EngineError> {
+    fn new(graph: &'a Graph, [height, width]: [usize; 2], fusion: Fusion) -> Result<Self, EngineError> {
         let bindings = Bindings { batch: 1, height, width };
         let fact = graph.input_fact();
         let misfit = || EngineError::ImageSize { expected: fact.to_string(), height, width };
@@ -149,7 +167,7 @@ impl<'a> Lowering<'a> {
             Network { instructions: Vec::new(), values: vec![input], names, outputs: Vec::new(), bindings };
         let (values, producers) = (HashMap::from([(graph.input(), 0)]), HashMap::new());
         let (origins, reads) = (HashMap::new(), HashMap::new());
-        let mut lowering = Self { graph, bindings, network, values, producers, origins, reads };
+        let mut lowering = Self { graph, fusion, bindings, network, values, producers, origins, reads };
         lowering.count_reads()?;
         Ok(lowering)
     }
@@ -250,6 +268,9 @@ impl<'a> Lowering<'a> {
 
     /// Makes `node` the last step of the instruction before it, if it can be, and returns that one's value.
     fn fuse(&mut self, node: &'a Node, inputs: &[usize], sizes: [usize; 3]) -> Option<usize> {
+        if self.fusion == Fusion::Clamps && clamp_of(&node.op).is_none() {
+            return None;
+        }
         if let (Some(function), [value], [wire]) = (Function::of(&node.op), inputs, node.inputs.as_slice()) {
             self.fusable(wire, *value)?.function = Some(function);
             return Some(*value);
@@ -281,6 +302,9 @@ impl<'a> Lowering<'a> {
     fn average_first(&mut self, node: &'a Node, inputs: &[usize], sizes: [usize; 3]) -> Option<usize> {
         let ([value], [wire]) = (inputs, node.inputs.as_slice()) else { return None };
         let Op::AveragePool(pool) = &node.op else { return None };
+        if self.fusion != Fusion::All {
+            return None;
+        }
         let instruction = self.fusable(wire, *value)?;
         let Op::Conv(conv) = &instruction.node.op else { return None };
         // With padding that counts as zeros a bias would be scaled too.

@@ -11,7 +11,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ndarray::{Array2, ArrayD, ArrayView, ArrayView4, Axis, Dimension, Ix2, Ix3, Ix4, IxDyn};
+use ndarray::{Array2, ArrayD, ArrayView, Dimension, IxDyn};
 use rayon::prelude::*;
 use regraft_graph::{Model, Op};
 
@@ -20,7 +20,7 @@ use crate::{
     compile::{Compiled, compile},
     geometry::Geometry,
     groups::{Group, Rows, zeros},
-    images::Images,
+    images::{self, Images},
     kernels::average::GlobalAverage,
     layout,
     network::{Instruction, Network, Observed, fold},
@@ -164,13 +164,13 @@ impl Program {
         // The folded tensors are given back one by one while they are packed.
         drop(model);
         let network = Network::new(&graph, image)?;
-        let compiled = compile(&graph, weights, &network, settings, calibration)?;
+        let compiled = compile(&graph, weights, &network, settings, calibration, Views::new(&network))?;
         let program = Self::assemble(compiled, &network.outputs, settings);
         Ok((Self { table: smallest_table(&network), ..program }, network.names))
     }
 
     fn assemble(compiled: Compiled, outputs: &[(usize, Vec<usize>)], settings: Settings) -> Self {
-        let Compiled { mut steps, mut geometries, views } = compiled;
+        let Compiled { mut steps, mut geometries, views, .. } = compiled;
         let tail = steps.split_off(tail_start(&steps, &geometries, &views));
         let mut divisions = stages::divide(&steps, Values { geometries: &geometries, views: &views });
         divisions.push(Division { steps: steps.len()..steps.len() + tail.len(), images: TAIL_IMAGES });
@@ -203,7 +203,7 @@ impl Program {
     /// # Errors
     /// The batch has another image shape than the program, or memory runs out.
     pub fn run<D: Dimension>(&self, input: ArrayView<'_, f32, D>) -> Result<Vec<ArrayD<f32>>, EngineError> {
-        let input = Images::Numbers(self.images(input)?);
+        let input = Images::Numbers(images::shaped(input, &self.geometry(0))?);
         let batch = input.len();
         let results = self.execute(input, false)?;
         let shaped = self.outputs.iter().zip(results).map(|(output, numbers)| {
@@ -222,7 +222,7 @@ impl Program {
         &self,
         input: ArrayView<'_, f32, D>,
     ) -> Result<Vec<Array2<f32>>, EngineError> {
-        self.pooled(Images::Numbers(self.images(input)?))
+        self.pooled(Images::Numbers(images::shaped(input, &self.geometry(0))?))
     }
 
     /// As [`run_pooled`](Self::run_pooled), for decoded images of height × width × channels bytes each, which are normalised while
@@ -269,32 +269,11 @@ impl Program {
         input: ArrayView<'_, f32, D>,
         after: &(dyn Fn(&str) + Sync),
     ) -> Result<(), EngineError> {
-        let input = self.images(input)?;
+        let input = images::shaped(input, &self.geometry(0))?;
         self.check(Images::Numbers(input))?;
         let images = Images::first(input, self.group());
         let part = Group { images, results: Vec::new(), for_next: Vec::new() };
         self.run_part(part, Mode { pooled: false, threads: 1, after: Some(after) })
-    }
-
-    /// N×C×H×W as it is; N×S×D as images of D channels, one row and S columns; N×D as images of D channels and one pixel.
-    pub(crate) fn images<'i, D: Dimension>(
-        &self,
-        input: ArrayView<'i, f32, D>,
-    ) -> Result<ArrayView4<'i, f32>, EngineError> {
-        let Geometry { channels, height, width, .. } = self.geometry(0);
-        let found = input.shape().to_vec();
-        let images = match input.ndim() {
-            2 => {
-                let vectors = input.into_dimensionality::<Ix2>();
-                vectors.map(|vectors| vectors.insert_axis(Axis(2)).insert_axis(Axis(3)))
-            }
-            3 => {
-                let sequences = input.into_dimensionality::<Ix3>();
-                sequences.map(|tokens| tokens.permuted_axes([0, 2, 1]).insert_axis(Axis(2)))
-            }
-            _ => input.into_dimensionality::<Ix4>(),
-        };
-        images.map_err(|_| EngineError::InputShape { expected: [channels, height, width], found })
     }
 
     /// Runs one image on this thread and shows the numbers of the input and of what each step writes, but for copies, a
@@ -357,7 +336,7 @@ impl Program {
         }
     }
 
-    fn geometry(&self, value: usize) -> Geometry {
+    pub(crate) fn geometry(&self, value: usize) -> Geometry {
         self.geometries.get(value).copied().unwrap_or(Geometry::blocked([1, 1, 1]))
     }
 

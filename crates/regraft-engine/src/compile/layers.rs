@@ -130,7 +130,9 @@ impl Compiler<'_> {
         let name = format!("{} (spread)", node.name);
         self.push_step(&name, instruction.inputs.clone(), value, Operation::Other(Box::new(step)));
 
-        let weight = turned(conv, &self.tensor(node, ParameterKind::Weight)?);
+        let taps = rows * columns;
+        let channels = [conv.in_channels, conv.out_channels];
+        let weight = turned(channels, conv.groups, taps, &self.tensor(node, ParameterKind::Weight)?);
         let tensors = [weight, self.bias(node, conv.bias)?];
         let shapes = Shapes { input: spread, second: None, output };
         let window = Window { kernel: conv.kernel, stride: [1; 2], dilation: conv.dilation, before: [0; 2] };
@@ -186,7 +188,7 @@ fn by_blocks(rows: &[f32], layer: &Layer, row: usize) -> Vec<f32> {
 }
 
 /// For each row or column of an image with zeros between the pixels the pixel that is there.
-fn apart(places: &[u32], size: usize, stride: usize, [reach, cut]: [usize; 2]) -> Vec<u32> {
+pub(crate) fn apart(places: &[u32], size: usize, stride: usize, [reach, cut]: [usize; 2]) -> Vec<u32> {
     let at = |index: usize| {
         // Pixel p is at p · stride + reach − cut.
         let place = (index + cut).checked_sub(reach).filter(|place| place.is_multiple_of(stride));
@@ -196,10 +198,13 @@ fn apart(places: &[u32], size: usize, stride: usize, [reach, cut]: [usize; 2]) -
 }
 
 /// From in × out / groups × rows × columns to out × in / groups × rows × columns, both of the latter backwards.
-fn turned(conv: &ConvTranspose, weight: &[f32]) -> Vec<f32> {
-    let [out_group, in_group] =
-        [conv.out_channels, conv.in_channels].map(|channels| channels / conv.groups.max(1));
-    let taps: usize = conv.kernel.iter().product();
+pub(crate) fn turned(
+    [in_channels, out_channels]: [usize; 2],
+    groups: usize,
+    taps: usize,
+    weight: &[f32],
+) -> Vec<f32> {
+    let [out_group, in_group] = [out_channels, in_channels].map(|channels| channels / groups.max(1));
     let number = |index: usize| {
         let (tap, row) = (index % taps, index / taps);
         let (output, input) = (row / in_group, row % in_group);

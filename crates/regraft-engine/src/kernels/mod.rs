@@ -20,6 +20,7 @@ pub(crate) mod embedding;
 mod factor;
 pub(crate) mod functions;
 pub(crate) mod gather;
+pub(crate) mod gradient;
 pub(crate) mod int8;
 pub(crate) mod lrn;
 pub(crate) mod matmul;

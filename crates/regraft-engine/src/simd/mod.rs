@@ -163,6 +163,8 @@ pub(crate) trait Simd: Copy {
     fn multiply_add_quads(self, a: Self::Quads, b: Self::Quads, c: Self::Integers) -> Self::Integers;
     /// The integers, rounded to nearest, ties to even.
     fn to_vector(self, x: Self::Integers) -> Self::Vector;
+    /// `x` where `a > b`, else zero.
+    fn where_greater(self, a: Self::Vector, b: Self::Vector, x: Self::Vector) -> Self::Vector;
     /// The larger one, and not-a-number if either is.
     fn maximum(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
 

@@ -208,6 +208,15 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn where_greater(self, a: [f32; LANES], b: [f32; LANES], x: [f32; LANES]) -> [f32; LANES] {
+        let mut chosen = x;
+        for (x, (a, b)) in chosen.iter_mut().zip(a.into_iter().zip(b)) {
+            *x = if a > b { *x } else { 0.0 };
+        }
+        chosen
+    }
+
+    #[inline(always)]
     fn maximum(self, a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
         let mut larger = a;
         for (a, b) in larger.iter_mut().zip(b) {

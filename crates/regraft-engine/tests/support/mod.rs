@@ -59,10 +59,16 @@ impl Case {
 pub(crate) fn family(name: &str) -> Vec<Case> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let json = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
-    let results = regraft_system::files::read(&folder.join(format!("{name}.npy"))).unwrap();
-    let mut results = npyz::NpyFile::new(&results[..]).unwrap().into_vec::<f32>().unwrap().into_iter();
+    let mut results = golden_numbers(name).into_iter();
     let cases: Vec<Value> = serde_json::from_str(&json).unwrap();
     cases.iter().map(|case| read(name, case, &mut results)).collect()
+}
+
+/// All numbers of a golden file.
+pub(crate) fn golden_numbers(name: &str) -> Vec<f32> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let content = regraft_system::files::read(&folder.join(format!("{name}.npy"))).unwrap();
+    npyz::NpyFile::new(&content[..]).unwrap().into_vec::<f32>().unwrap()
 }
 
 pub(crate) fn every_case() -> Vec<Case> {

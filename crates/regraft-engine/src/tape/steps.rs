@@ -1,0 +1,235 @@
+//! The steps of a tape.
+
+use std::ops::Range;
+
+use regraft_graph::{BatchNormalization, Node, ParameterKind, Weights};
+
+use crate::{
+    EngineError, InstructionSet, Settings,
+    compile::{convolution, layers::turned},
+    geometry::Geometry,
+    kernels::{
+        self, Span,
+        dense::Recipe,
+        gradient::{
+            self, Gradient, Shared,
+            batch_norm::{Statistics, Vector},
+        },
+    },
+    network::Clamp,
+    simd::LANES,
+    step::Operation,
+    window::Window,
+};
+
+/// A kernel bound to values.
+#[derive(Debug)]
+pub(super) struct Step {
+    /// The node that it belongs to.
+    pub(super) name: String,
+    pub(super) reads: Vec<usize>,
+    pub(super) writes: Option<usize>,
+    pub(super) work: Work,
+}
+
+/// What a step does.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// As in a program, with weights that never change.
+    Kernel(Operation),
+    /// A convolution or dense layer whose weights may change, forward or back.
+    Layer(Box<Layer>),
+    Gradient(Box<dyn Gradient>),
+}
+
+impl Step {
+    pub(super) fn units(&self, images: usize, threads: usize) -> usize {
+        match &self.work {
+            Work::Kernel(operation) => operation.units(images, threads),
+            Work::Layer(layer) => layer.operation.units(images, threads),
+            Work::Gradient(gradient) => gradient.units(images),
+        }
+    }
+
+    /// Packs weights that have changed.
+    pub(super) fn refresh(&mut self, values: &[f32], settings: Settings) -> Result<(), EngineError> {
+        match &mut self.work {
+            Work::Layer(layer) if layer.is_trained() => layer.pack(values, settings),
+            _ => Ok(()),
+        }
+    }
+
+    /// Computes some units.
+    ///
+    /// # Safety
+    /// The spans must hold `images` images of the geometries that the step was built with, the output apart from the
+    /// others, the shared numbers those that the step was given, and no other thread may compute the same units.
+    pub(super) unsafe fn run(
+        &self,
+        set: InstructionSet,
+        (reads, output): (&[Span], Span),
+        (images, threads): (usize, usize),
+        shared: Shared,
+        units: Range<usize>,
+    ) {
+        let settings = Settings { instruction_set: set, ..Settings::default() };
+        let input = reads.first().copied().unwrap_or(output);
+        let second = reads.get(1).copied().unwrap_or(input);
+        let operands = kernels::Operands { input, second, output, images, threads };
+        // SAFETY: the caller's promise is every kernel's.
+        unsafe {
+            match &self.work {
+                Work::Kernel(operation) => operation.run(settings, &operands, units),
+                Work::Layer(layer) => layer.operation.run(settings, &operands, units),
+                Work::Gradient(gradient) => {
+                    gradient.run(set, &gradient::Operands { reads, output, images, shared }, units);
+                }
+            }
+        }
+    }
+}
+
+/// A weight or a bias: a part of the trained values, or numbers that never change.
+#[derive(Debug, Clone)]
+pub(super) enum Source {
+    Trained(Range<usize>),
+    Fixed(Vec<f32>),
+}
+
+impl Source {
+    fn numbers<'a>(&'a self, values: &'a [f32]) -> &'a [f32] {
+        match self {
+            Self::Trained(range) => values.get(range.clone()).unwrap_or(&[]),
+            Self::Fixed(numbers) => numbers,
+        }
+    }
+}
+
+/// A convolution, or the gradient of one with respect to its input.
+#[derive(Debug)]
+pub(super) struct Layer {
+    pub(super) plan: LayerPlan,
+    operation: Operation,
+}
+
+/// What a layer is packed from.
+#[derive(Debug, Clone)]
+pub(super) struct LayerPlan {
+    pub(super) weight: Source,
+    pub(super) bias: Source,
+    pub(super) input: Geometry,
+    pub(super) output: Geometry,
+    pub(super) residual: Option<Geometry>,
+    pub(super) window: Window,
+    pub(super) groups: usize,
+    pub(super) clamp: Clamp,
+    /// Whether the weights are turned round: the layer gives the gradient of the input.
+    pub(super) is_turned: bool,
+}
+
+impl LayerPlan {
+    fn operation(&self, values: &[f32], settings: Settings) -> Result<Operation, EngineError> {
+        let Self { input, output, residual, window, groups, clamp, .. } = *self;
+        let (mut weight, bias) = (self.weight.numbers(values), self.bias.numbers(values));
+        let turned_weight;
+        if self.is_turned {
+            let taps = window.kernel.iter().product();
+            turned_weight = turned([input.channels, output.channels], groups, taps, weight);
+            weight = &turned_weight;
+        }
+        convolution(
+            &Recipe { input, output, residual, window, groups, weight, bias, clamp, function: None },
+            settings,
+        )
+    }
+}
+
+impl Layer {
+    pub(super) fn new(mut plan: LayerPlan, values: &[f32], settings: Settings) -> Result<Self, EngineError> {
+        let operation = plan.operation(values, settings)?;
+        // What is packed once is not needed any more.
+        if let (Source::Fixed(weight), Source::Fixed(bias)) = (&mut plan.weight, &mut plan.bias) {
+            (*weight, *bias) = (Vec::new(), Vec::new());
+        }
+        Ok(Self { plan, operation })
+    }
+
+    fn is_trained(&self) -> bool {
+        [&self.plan.weight, &self.plan.bias].iter().any(|source| matches!(source, Source::Trained(_)))
+    }
+
+    fn pack(&mut self, values: &[f32], settings: Settings) -> Result<(), EngineError> {
+        self.operation = self.plan.operation(values, settings)?;
+        Ok(())
+    }
+}
+
+/// Batch normalisation's numbers outside of the images.
+#[derive(Debug)]
+pub(super) struct Normalization {
+    pub(super) statistics: Statistics,
+    pub(super) channels: usize,
+    pub(super) pixels: usize,
+    pub(super) of_batch: bool,
+    /// Places of weight and bias among the trained values.
+    pub(super) trained: [Option<usize>; 2],
+    /// Names of the running statistics.
+    pub(super) mean: String,
+    pub(super) variance: String,
+}
+
+impl Normalization {
+    /// Places of a vector's channels.
+    pub(super) fn range(&self, vector: Vector) -> Range<usize> {
+        let start = self.statistics.place(vector);
+        start..start + self.channels
+    }
+
+    /// Takes the trained weight and bias.
+    pub(super) fn load(&self, values: &[f32], state: &mut [f32]) {
+        for (place, vector) in self.trained.iter().zip([Vector::Weight, Vector::Bias]) {
+            let numbers = place.and_then(|place| values.get(place..place + self.channels));
+            if let (Some(numbers), Some(to)) = (numbers, state.get_mut(self.range(vector))) {
+                to.copy_from_slice(numbers);
+            }
+        }
+    }
+
+    /// Takes all that a model has.
+    pub(super) fn fill(&self, node: &Node, weights: &Weights, state: &mut [f32]) -> Result<(), EngineError> {
+        let vectors = [
+            (ParameterKind::Weight, Vector::Weight),
+            (ParameterKind::Bias, Vector::Bias),
+            (ParameterKind::RunningMean, Vector::RunningMean),
+            (ParameterKind::RunningVariance, Vector::RunningVariance),
+        ];
+        for (kind, vector) in vectors {
+            let numbers = weights.parameter(node, kind)?.to_f32();
+            let to = state.get_mut(self.range(vector)).unwrap_or(&mut []);
+            to.iter_mut().zip(numbers).for_each(|(to, number)| *to = number);
+        }
+        Ok(())
+    }
+
+    /// Moves the running statistics towards those of the batch.
+    pub(super) fn advance(&self, state: &mut [f32], images: usize, momentum: f32) {
+        let count = (images * self.pixels) as f32;
+        let unbiased = if count > 1.0 { count / (count - 1.0) } else { 1.0 };
+        for (from, to, factor) in
+            [(Vector::Mean, Vector::RunningMean, 1.0), (Vector::Variance, Vector::RunningVariance, unbiased)]
+        {
+            let [from, to] = [from, to].map(|vector| self.range(vector).start);
+            for channel in 0..self.channels {
+                let batch = state.get(from + channel).copied().unwrap_or(0.0) * factor;
+                if let Some(running) = state.get_mut(to + channel) {
+                    *running = (1.0 - momentum) * *running + momentum * batch;
+                }
+            }
+        }
+    }
+
+    /// Numbers of state that a layer of so many channels has.
+    pub(super) fn size(norm: &BatchNormalization) -> usize {
+        Statistics::VECTORS * norm.channels.next_multiple_of(LANES)
+    }
+}

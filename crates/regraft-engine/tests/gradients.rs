@@ -1,0 +1,218 @@
+//! Gradients of every operator that has one, and of whole networks, against PyTorch, on every instruction set that this
+//! machine has.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test"
+)]
+
+mod support;
+
+use ndarray::{ArrayD, IxDyn};
+use regraft_engine::{InstructionSet, Tape, TapeOptions};
+use regraft_graph::Parameter;
+use support::{Case, golden_numbers, numbers};
+
+const TOLERANCE: f64 = 1e-5;
+
+/// The gradient in front of batch normalisation is what is left of sums that cancel.
+const BATCH_TOLERANCE: f64 = 3e-5;
+
+const FAMILIES: [&str; 11] = [
+    "conv",
+    "conv_sizes",
+    "conv_first",
+    "conv_windows",
+    "conv_groups",
+    "depthwise",
+    "pool",
+    "pool_modes",
+    "concat",
+    "elementwise",
+    "networks",
+];
+
+fn available() -> impl Iterator<Item = InstructionSet> {
+    InstructionSet::ALL.into_iter().filter(|set| set.is_available())
+}
+
+/// Of many numbers every n-th, as the oracle keeps them.
+fn some(all: &[f32]) -> Vec<f32> {
+    all.iter().copied().step_by(all.len().div_ceil(256)).collect()
+}
+
+/// Compares with as many of the expected numbers as there are.
+fn check(what: &str, found: &[f32], tolerance: f64, expected: &mut impl Iterator<Item = f32>) {
+    let found = some(found);
+    let expected: Vec<f32> = expected.by_ref().take(found.len()).collect();
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let largest = expected.iter().fold(1e-3f64, |largest, number| largest.max(f64::from(number.abs())));
+    for (found, expected) in found.iter().zip(&expected) {
+        let off = f64::from((found - expected).abs()) / largest;
+        assert!(off <= tolerance, "{what}: {found} for {expected}, off by {off:.2e} of the largest");
+    }
+}
+
+/// What the sum of the outputs multiplies each number by.
+fn factors(wire: &str, output: &ArrayD<f32>) -> ArrayD<f32> {
+    let numbers = numbers(&format!("gradient of {wire}"), output.len(), 1.0, 0.0);
+    ArrayD::from_shape_vec(IxDyn(output.shape()), numbers).unwrap()
+}
+
+fn compile(case: &Case, of_batch: bool, set: InstructionSet) -> Tape {
+    let options = TapeOptions {
+        batch_statistics: &|_| of_batch,
+        input_gradient: true,
+        instruction_set: set,
+        ..TapeOptions::default()
+    };
+    Tape::compile(&case.model, case.image(), &case.wires(), &options)
+        .unwrap_or_else(|error| panic!("{}: {error}", case.name))
+}
+
+/// Runs forward and back; returns the outputs.
+fn run(case: &Case, tape: &mut Tape) -> Vec<ArrayD<f32>> {
+    let outputs = tape.forward(case.input.view()).unwrap();
+    let gradients: Vec<_> =
+        case.wires().iter().zip(&outputs).map(|(wire, output)| factors(wire, output)).collect();
+    let views: Vec<_> = gradients.iter().map(|gradient| gradient.view()).collect();
+    tape.backward(&views).unwrap();
+    outputs
+}
+
+fn check_gradients(case: &Case, tape: &Tape, tolerance: f64, expected: &mut impl Iterator<Item = f32>) {
+    let of_input = tape.input_gradient().unwrap().unwrap();
+    check(&format!("{}: input", case.name), of_input.as_slice().unwrap(), tolerance, expected);
+    let mut parameters = tape.parameters().to_vec();
+    parameters.sort_by(|a, b| a.name.cmp(&b.name));
+    for parameter in parameters {
+        let gradient = &tape.gradients()[parameter.range.clone()];
+        check(&format!("{}: {}", case.name, parameter.name), gradient, tolerance, expected);
+    }
+}
+
+#[test]
+fn gradients_equal_pytorch() {
+    for set in available() {
+        for family in FAMILIES {
+            let mut expected = golden_numbers(&format!("{family}.gradients")).into_iter();
+            for case in support::family(family) {
+                let mut tape = compile(&case, false, set);
+                let outputs = run(&case, &mut tape);
+                for ((wire, expected), found) in case.outputs.iter().zip(&outputs) {
+                    let error = support::error(expected, found);
+                    assert!(error <= TOLERANCE, "{}: '{wire}' is off by {error:.2e}", case.name);
+                }
+                check_gradients(&case, &tape, TOLERANCE, &mut expected);
+            }
+            assert_eq!(expected.next(), None, "{family}");
+        }
+    }
+}
+
+#[test]
+fn gradients_through_the_statistics_of_a_batch_equal_pytorch() {
+    for set in available() {
+        for family in ["concat", "elementwise", "networks"] {
+            let mut expected = golden_numbers(&format!("{family}.batch")).into_iter();
+            let has_norm = |case: &Case| {
+                let nodes = case.model.graph().nodes();
+                nodes.iter().any(|node| matches!(node.op, regraft_graph::Op::BatchNormalization(_)))
+            };
+            for case in support::family(family).into_iter().filter(has_norm) {
+                let mut tape = compile(&case, true, set);
+                let outputs = run(&case, &mut tape);
+                for (wire, found) in case.wires().iter().zip(&outputs) {
+                    let what = format!("{}: '{wire}'", case.name);
+                    check(&what, found.as_slice().unwrap(), BATCH_TOLERANCE, &mut expected);
+                }
+                check_gradients(&case, &tape, BATCH_TOLERANCE, &mut expected);
+            }
+            assert_eq!(expected.next(), None, "{family}");
+        }
+    }
+}
+
+/// The residual network of the golden files.
+fn residual() -> Case {
+    support::family("networks").into_iter().find(|case| case.name.ends_with("residual")).unwrap()
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let case = residual();
+    let with_threads = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut tape = compile(&case, true, InstructionSet::detect());
+            run(&case, &mut tape);
+            let bits = |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect::<Vec<_>>();
+            (bits(tape.gradients()), bits(tape.input_gradient().unwrap().unwrap().as_slice().unwrap()))
+        })
+    };
+    let one = with_threads(1);
+    assert!(one.0.iter().any(|bits| *bits != 0));
+    for threads in [2, 3, 7] {
+        assert!(with_threads(threads) == one, "{threads} threads");
+    }
+}
+
+#[test]
+fn what_is_frozen_has_no_gradient_and_stays_as_it_is() {
+    let case = residual();
+    let trains: &dyn Fn(&Parameter) -> bool = &|parameter| parameter.name.starts_with("fc.");
+    let options = TapeOptions { trains, batch_statistics: &|_| false, ..TapeOptions::default() };
+    let mut tape = Tape::compile(&case.model, case.image(), &["fc"], &options).unwrap();
+    assert_eq!(
+        tape.parameters().iter().map(|trained| trained.name.as_str()).collect::<Vec<_>>(),
+        ["fc.weight", "fc.bias"]
+    );
+    let before = tape.forward(case.input.view()).unwrap();
+    let gradient = ArrayD::from_elem(before[0].raw_dim(), 1.0);
+    tape.backward(&[gradient.view()]).unwrap();
+    assert!(tape.input_gradient().unwrap().is_none());
+    let (values, gradients) = tape.values_and_gradients();
+    values.iter_mut().zip(gradients).for_each(|(value, gradient)| *value -= 0.1 * gradient);
+    let after = tape.forward(case.input.view()).unwrap();
+    assert!(before[0].sum() > after[0].sum(), "a step against the gradient makes the sum smaller");
+    let model = tape.model().unwrap();
+    for (name, tensor) in case.model.weights().iter() {
+        let same = model.weights().get(name).unwrap().data() == tensor.data();
+        assert_eq!(same, !name.starts_with("fc."), "{name}");
+    }
+}
+
+#[test]
+fn running_statistics_move_with_those_of_the_batch() {
+    let case = residual();
+    let of_batch: &dyn Fn(&str) -> bool = &|name| name == "stem_bn";
+    let options = TapeOptions { batch_statistics: of_batch, momentum: 1.0, ..TapeOptions::default() };
+    let mut tape = Tape::compile(&case.model, case.image(), &["stem", "fc"], &options).unwrap();
+    let outputs = tape.forward(case.input.view()).unwrap();
+    let model = tape.model().unwrap();
+    let stem = outputs[0].view().into_dimensionality::<ndarray::Ix4>().unwrap();
+    let number = |name: &str, channel: usize| model.weights().get(name).unwrap().to_f32()[channel];
+    for (channel, plane) in stem.axis_iter(ndarray::Axis(1)).enumerate() {
+        let count = plane.len() as f32;
+        let mean = plane.sum() / count;
+        let variance = plane.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>() / (count - 1.0);
+        assert!((number("stem_bn.running_mean", channel) - mean).abs() < 1e-5);
+        assert!((number("stem_bn.running_var", channel) / variance - 1.0).abs() < 1e-4);
+    }
+    let before = case.model.weights().get("a.bn1.running_mean").unwrap();
+    assert_eq!(model.weights().get("a.bn1.running_mean").unwrap().data(), before.data());
+}
+
+#[test]
+fn what_cannot_be_trained_is_told_by_its_name() {
+    let case = support::family("transformers").into_iter().find(|case| case.name.contains("vision")).unwrap();
+    let error = Tape::compile(&case.model, case.image(), &["head"], &TapeOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("has no gradient yet"), "{error}");
+    let trains: &dyn Fn(&Parameter) -> bool = &|parameter| parameter.name.starts_with("head.");
+    let options = TapeOptions { trains, ..TapeOptions::default() };
+    let mut tape = Tape::compile(&case.model, case.image(), &["head"], &options).unwrap();
+    assert!(tape.forward(ArrayD::<f32>::zeros(IxDyn(&[1, 3, 2, 2])).view()).is_err());
+    assert!(Tape::compile(&case.model, case.image(), &[], &options).is_err());
+}
