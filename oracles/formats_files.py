@@ -90,6 +90,8 @@ lightning = {
 }
 files = {
     "zip.pth": plain,
+    # 21 letters before the ending: the first entry of the table of contents is as long as what stands behind the table.
+    "best_model_checkpoint.pth": plain,
     "legacy.pth": plain,
     "views.pth": views,
     "views_legacy.pth": views,

@@ -7,6 +7,7 @@ use std::io::{Cursor, Read as _};
 use std::ops::Range;
 
 use bytes::Bytes;
+use zip::read::{ArchiveOffset, Config};
 use zip::{CompressionMethod, ZipArchive};
 
 /// An archive whose table of contents was read.
@@ -25,8 +26,11 @@ pub(crate) struct Stored {
 
 impl Archive {
     pub(crate) fn open(content: Bytes) -> Result<Self, String> {
-        let zip = ZipArchive::new(Cursor::new(content.clone())).map_err(|error| error.to_string())?;
-        Ok(Self { content, zip })
+        // Where the table of contents begins is known, as nothing stands before an archive. The library's guess fails for one
+        // whose first entry is as long as the two records behind the table, which PyTorch always writes.
+        let config = Config { archive_offset: ArchiveOffset::Known(0) };
+        let zip = ZipArchive::with_config(config, Cursor::new(content.clone()));
+        Ok(Self { content, zip: zip.map_err(|error| error.to_string())? })
     }
 
     /// Names of the members in the order of the table of contents.

@@ -17,6 +17,7 @@ use regraft_system::files;
 fn reads_what_torch_writes() {
     for name in [
         "zip.pth",
+        "best_model_checkpoint.pth",
         "legacy.pth",
         "views.pth",
         "views_legacy.pth",
