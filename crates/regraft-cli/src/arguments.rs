@@ -136,8 +136,8 @@ pub(crate) struct Source {
 
 #[derive(Debug, Args)]
 pub(crate) struct Input {
-    /// What the network sees of the images: rgb, grey, native (as they have it, alpha included), or auto: grey where all are
-    /// grey, bands where they have bands, else rgb [default: auto]
+    /// What the network sees of the images: rgb, grey, native (as they have it, alpha included), or auto: bands where they
+    /// have bands, else rgb; in fit also grey where all are grey [default: auto]
     #[arg(long, value_name = "CHANNELS", value_parser = channels)]
     pub(crate) channels: Option<ChannelChoice>,
 

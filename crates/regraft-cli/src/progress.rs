@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::output::printable;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use regraft::{Progress, Stopwatch};
 
@@ -98,7 +99,7 @@ impl Display {
 
     fn line(&self, text: &str) {
         if !self.quiet {
-            let _ = writeln!(stderr(), "{text}");
+            let _ = writeln!(stderr(), "{}", printable(text));
         }
     }
 

@@ -162,6 +162,9 @@ fn embed_takes_arrays() {
         place.run("embed bad.npy --out g.npy").fails(DATA, &words);
         assert!(!place.at("g.npy").exists());
     }
+    for flag in ["--image-size 96", "--stem small", "--channels grey", "--channels rgb"] {
+        place.run(&format!("embed good.npy --out g.npy {flag}")).fails(USAGE, &["good.npy", "--image-size"]);
+    }
     place.run("embed missing.npy --out g.npy").fails(DATA, &["missing.npy"]);
     place.run("embed good.npy good.npy --out g.npy").fails(USAGE, &["good.npy", "alone"]);
     place.run("embed good.npy --out good.npy").fails(USAGE, &["good.npy", "one of the inputs"]);
@@ -178,6 +181,9 @@ fn rows_are_in_bytewise_order_of_the_relative_path() {
     place.run("embed data --out all.npy").is(DONE);
     let list = fs::read_to_string(place.at("all.paths.txt")).unwrap();
     assert_eq!(list.lines().collect::<Vec<_>>(), names);
+    place.run("embed data/b data/a --out two.npy").is(DONE);
+    let list = fs::read_to_string(place.at("two.paths.txt")).unwrap();
+    assert_eq!(list.lines().collect::<Vec<_>>(), ["data/b/1.png", "data/a/Z.PNG", "data/a/z.png"]);
     let all = fs::read(place.at("all.npy")).unwrap();
     let row = 1280 * 4;
     for (index, name) in names.iter().enumerate() {

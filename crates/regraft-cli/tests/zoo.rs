@@ -396,6 +396,7 @@ fn a_file_of_ones_own_gets_a_name() {
     asks.fails(USAGE, &["--copy or --reference", "--licence", "--task", "--labels FILE", "--yes"]);
     place.write("weights.pth", &weights());
     let labels: String = (0..1000).map(|class| format!("mushroom {class}\n")).collect();
+    let labels = format!("\u{feff}{labels}");
     place.write("labels.txt", labels.as_bytes());
     let line =
         "zoo add weights.pth --name lite0.mine --copy --licence MIT --task mushrooms --labels labels.txt";
@@ -403,6 +404,7 @@ fn a_file_of_ones_own_gets_a_name() {
     fs::remove_file(place.at("weights.pth")).unwrap();
     let answer = place.run("predict lite0.mine image.png --json");
     assert!(answer.is(DONE).json()["label"].as_str().unwrap().starts_with("mushroom "));
+    assert_eq!(place.run("zoo info lite0.mine --json").json()["card"]["labels"][0], "mushroom 0");
     let info = place.run("zoo info lite0.mine --json").is(DONE).json();
     assert_eq!(
         (&info["card"]["licence"], &info["card"]["source_task"]),
@@ -497,6 +499,31 @@ fn a_catalogue_with_mistakes_is_told_of_and_harms_nothing() {
     place.run("zoo list").is(DONE).tells(&["warning:", "zoo.toml"]);
     place.run("predict efficientnet-lite0 image.png").is(DONE);
     place.run("zoo info tiny").fails(MODEL, &["no source model", "zoo.toml"]);
+}
+
+#[test]
+fn a_catalogue_cannot_ask_for_images_that_nobody_can_make() {
+    let place = place();
+    place.write("zoo/a.pth", &weights());
+    for (preprocessing, words) in [
+        ("crop = [99999, 99999]", "99999"),
+        ("crop = [8000, 8000]", "at most 4096×4096"),
+        ("resize = { short_side = 4000000000 }", "4000000000"),
+        ("std = [0, 0, 0]", "standard deviation"),
+    ] {
+        catalogue(&place, &format!("preprocessing = {{ {preprocessing} }}\nfrom = {{ file = \"a.pth\" }}"));
+        place.run("predict tiny image.png").fails(MODEL, &["tiny.test", words]);
+    }
+}
+
+#[test]
+fn a_folder_that_is_no_source_hides_no_known_name() {
+    let place = place();
+    fs::create_dir(place.at("efficientnet-lite0")).unwrap();
+    fs::create_dir(place.at("unknown")).unwrap();
+    place.run("embed image.png --out f.npy").is(DONE);
+    place.run("zoo info efficientnet-lite0").is(DONE);
+    place.run("embed image.png --source unknown --out f.npy").fails(MODEL, &["neither a run nor a model"]);
 }
 
 #[test]

@@ -172,6 +172,14 @@ impl Tape {
         &mut self,
         input: ArrayView<'_, f32, D>,
     ) -> Result<Vec<ArrayD<f32>>, EngineError> {
+        self.forward_telling(input, &|_| {})
+    }
+
+    fn forward_telling<D: Dimension>(
+        &mut self,
+        input: ArrayView<'_, f32, D>,
+        after: &dyn Fn(&str),
+    ) -> Result<Vec<ArrayD<f32>>, EngineError> {
         let geometry = self.geometry(0);
         let input = Images::Numbers(images::shaped(input, &geometry)?);
         if !input.fit(geometry) {
@@ -179,11 +187,13 @@ impl Tape {
             return Err(EngineError::InputShape { expected, found: input.shape() });
         }
         self.refresh()?;
+        after("pack weights");
         self.images = input.len();
         self.memory.reserve(self.images)?;
         input.pack(&geometry, self.memory.images_mut(0));
+        after("load");
         let shared = self.shared();
-        self.memory.run(&self.forward, self.set, self.images, shared);
+        self.memory.run(&self.forward, self.set, self.images, shared, after);
         self.move_statistics();
         self.outputs.iter().map(|output| self.read(output.value, &output.shape)).collect()
     }
@@ -194,6 +204,30 @@ impl Tape {
     /// # Errors
     /// An array has another shape than its output.
     pub fn backward(&mut self, gradients: &[ArrayViewD<'_, f32>]) -> Result<(), EngineError> {
+        self.backward_telling(gradients, &|_| {})
+    }
+
+    /// Goes forward, and back with the outputs themselves for gradients, and calls `after` with the name of every step that is
+    /// done.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    #[doc(hidden)]
+    pub fn trace<D: Dimension>(
+        &mut self,
+        input: ArrayView<'_, f32, D>,
+        after: &dyn Fn(&str),
+    ) -> Result<(), EngineError> {
+        let outputs = self.forward_telling(input, after)?;
+        let gradients: Vec<_> = outputs.iter().map(|output| output.view()).collect();
+        self.backward_telling(&gradients, after)
+    }
+
+    fn backward_telling(
+        &mut self,
+        gradients: &[ArrayViewD<'_, f32>],
+        after: &dyn Fn(&str),
+    ) -> Result<(), EngineError> {
         for (output, gradient) in self.outputs.iter().zip(gradients) {
             let Some(value) = output.gradient else { continue };
             let geometry = self.geometry(value);
@@ -206,7 +240,7 @@ impl Tape {
             images.pack(&geometry, self.memory.images_mut(value));
         }
         let shared = self.shared();
-        self.memory.run(&self.backward, self.set, self.images, shared);
+        self.memory.run(&self.backward, self.set, self.images, shared, after);
         Ok(())
     }
 

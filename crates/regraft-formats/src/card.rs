@@ -127,8 +127,8 @@ fn channels(graph: &Graph) -> usize {
 
 /// What is assumed where the file has no layer that says it.
 fn assumed(names: &[String], channels: usize) -> (Scaling, String) {
-    let advice =
-        "if that is wrong, put a Rescaling layer in front of the model, or correct preprocessing in its card";
+    let advice = "if that is wrong, put a Rescaling layer in front of the model, or give it a name (regraft zoo add) and \
+                  write 'preprocessing' into its zoo.toml, see docs/zoo.md";
     let known = names
         .iter()
         .filter(|_| channels == 3)

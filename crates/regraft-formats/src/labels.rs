@@ -50,7 +50,8 @@ pub(crate) fn classes(graph: &Graph, roles: &Roles) -> Option<usize> {
 fn list(path: &Path, content: &[u8]) -> Option<Vec<String>> {
     if path.extension().is_some_and(|ending| ending == "txt") {
         let text = String::from_utf8_lossy(content);
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let lines =
+            text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|line| !line.is_empty());
         return Some(lines.map(|line| without_synset(line).to_owned()).collect());
     }
     match serde_json::from_slice(content).ok()? {

@@ -246,7 +246,11 @@ fn check_input(fact: &Fact) -> Result<(), String> {
     if fact.shape.iter().all(plain) { Ok(()) } else { Err("the input has an absurd shape".to_owned()) }
 }
 
-pub(crate) fn check_preprocessing(preprocessing: &Preprocessing) -> Result<(), String> {
+/// Whether images can be prepared like that: sizes that a network may ask for, and numbers to subtract and to divide by.
+///
+/// # Errors
+/// What is wrong, in words.
+pub fn check_preprocessing(preprocessing: &Preprocessing) -> Result<(), String> {
     let [crop_height, crop_width] = preprocessing.crop;
     let [height, width] = match preprocessing.resize {
         Resize::ShortSide(side) => [side, side],

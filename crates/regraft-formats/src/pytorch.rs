@@ -108,7 +108,17 @@ fn check_storages(path: &Path, content: &[u8], places: &HashMap<String, Place>) 
 fn explain(path: &Path, error: PytorchError) -> FormatError {
     match error {
         PytorchError::Io(source) if !is_damage(&source) => FileError::on(path, "read")(source).into(),
-        error => FormatError::malformed(path, FORMAT, error),
+        error => {
+            let message = error.to_string();
+            let is_other =
+                ["unsupported Python type", "memo bomb"].iter().any(|words| message.contains(words));
+            if !is_other {
+                return FormatError::malformed(path, FORMAT, message);
+            }
+            let advice = "it may be whole (TorchScript, sparse tensors, arrays): save the weights alone, with \
+                          torch.save(model.state_dict(), …)";
+            FormatError::Malformed { path: path.to_path_buf(), format: FORMAT, message, advice }
+        }
     }
 }
 

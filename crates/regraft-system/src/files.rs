@@ -51,7 +51,11 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
 /// Anything that keeps the file from being opened or mapped.
 pub fn map(path: &Path) -> Result<Bytes, FileError> {
     let file = fs::File::open(path).map_err(FileError::on(path, "open"))?;
-    if file.metadata().map_err(FileError::on(path, "open"))?.len() == 0 {
+    let metadata = file.metadata().map_err(FileError::on(path, "open"))?;
+    if metadata.is_dir() {
+        return Err(FileError::on(path, "open")(io::ErrorKind::IsADirectory.into()));
+    }
+    if metadata.len() == 0 {
         return Ok(Bytes::new());
     }
     // SAFETY: the mapping is read-only and private to `Bytes`; the documentation above states the one obligation

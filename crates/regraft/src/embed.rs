@@ -40,7 +40,7 @@ pub struct Embedded {
 }
 
 /// Writes the features at `cut` of every image to `out` (`.npy`, N×D, f32) and their paths to `out` with `.paths.txt`
-/// in place of `.npy`. Maps are averaged over height and width.
+/// in place of `.npy`: below the folder, where one was given, else as they were given or found. Maps are averaged over height and width.
 ///
 /// One `.npy` file of shape N×C×H×W (f32, already normalised) may stand in place of the images; its rows keep their
 /// order and their paths are their indices.
@@ -159,6 +159,7 @@ fn from_images<'a>(
         let message = "an array stands in place of all images; give it alone";
         return Err(Error::Usage(format!("{}: {message}", array.display())));
     }
+    let is_one_folder = matches!(inputs, [folder] if folder.is_dir());
     let inputs = expand(inputs)?;
     let files: Vec<PathBuf> = inputs.iter().map(|input| input.file().to_path_buf()).collect();
     check_output(out, &files)?;
@@ -183,7 +184,7 @@ fn from_images<'a>(
         let Some(input) = remaining.next() else { return Ok(()) };
         match outcome {
             Ok(file) => {
-                paths.extend(line(input));
+                paths.extend(line(input, is_one_folder));
                 return rows.append(file.row(), file.row().len());
             }
             Err(reason) => unusable.push(Unusable { path: input.name(), reason }),
@@ -194,9 +195,11 @@ fn from_images<'a>(
     Ok(Embedding { rows, paths, from_cache: timing.from_cache, unusable })
 }
 
-fn line(input: &Input) -> Vec<u8> {
+/// The path below the one folder that was given; else the whole path as it was given or found, so that equal names differ.
+fn line(input: &Input, is_one_folder: bool) -> Vec<u8> {
     let name = match input {
-        Input::File(file) => file.relative.as_os_str().as_encoded_bytes(),
+        Input::File(file) if is_one_folder => file.relative.as_os_str().as_encoded_bytes(),
+        Input::File(file) => file.path.as_os_str().as_encoded_bytes(),
         Input::StandardInput(_) => b"-",
     };
     [name, b"\n"].concat()

@@ -259,7 +259,11 @@ pub(crate) fn adapt(
         Stem::Source => (model, 1),
         Stem::Small => {
             let (patch, finer) = Patch::small_stem(&model).map_err(|error| stem_error(&model, &error))?;
-            (patch.apply(model).map_err(Error::model)?, finer)
+            let name = model.card().name.clone();
+            let smaller = patch.apply(model).map_err(|error| {
+                Error::Usage(format!("--stem small: {name} takes images of one size only ({error})"))
+            })?;
+            (smaller, finer)
         }
     };
     let trained = model.card().preprocessing.crop;
@@ -417,7 +421,7 @@ fn size_sentence(seen: &Seen, trained: [usize; 2], size: [usize; 2], finer: usiz
 }
 
 /// Sizes that `--image-size` may ask for.
-const IMAGE_SIZES: std::ops::RangeInclusive<usize> = 1..=4096;
+pub(crate) const IMAGE_SIZES: std::ops::RangeInclusive<usize> = 1..=4096;
 
 /// The model for an array of already normalised images: another size as it is, and other channels by the rule for bands where
 /// they are asked for. An array whose axes are in another order has other channels, too.
@@ -428,6 +432,17 @@ pub(crate) fn adapt_to_array(
     size: [usize; 2],
     array: &Path,
 ) -> Result<Model> {
+    check_takes_images(&model)?;
+    let without_effect = choice.image_size.is_some()
+        || choice.stem != Stem::Source
+        || matches!(choice.channels, ChannelChoice::Rgb | ChannelChoice::Grey);
+    if without_effect {
+        return Err(Error::Usage(format!(
+            "{} is an array of images as the network is to see them: leave out --image-size, --stem and --channels rgb or grey, \
+             or give the images themselves",
+            array.display()
+        )));
+    }
     let own = model.card().preprocessing.channels();
     let failed = |error: GraphError| Error::Data(format!("{}: {error}", array.display()));
     let asked = choice.channels == ChannelChoice::Native || choice.extra_channels.is_some();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use ndarray::ArrayView1;
-use regraft_graph::Model;
+use regraft_graph::{Dim, Model, Op};
 use serde::Serialize;
 
 use crate::cache::Cache;
@@ -67,6 +67,7 @@ pub fn predict(
     check_takes_images(model)?;
     let inputs = expand(inputs)?;
     let labels = labels(model)?;
+    let scores = Scores::of(model)?;
     let logits = resolve_cut(model, "logits")?;
     let ingest = Ingest {
         limits: context.limits,
@@ -82,7 +83,9 @@ pub fn predict(
         let mut rows = ingested.features.iter().flat_map(|logits| logits.rows());
         for (input, file) in chunk.iter().zip(ingested.files) {
             let answer = match file {
-                Ok(_) => rows.next().map(|row| Ok(prediction(input, row, &labels, top))),
+                Ok(_) => {
+                    rows.next().map(|row| Ok(prediction(input, &scores.probabilities(row), &labels, top)))
+                }
                 Err(reason) => Some(Err(Unusable { path: input.name(), reason })),
             };
             unusable += usize::from(matches!(answer, Some(Err(_))));
@@ -103,15 +106,54 @@ pub(crate) fn labels(model: &Model) -> Result<Vec<String>> {
     })?;
     let fact = model.graph().fact(wire).map_err(Error::model)?;
     let classes = match fact.shape.get(1) {
-        Some(regraft_graph::Dim::Fixed(classes)) => *classes,
+        Some(Dim::Fixed(classes)) => *classes,
         _ => 0,
     };
-    let name = |index: usize| card.labels.get(index).cloned().unwrap_or_else(|| format!("class {index}"));
+    let numbered = |index| if classes == 1 { "positive".to_owned() } else { format!("class {index}") };
+    let name = |index: usize| card.labels.get(index).cloned().unwrap_or_else(|| numbered(index));
     Ok((0..classes).map(name).collect())
 }
 
-fn prediction(input: &Input, logits: ArrayView1<f32>, labels: &[String], top: usize) -> Prediction {
-    let probabilities = softmax(logits);
+/// What the logits of a network are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scores {
+    /// One of the classes is right: a softmax over all.
+    OneOfAll,
+    /// Each class is right or not: a sigmoid of each.
+    EachAlone,
+}
+
+impl Scores {
+    /// By what the network itself does with its logits.
+    ///
+    /// # Errors
+    /// [`Error::Model`]: a single number that nothing turns into a probability.
+    pub(crate) fn of(model: &Model) -> Result<Self> {
+        let card = model.card();
+        let wire = card.roles.logits.as_deref().unwrap_or_default();
+        let is_single = model.graph().fact(wire).is_ok_and(|fact| fact.shape.get(1) == Some(&Dim::Fixed(1)));
+        if model.graph().consumers(wire).any(|node| node.op == Op::Sigmoid) {
+            return Ok(Self::EachAlone);
+        }
+        if is_single {
+            return Err(Error::Model(format!(
+                "{} gives one number an image, which is no probability; write it with `regraft embed --cut logits`",
+                card.name
+            )));
+        }
+        Ok(Self::OneOfAll)
+    }
+
+    /// One a class.
+    pub(crate) fn probabilities(self, logits: ArrayView1<f32>) -> Vec<f64> {
+        match self {
+            Self::OneOfAll => softmax(logits),
+            Self::EachAlone => logits.iter().map(|logit| 1.0 / (1.0 + f64::from(-logit).exp())).collect(),
+        }
+    }
+}
+
+fn prediction(input: &Input, probabilities: &[f64], labels: &[String], top: usize) -> Prediction {
     let mut ranked: Vec<usize> = (0..probabilities.len()).collect();
     let probability = |index: &usize| probabilities.get(*index).copied().unwrap_or_default();
     ranked.sort_by(|a, b| probability(b).total_cmp(&probability(a)).then(a.cmp(b)));
@@ -126,9 +168,47 @@ fn prediction(input: &Input, logits: ArrayView1<f32>, labels: &[String], top: us
 }
 
 /// `exp(x) / Σ exp(x)` in double precision, by way of the largest value so that nothing overflows.
-pub(crate) fn softmax(logits: ArrayView1<f32>) -> Vec<f64> {
+fn softmax(logits: ArrayView1<f32>) -> Vec<f64> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let exponentials: Vec<f64> = logits.iter().map(|logit| f64::from(logit - largest).exp()).collect();
     let sum: f64 = exponentials.iter().sum();
     exponentials.into_iter().map(|value| value / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::aview1;
+    use regraft_graph::{Fact, Gemm, Graph, Node, Roles, Tensor, Weights};
+
+    use super::*;
+
+    /// A dense layer with so many outputs, and what stands behind it.
+    fn network(classes: usize, end: Option<Op>) -> Model {
+        let mut graph = Graph::new("input", Fact::vector(2));
+        let gemm = Gemm { in_features: 2, out_features: classes, bias: false };
+        graph.push(Node::new("fc", Op::Gemm(gemm), ["input"])).unwrap();
+        let output = end.map_or("fc", |op| {
+            graph.push(Node::new("end", op, ["fc"])).unwrap();
+            "end"
+        });
+        graph.set_output(output).unwrap();
+        let mut weights = Weights::new();
+        weights.insert("fc.weight", Tensor::from_f32(vec![classes, 2], &vec![0.5; 2 * classes]).unwrap());
+        let card = regraft_zoo::resolve(crate::DEFAULT_SOURCE).unwrap().card().clone();
+        let card = regraft_graph::Card { roles: Roles::infer(&graph), labels: Vec::new(), ..card };
+        Model::new(graph, weights, card).unwrap()
+    }
+
+    #[test]
+    fn probabilities_are_what_the_network_makes_of_its_logits() {
+        let scores = |classes, end| Scores::of(&network(classes, end));
+        assert_eq!(scores(3, None).unwrap(), Scores::OneOfAll);
+        assert_eq!(scores(3, Some(Op::Softmax)).unwrap(), Scores::OneOfAll);
+        assert_eq!(scores(3, Some(Op::Sigmoid)).unwrap(), Scores::EachAlone);
+        assert_eq!(scores(1, Some(Op::Sigmoid)).unwrap(), Scores::EachAlone);
+        assert!(scores(1, None).unwrap_err().to_string().contains("no probability"));
+        let found = Scores::EachAlone.probabilities(aview1(&[0.0, 2.0]));
+        assert!((found[0] - 0.5).abs() < 1e-12 && (found[1] - 0.880_797).abs() < 1e-6);
+        assert_eq!(labels(&network(1, Some(Op::Sigmoid))).unwrap(), ["positive"]);
+    }
 }

@@ -7,6 +7,7 @@ use regraft_graph::{Graph, Model};
 use regraft_zoo::{MatchReport, split_entry};
 
 use crate::folder::{WeightFiles, weight_file, weights_in};
+use crate::input::IMAGE_SIZES;
 use crate::zoo::{self, Zoo};
 use crate::{Error, Progress, Result};
 
@@ -65,10 +66,40 @@ impl Source {
 
 /// As [`load_source`], with what is to be said.
 pub(crate) fn find_source(source: &Path, architecture: Option<&str>) -> Result<Source> {
-    match source.to_str().filter(|name| zoo::is_zoo_name(name) && !source.exists()) {
+    match source.to_str().filter(|name| is_name(name, source)) {
         Some(name) if architecture.is_none() => load_name(name),
         _ => load_path(source, architecture),
     }
+}
+
+/// Whether a source is a name of the zoo. What exists under that name goes first, unless it is an empty folder or another one
+/// that is no source, and the name is known.
+pub(crate) fn is_name(name: &str, source: &Path) -> bool {
+    let is_known = || regraft_zoo::info(name).is_ok();
+    zoo::is_zoo_name(name) && (!source.exists() || (is_no_source(source) && is_known()))
+}
+
+fn is_no_source(path: &Path) -> bool {
+    let is_run = path.join("model").join("graph.json").is_file();
+    path.is_dir() && !is_run && !describes_itself(path) && single_file(path).is_none()
+}
+
+/// Whether the images that a network asks for can be made at all.
+pub(crate) fn check_images(model: &Model) -> Result<()> {
+    let preprocessing = &model.card().preprocessing;
+    let [height, width] = preprocessing.crop;
+    let refused =
+        |what: String| Err(Error::Model(format!("{} cannot be shown images: {what}", model.card().name)));
+    if let Err(what) = model_folder::check_preprocessing(preprocessing) {
+        return refused(what);
+    }
+    if model.graph().input_fact().shape.len() == 4
+        && !preprocessing.crop.iter().all(|side| IMAGE_SIZES.contains(side))
+    {
+        let most = IMAGE_SIZES.end();
+        return refused(format!("it asks for {height}×{width} pixels, and at most {most}×{most} are made"));
+    }
+    Ok(())
 }
 
 /// A model that is built in needs neither the user's folder nor the environment.
@@ -89,6 +120,12 @@ fn load_name(name: &str) -> Result<Source> {
 /// # Errors
 /// As [`load_source`].
 pub(crate) fn load_path(path: &Path, architecture: Option<&str>) -> Result<Source> {
+    let source = read_path(path, architecture)?;
+    check_images(&source.model)?;
+    Ok(source)
+}
+
+fn read_path(path: &Path, architecture: Option<&str>) -> Result<Source> {
     if let Some(file) = single_file(path) {
         return from_file(&file, architecture);
     }
@@ -148,6 +185,7 @@ fn unusable(path: &Path) -> Error {
                                of weights: neither a run nor a model"
                 .to_owned()
         }
+        _ if path.exists() => "is neither a file nor a folder".to_owned(),
         _ => "does not exist; check the spelling".to_owned(),
     };
     Error::Model(format!("{} {message}", path.display()))
@@ -201,6 +239,13 @@ pub fn resolve_cut(model: &Model, cut: &str) -> Result<String> {
         let name = &model.card().name;
         Error::Usage(format!("{name} has no logits: it ends before a head, or scores places and not images"))
     })?;
+    let is_role =
+        [&roles.features].into_iter().chain(&roles.logits).chain(&roles.cuts).any(|role| role == wire);
+    if let Some(end) =
+        end_of_module(model.graph(), wire).filter(|end| !is_role && is_behind(model.graph(), wire, end))
+    {
+        return Ok(end.to_owned());
+    }
     let other_name = || alias(model, wire).or_else(|| end_of_module(model.graph(), wire));
     let known = model.graph().fact(wire).map(|_| wire);
     known.or_else(|error| other_name().ok_or(error)).map(str::to_owned).map_err(|error| {
@@ -210,6 +255,12 @@ pub fn resolve_cut(model: &Model, cut: &str) -> Result<String> {
         let others = "any other node of 'regraft zoo info … --graph', or a module of several such as layer3, can be one, too";
         Error::Usage(format!("--cut {cut}: {error}. Cut points of {name}: features, {known}; {others}"))
     })
+}
+
+/// Whether a wire is there and the other one is computed later.
+fn is_behind(graph: &Graph, wire: &str, other: &str) -> bool {
+    let place = |name: &str| graph.nodes().iter().position(|node| node.name == name);
+    place(wire).is_some_and(|at| place(other).is_some_and(|later| later > at))
 }
 
 fn alias<'a>(model: &'a Model, name: &str) -> Option<&'a str> {
@@ -230,6 +281,23 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+
+    #[test]
+    fn a_module_is_what_it_gives_also_where_a_node_has_its_name() {
+        let network = regraft_zoo::architecture("vit_tiny_patch16_224").unwrap().network(10).unwrap();
+        let weights = regraft_zoo::random_weights(&network.graph, 0).unwrap();
+        let card = regraft_graph::Card {
+            roles: network.roles,
+            ..load_source("efficientnet-lite0", None).unwrap().card().clone()
+        };
+        let model = Model::new(network.graph, weights, card).unwrap();
+        let cut = |name: &str| resolve_cut(&model, name).unwrap();
+        assert_eq!(cut("blocks.3.attn"), "blocks.3.attn.proj");
+        assert_eq!(cut("blocks.3.attn.qkv"), "blocks.3.attn.qkv");
+        for role in model.card().roles.cuts.iter().chain([&model.card().roles.features]) {
+            assert_eq!(cut(role), *role);
+        }
+    }
 
     #[test]
     fn a_cut_may_be_named_as_its_origin_names_it() {

@@ -67,7 +67,15 @@ impl Memory {
     }
 
     /// Runs steps one after the other, each divided among the threads of the current pool.
-    pub(super) fn run(&mut self, steps: &[Step], set: InstructionSet, images: usize, shared: Shared) {
+    /// Calls `after` with the name of every step that is done.
+    pub(super) fn run(
+        &mut self,
+        steps: &[Step],
+        set: InstructionSet,
+        images: usize,
+        shared: Shared,
+        after: &dyn Fn(&str),
+    ) {
         let memory = Span { pointer: self.numbers.as_mut_ptr().cast(), image: 0 };
         let threads = rayon::current_num_threads();
         for step in steps {
@@ -87,6 +95,7 @@ impl Memory {
                 // parts.
                 unsafe { step.run(set, (&reads, output), (images, threads), shared, units) };
             });
+            after(&step.name);
         }
     }
 }

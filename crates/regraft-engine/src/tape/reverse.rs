@@ -226,7 +226,12 @@ impl<'a> Builder<'a> {
             }
             for step in steps.get_mut(range).unwrap_or(&mut []).iter_mut().filter_map(Option::take) {
                 let crate::step::Step { name, reads, writes, operation } = step;
-                self.forward.push(Step { name, reads, writes: Some(writes), work: Work::Kernel(operation) });
+                self.forward.push(Step {
+                    name,
+                    reads,
+                    writes: Some(writes),
+                    work: Work::Kernel(Box::new(operation)),
+                });
             }
         }
         Ok(())
@@ -416,7 +421,12 @@ impl<'a> Builder<'a> {
         let (input, second, output) = (self.geometry(part), Some(self.geometry(before)), self.geometry(sum));
         let (scale_and_shift, clamp, function, with_second) = (None, Clamp::NONE, None, Second::Add);
         let step = Elementwise { input, second, output, scale_and_shift, clamp, function, with_second };
-        self.push_back(name, vec![part, before], Some(sum), Work::Kernel(Operation::Elementwise(step)));
+        self.push_back(
+            name,
+            vec![part, before],
+            Some(sum),
+            Work::Kernel(Box::new(Operation::Elementwise(step))),
+        );
         self.set_gradient(to, Some(sum));
         Ok(())
     }
@@ -511,7 +521,7 @@ impl<'a> Builder<'a> {
         ];
         let sources = Sources::Parts(to.parts(&from, places));
         let step = Gather::new([from, spread], sources, Otherwise::Fill(0.0))?;
-        let work = Work::Kernel(Operation::Other(Box::new(step)));
+        let work = Work::Kernel(Box::new(Operation::Other(Box::new(step))));
         self.push_back(&instruction.node.name, vec![gradient], Some(result), work);
         Ok(result)
     }
@@ -598,7 +608,7 @@ impl<'a> Builder<'a> {
             let places = vec![channels, whole.places(1), whole.places(2)];
             let sources = Sources::Parts(axes.parts(&from, places));
             let step = Gather::new([from, to], sources, Otherwise::Fill(0.0))?;
-            let work = Work::Kernel(Operation::Other(Box::new(step)));
+            let work = Work::Kernel(Box::new(Operation::Other(Box::new(step))));
             self.push_back(&instruction.node.name, vec![gradient], Some(result), work);
             self.contribute(&instruction.node.name, part.input, result)?;
         }
@@ -621,7 +631,7 @@ impl<'a> Builder<'a> {
         let input = node.inputs.first().map_or("", String::as_str);
         let from = Axes::new(shape(&node.name)?, self.geometry(gradient))?;
         let to = Axes::new(shape(input)?, self.geometry(result))?;
-        let work = Work::Kernel(Operation::Other(Box::new(Gather::reshape(&from, &to)?)));
+        let work = Work::Kernel(Box::new(Operation::Other(Box::new(Gather::reshape(&from, &to)?))));
         self.push_back(&node.name, vec![gradient], Some(result), work);
         self.contribute(&node.name, value, result)
     }

@@ -36,7 +36,7 @@ pub(super) struct Step {
 #[derive(Debug)]
 pub(super) enum Work {
     /// As in a program, with weights that never change.
-    Kernel(Operation),
+    Kernel(Box<Operation>),
     /// A convolution or dense layer whose weights may change, forward or back.
     Layer(Box<Layer>),
     Gradient(Box<dyn Gradient>),

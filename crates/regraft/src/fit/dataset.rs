@@ -106,9 +106,17 @@ impl Dataset {
         let split = usable.split(&folder.classes, config)?;
         let Usable { items, contents, inspections, labels, .. } = usable;
         let mut features = ingested.features.into_iter();
+        let of_source = features.next().unwrap_or_default();
+        if spread(&of_source) < LEAST_SPREAD {
+            context.progress.message(&format!(
+                "the features of {} at '{cut}' are the same for all images up to rounding: its weights are random or damaged, or it \
+                 needs other preprocessing; what is fitted to them means nothing",
+                model.card().name
+            ));
+        }
         Ok(Self {
             classes: folder.classes,
-            features: features.next().unwrap_or_default(),
+            features: of_source,
             random: features.next().unwrap_or_default(),
             pixels: pixels(&inspections)?,
             items,
@@ -125,6 +133,20 @@ impl Dataset {
     pub(crate) fn labels_at(&self, positions: &[usize]) -> Vec<usize> {
         at(&self.labels, positions)
     }
+}
+
+/// What differs between images of less is rounding of single precision.
+const LEAST_SPREAD: f64 = 1e-5;
+
+/// Root of the mean variance of the columns over the mean square of all numbers.
+fn spread(features: &Array2<f32>) -> f64 {
+    let (mut variance, mut square) = (0.0, 0.0);
+    for column in features.columns() {
+        let mean = column.iter().map(|value| f64::from(*value)).sum::<f64>() / column.len().max(1) as f64;
+        variance += column.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum::<f64>();
+        square += column.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
+    }
+    (variance / square.max(f64::MIN_POSITIVE)).sqrt()
 }
 
 /// Lists the folder and splits it by the folders' names alone, so that classes that are too small are refused before any

@@ -228,7 +228,7 @@ fn labels(addition: &Addition, model: &Model) -> Result<Vec<String>> {
     let refused = |message: String| Error::Usage(format!("--labels {}: {message}", path.display()));
     let text = files::read(path).map_err(|error| refused(error.source.to_string()))?;
     let text = String::from_utf8(text).map_err(|_| refused("not UTF-8".to_owned()))?;
-    let labels: Vec<String> = text.lines().map(str::to_owned).collect();
+    let labels: Vec<String> = text.trim_start_matches('\u{feff}').lines().map(str::to_owned).collect();
     let classes = crate::predict::labels(model)?.len();
     if labels.len() == classes {
         return Ok(labels);

@@ -10,8 +10,8 @@ use regraft_graph::{
 use regraft_zoo::{Entry, From, MatchReport, architecture, random_weights};
 use serde::Serialize;
 
-use crate::source::{Source, find_source};
-use crate::zoo::{Zoo, is_zoo_name};
+use crate::source::{Source, find_source, is_name};
+use crate::zoo::Zoo;
 use crate::{Error, Result};
 
 /// All that is known about one source model.
@@ -51,8 +51,7 @@ impl Zoo {
     /// There is nothing of that name, or it cannot be read.
     pub fn info(&self, name: impl AsRef<Path>, architecture: Option<&str>) -> Result<Info> {
         let name = name.as_ref();
-        let named =
-            name.to_str().filter(|text| is_zoo_name(text) && architecture.is_none() && !name.exists());
+        let named = name.to_str().filter(|text| architecture.is_none() && is_name(text, name));
         let Some(named) = named else {
             return Info::of(Some(find_source(name, architecture)?), true);
         };

@@ -34,16 +34,16 @@ pub(crate) fn is_zoo_name(source: &str) -> bool {
 }
 
 /// Where a source lies: the files behind a name, and any path as it is.
-pub(crate) fn local_source(source: &Path) -> Result<PathBuf> {
-    let name = source.to_str().filter(|name| is_zoo_name(name) && !source.exists());
+pub(crate) fn local_source(path: &Path) -> Result<PathBuf> {
+    let name = path.to_str().filter(|name| source::is_name(name, path));
     let Some(name) =
         name.filter(|name| !regraft_zoo::info(name).is_ok_and(|entry| entry.from == From::Embedded))
     else {
-        return Ok(source.to_path_buf());
+        return Ok(path.to_path_buf());
     };
     let zoo = Zoo::of_user()?;
     let located = zoo.entry(name).ok().and_then(|entry| zoo.locate(&entry).ok().flatten());
-    Ok(located.map_or_else(|| source.to_path_buf(), |located| located.path))
+    Ok(located.map_or_else(|| path.to_path_buf(), |located| located.path))
 }
 
 impl Zoo {
@@ -180,7 +180,9 @@ impl Zoo {
         notes.extend(entry.describe(&mut card, classes));
         notes.extend(self.catalogue.problems_of(entry).cloned());
         card.roles = entry.roles(model.graph(), &card.roles).map_err(Error::model)?;
-        Ok(Source { model: model.with_card(card).map_err(Error::model)?, matched, notes })
+        let model = model.with_card(card).map_err(Error::model)?;
+        source::check_images(&model)?;
+        Ok(Source { model, matched, notes })
     }
 
     pub(crate) fn not_here(&self, entry: &Entry) -> Error {

@@ -11,7 +11,7 @@ use regraft_zoo::{Entry, Fingerprint, From, IMAGE_SIZE, fingerprint_image, split
 use serde::Serialize;
 
 use crate::precision::FrozenPrecision;
-use crate::predict::softmax;
+use crate::predict::Scores;
 use crate::source::resolve_cut;
 use crate::zoo::Zoo;
 use crate::zoo::place::fetch_again;
@@ -191,7 +191,9 @@ fn probabilities(model: &Model) -> Result<Vec<f64>> {
         FrozenPrecision::Float32.compile(model, preprocessing.crop, &[&wire]).map_err(Error::model)?;
     let normalization = Normalization::new(preprocessing);
     let logits = program.run_pooled_pixels(&[cropped.pixels()], &normalization).map_err(Error::model)?.pop();
-    let logits = logits.as_ref().and_then(|rows| rows.rows().into_iter().next().map(softmax));
+    let scores = Scores::of(model)?;
+    let logits = logits.as_ref().and_then(|rows| rows.rows().into_iter().next());
+    let logits = logits.map(|row| scores.probabilities(row));
     let found: Vec<f64> =
         logits.ok_or_else(|| Error::Model(format!("the network has no output at '{wire}'")))?;
     if found.iter().all(|probability| probability.is_finite()) {
