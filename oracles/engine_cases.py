@@ -8,7 +8,9 @@ results of a family one after the other.
 <family>.gradients.npy holds gradients of the families below: of the sum of all results, each times numbers of the same
 generator ("gradient of WIRE"), with respect to the input and every tensor but running statistics by their names; of more
 than 256 numbers every n-th is kept. <family>.batch.npy holds the same where batch normalisation goes by the statistics of the
-batch, and before that the results of these, subsampled too.
+batch, and before that the results of these, subsampled too. networks.training.npy holds the cross-entropies of 20 steps of
+gradient descent with momentum on the wire "fc" of each network, with stored statistics and with those of the batch: image i of
+step s is of numbers("input R"), R being s modulo 4, and has the class 3i + s modulo the number of classes.
 
 usage: engine_cases.py OUT
 versions: torch 2.15, numpy
@@ -230,6 +232,34 @@ def differentiate(net, wires, known_input, tensors, training):
     return [some(known[wire]) for wire in wires], [some(gradient) for gradient in gradients]
 
 
+STEPS, RATE, MOMENTUM = 20, 0.02, 0.9
+
+
+def train(net, tensors, shape, training):
+    """Losses of some steps of gradient descent."""
+    tensors = {key: t.clone().requires_grad_("running_" not in key) for key, t in tensors.items()}
+    optimizer = torch.optim.SGD([t for t in tensors.values() if t.requires_grad], lr=RATE, momentum=MOMENTUM)
+    losses = []
+    for step in range(STEPS):
+        known = {"input": torch.from_numpy(numbers(f"input {step % 4}", shape, net.input_scale, 0.0)).double()}
+        for node in net.nodes:
+            inputs, op = [known[wire] for wire in node["inputs"]], node["op"]
+            if training and isinstance(op, dict) and "batch_normalization" in op:
+                named = (tensors[f"{node['name']}.{suffix}"] for suffix in ("running_mean", "running_var", "weight", "bias"))
+                epsilon = op["batch_normalization"]["epsilon"]
+                known[node["name"]] = F.batch_norm(inputs[0], *named, training=True, momentum=0.1, eps=epsilon)
+            else:
+                known[node["name"]] = compute(node, inputs, tensors)
+        logits = known["fc"]
+        classes = torch.tensor([(3 * row + step) % logits.shape[1] for row in range(len(logits))])
+        loss = F.cross_entropy(logits, classes)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return [np.array(losses, dtype=np.float32)]
+
+
 def case(net, name, wires=None):
     tensors = {}
     for key, t in net.tensors.items():
@@ -254,6 +284,8 @@ def case(net, name, wires=None):
     if net.family in DIFFERENTIABLE:
         entry["gradients"] += differentiate(net, wires, known["input"], tensors, False)[1]
     has_norm = any("batch_normalization" in node["op"] for node in net.nodes)
+    if net.family == "networks":
+        entry["training"] = entry.get("training", []) + train(net, tensors, shape, False) + train(net, tensors, shape, True)
     if net.family in BATCH and has_norm:
         entry["batch"] += sum(differentiate(net, wires, known["input"], tensors, True), [])
     symbol = lambda s: {"symbolic": dict(symbol=s, offset=0, divisor=1)}
@@ -451,7 +483,7 @@ for family, entry in families.items():
     results = np.concatenate(entry["results"])
     (out / f"{family}.json").write_text(json.dumps(entry["cases"], separators=(",", ":")))
     np.save(out / f"{family}.npy", results)
-    for kind in ("gradients", "batch"):
-        if entry[kind]:
+    for kind in ("gradients", "batch", "training"):
+        if entry.get(kind):
             np.save(out / f"{family}.{kind}.npy", np.concatenate(entry[kind]))
     print(family, len(entry["cases"]), "cases", results.nbytes, "bytes", (out / f"{family}.json").stat().st_size)

@@ -216,3 +216,57 @@ fn what_cannot_be_trained_is_told_by_its_name() {
     assert!(tape.forward(ArrayD::<f32>::zeros(IxDyn(&[1, 3, 2, 2])).view()).is_err());
     assert!(Tape::compile(&case.model, case.image(), &[], &options).is_err());
 }
+
+/// Mean cross-entropy and its gradient.
+fn cross_entropy(logits: &ArrayD<f32>, class_of: impl Fn(usize) -> usize) -> (f64, ArrayD<f32>) {
+    let mut gradient = logits.clone();
+    let rows = logits.shape()[0];
+    let mut total = 0.0;
+    for (row, mut logits) in gradient.outer_iter_mut().enumerate() {
+        let sum: f64 = logits.iter().map(|logit| f64::from(*logit).exp()).sum();
+        let class = class_of(row);
+        total += sum.ln() - f64::from(logits[class]);
+        for (index, logit) in logits.iter_mut().enumerate() {
+            let target = f64::from(u8::from(index == class));
+            *logit = ((f64::from(*logit).exp() / sum - target) / rows as f64) as f32;
+        }
+    }
+    (total / rows as f64, gradient)
+}
+
+/// Losses of 20 steps of gradient descent with momentum, as `oracles/engine_cases.py` takes them.
+fn losses(case: &Case, of_batch: bool) -> Vec<f64> {
+    let options = TapeOptions { batch_statistics: &|_| of_batch, ..TapeOptions::default() };
+    let mut tape = Tape::compile(&case.model, case.image(), &["fc"], &options).unwrap();
+    let mut momenta = vec![0.0f32; tape.values().len()];
+    let step = |step: usize| {
+        let batch = numbers(&format!("input {}", step % 4), case.input.len(), 1.0, 0.0);
+        let batch = ArrayD::from_shape_vec(case.input.raw_dim(), batch).unwrap();
+        let logits = tape.forward(batch.view()).unwrap().remove(0);
+        let classes = logits.shape()[1];
+        let (loss, gradient) = cross_entropy(&logits, |row| (3 * row + step) % classes);
+        tape.backward(&[gradient.view()]).unwrap();
+        let (values, gradients) = tape.values_and_gradients();
+        for ((value, gradient), momentum) in values.iter_mut().zip(gradients).zip(&mut momenta) {
+            *momentum = 0.9 * *momentum + gradient;
+            *value -= 0.02 * *momentum;
+        }
+        loss
+    };
+    (0..20).map(step).collect()
+}
+
+#[test]
+fn losses_of_twenty_steps_equal_pytorch() {
+    let mut expected = golden_numbers("networks.training").into_iter();
+    for case in support::family("networks") {
+        for of_batch in [false, true] {
+            for (step, loss) in losses(&case, of_batch).into_iter().enumerate() {
+                let expected = f64::from(expected.next().unwrap());
+                let off = (loss / expected - 1.0).abs();
+                assert!(off < 1e-4, "{} {of_batch} step {step}: {loss} for {expected}", case.name);
+            }
+        }
+    }
+    assert_eq!(expected.next(), None);
+}
