@@ -63,7 +63,7 @@ def build(network):
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             torch.nn.init.normal_(module.running_mean, std=0.1)
             torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
-            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.uniform_(module.weight, 0.25, 1.0)
             torch.nn.init.normal_(module.bias, std=0.1)
         # Equal tensors would be stored once by the exporters, under one name.
         for name, parameter in module.named_parameters(recurse=False):
