@@ -1,5 +1,7 @@
 //! What can be wrong with a source model.
 
+use std::fmt;
+
 use regraft_formats::FormatError;
 use regraft_graph::GraphError;
 
@@ -48,22 +50,73 @@ pub enum ZooError {
         message: String,
     },
     /// A weight file lacks tensors that the architecture needs.
-    #[error("{origin}: {} of the weights of '{architecture}' are missing: {}; {hint}", .missing.len(), first_few(.missing))]
+    #[error("{origin}: {} of the weights of {tried} are missing: {}; {hint}", .missing.len(), first_few(.missing))]
     MissingWeights {
         /// Where the weights are from.
         origin: String,
-        /// The architecture that was asked for.
-        architecture: &'static str,
+        /// The architecture.
+        tried: Tried,
         /// Names of what is missing, in the network's order.
         missing: Vec<String>,
-        /// What would fit, or what to look at.
+        /// What would fit, or what to do.
         hint: String,
+    },
+    /// A weight file has tensors inside of the architecture's modules that the architecture does not have.
+    #[error(
+        "{origin}: its network computes something else than {tried}: {} of its tensors have no place there: {}; {hint}",
+        .foreign.len(),
+        first_few(.foreign)
+    )]
+    ForeignWeights {
+        /// Where the weights are from.
+        origin: String,
+        /// The architecture.
+        tried: Tried,
+        /// Names of these tensors.
+        foreign: Vec<String>,
+        /// What would fit, or what to do.
+        hint: String,
+    },
+    /// A tensor of a weight file has another shape than the architecture's.
+    #[error(
+        "{origin}: '{tensor}' has another shape than in {tried}: expected {expected:?}, found {found:?}{}; {hint}",
+        more_differ(*.more)
+    )]
+    Shape {
+        /// Where the weights are from.
+        origin: String,
+        /// The architecture.
+        tried: Tried,
+        /// Name of the tensor.
+        tensor: String,
+        /// The architecture's.
+        expected: Vec<usize>,
+        /// The file's.
+        found: Vec<usize>,
+        /// How many other tensors have other shapes.
+        more: usize,
+        /// What would fit, or what to do.
+        hint: String,
+    },
+    /// A file's name is that of a network with the tensors of a known architecture which computes something else.
+    #[error(
+        "{origin}: its name says '{relative}', which has the tensors of '{architecture}' and computes something else with \
+         them; {TO_ONNX}; if the file is '{architecture}' after all, say so: --arch {architecture}"
+    )]
+    Relative {
+        /// Where the weights are from.
+        origin: String,
+        /// The network's name.
+        relative: &'static str,
+        /// The architecture.
+        architecture: &'static str,
     },
     /// The tensors of a weight file are those of no known architecture.
     #[error(
-        "{origin}: its {tensors} tensors (such as {}) fit none of the known architectures: {}",
+        "{origin}: its {tensors} tensors (such as {}) fit none of the known architectures{}; {TO_ONNX}; README.md lists the \
+         architectures",
         first_few(.examples),
-        .known.join(", ")
+        unlike(.nearest, .lacking)
     )]
     UnknownWeights {
         /// Where the weights are from.
@@ -72,8 +125,10 @@ pub enum ZooError {
         tensors: usize,
         /// Some of their names.
         examples: Vec<String>,
-        /// All architectures.
-        known: Vec<&'static str>,
+        /// The architectures whose names of tensors are most alike.
+        nearest: Vec<&'static str>,
+        /// Names of the first of these that the file does not have.
+        lacking: Vec<String>,
     },
     /// A weight file has no such entry.
     #[error("{}: it has no entry '{entry}'; its names begin with {}", path.display(), first_few(.known))]
@@ -119,6 +174,26 @@ pub enum ZooError {
     Catalogue(#[from] toml::de::Error),
 }
 
+/// What to do with a network that no architecture stands for.
+pub(crate) const TO_ONNX: &str =
+    "export it to ONNX with the library that it is from, and use that file as the source";
+
+/// The architecture that weights were measured against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tried {
+    /// Its name.
+    pub architecture: &'static str,
+    /// Whether it was not named but is nearest by the names of the tensors.
+    pub guessed: bool,
+}
+
+impl fmt::Display for Tried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = if self.guessed { "guessed from the tensors" } else { "as asked for" };
+        write!(f, "'{}' ({how})", self.architecture)
+    }
+}
+
 impl ZooError {
     /// [`Self::NotHere`] for an entry.
     pub fn not_here(entry: &crate::Entry) -> Self {
@@ -142,6 +217,20 @@ fn nearest_or_all(nearest: Option<&str>, known: &[&str]) -> String {
         Some(_) => suggest(nearest),
         None => format!("known: {}", known.join(", ")),
     }
+}
+
+fn more_differ(more: usize) -> String {
+    if more == 0 { String::new() } else { format!(", and {more} more differ") }
+}
+
+fn unlike(nearest: &[&str], lacking: &[String]) -> String {
+    let Some(first) = nearest.first() else { return String::new() };
+    let all = nearest.join("', '");
+    let count = lacking.len();
+    format!(
+        "; their names are most like those of '{all}', but {count} of '{first}' are not there: {}",
+        first_few(lacking)
+    )
 }
 
 fn suggest(nearest: Option<&str>) -> String {

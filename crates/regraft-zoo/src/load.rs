@@ -1,16 +1,18 @@
 //! From tensors by name to a model.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use regraft_formats::{FormatError, Skipped, WeightFile, read_weights};
-use regraft_graph::{Card, Graph, GraphError, Model, Op, Preprocessing, Resize, Tensor, Weights};
+use regraft_graph::{Card, Graph, GraphError, Model, Op, Parameter, Preprocessing, Resize, Tensor, Weights};
 
 use crate::architecture::{Architecture, architectures, called};
 use crate::embedded::imagenet_labels;
-use crate::error::nearest;
-use crate::matching::{Found, beginnings, begins, find, is_part_of, same_numbers, under};
+use crate::error::{TO_ONNX, Tried, nearest};
+use crate::leftover::{foreign, left};
+use crate::matching::{Fits, Found, begins, find, fits, is_part_of, same_numbers, under};
 use crate::{MatchReport, Network, ZooError, jax};
 
 /// Puts weights into an architecture, or into the one of the same name whose library named the weights. Names may have a
@@ -48,6 +50,8 @@ pub(crate) struct Tensors {
 /// An architecture, and where in a file its tensors are.
 pub(crate) struct Candidate {
     pub(crate) architecture: &'static Architecture,
+    /// Whether it was not named but found by the tensors.
+    guessed: bool,
     /// The network with 1,000 classes, for images of the usual size.
     usual: Network,
     found: Found,
@@ -62,7 +66,22 @@ impl Candidate {
 
     /// Whether the file has everything but perhaps a head.
     fn is_complete(&self) -> bool {
-        self.found.matched >= self.parameters(false).len()
+        self.found.of_body >= self.parameters(false).len()
+    }
+
+    /// Names of what the file lacks, but for the head.
+    fn lacking(&self, weights: &Weights) -> Vec<String> {
+        let is_there = |name: &String| weights.get(&format!("{}{name}", self.found.prefix)).is_some();
+        self.parameters(false).into_iter().filter(|name| !is_there(name)).collect()
+    }
+
+    /// Whether the file has tensors with which the network would compute something else.
+    fn has_foreign(&self, weights: &Weights) -> bool {
+        let names: Vec<_> =
+            self.usual.graph.parameters().into_iter().map(|parameter| parameter.name).collect();
+        let Found { prefix, alternatives, .. } = &self.found;
+        let left = left(weights, &names, prefix, alternatives);
+        !foreign(&left, &names, prefix, self.architecture.classifier).is_empty()
     }
 }
 
@@ -71,9 +90,13 @@ impl Tensors {
     /// None for an architecture that passed its tests.
     pub(crate) fn compare(&self, architecture: &'static Architecture) -> Result<Candidate, GraphError> {
         let usual = architecture.network(IMAGENET_CLASSES)?;
-        let found =
-            find(&usual.graph.parameters(), architecture.classifier, &self.weights, self.entry.as_deref());
-        Ok(Candidate { architecture, usual, found })
+        let found = self.find(architecture, &usual, fits);
+        Ok(Candidate { architecture, guessed: false, usual, found })
+    }
+
+    fn find(&self, architecture: &Architecture, usual: &Network, fits: Fits) -> Found {
+        let parameters = usual.graph.parameters();
+        find(&parameters, architecture.classifier, &self.weights, self.entry.as_deref(), fits)
     }
 
     /// The architecture of that name or alias whose tensors the file has most of; of equal ones the first, which has
@@ -104,7 +127,8 @@ impl Tensors {
         let failed = |source| ZooError::Graph { origin: origin.clone(), source };
         let classes = self.classes(&candidate);
         let head = candidate.parameters(true);
-        let Candidate { architecture, usual, found: Found { prefix, alternatives, .. } } = candidate;
+        let Candidate { architecture, guessed, usual, found: Found { prefix, alternatives, .. } } = candidate;
+        let tried = Tried { architecture: architecture.name, guessed };
         let mut weights = under(&self.weights, &prefix);
         let size = image_size(&usual.graph, &weights);
         if let Some(size) = size {
@@ -115,19 +139,24 @@ impl Tensors {
             _ => architecture.network_for(classes, card.preprocessing.crop).map_err(failed)?,
         };
         let names: Vec<String> = graph.parameters().into_iter().map(|parameter| parameter.name).collect();
-        self.check_missing(architecture, &names, &weights, &origin)?;
+        self.check_missing(tried, &names, &weights, &origin)?;
+        let left = left(&self.weights, &names, &prefix, &alternatives);
+        let foreign = foreign(&left, &names, &prefix, architecture.classifier);
+        self.check_foreign(tried, foreign, &origin)?;
         fit_shapes(&graph, &mut weights).map_err(failed)?;
+        self.check_shapes(tried, &graph, &weights, &origin)?;
         if !card.labels.is_empty() && card.labels.len() != classes {
             return Err(ZooError::Labels { origin, classes, labels: card.labels.len() });
         }
         let report = MatchReport {
             architecture: architecture.name,
             others: Vec::new(),
+            relatives: &[],
             classes,
             labels: card.labels.len(),
             matched: names.len(),
             missing: if classes == 0 { head } else { Vec::new() },
-            left: left(&self.weights, &names, &prefix, &alternatives),
+            left,
             prefix,
             alternatives,
             renamed: self.renamed,
@@ -149,7 +178,7 @@ impl Tensors {
 
     fn check_missing(
         &self,
-        wanted: &'static Architecture,
+        tried: Tried,
         names: &[String],
         weights: &Weights,
         origin: &str,
@@ -158,24 +187,66 @@ impl Tensors {
         if missing.is_empty() {
             return Ok(());
         }
-        let hint = self.hint(&missing);
-        Err(ZooError::MissingWeights { origin: origin.to_owned(), architecture: wanted.name, missing, hint })
+        let hint = self.conversion(&missing).unwrap_or_else(|| self.way_out(tried.architecture));
+        Err(ZooError::MissingWeights { origin: origin.to_owned(), tried, missing, hint })
     }
 
-    fn hint(&self, missing: &[String]) -> String {
-        let skipped =
-            self.skipped.iter().find(|skipped| missing.iter().any(|name| skipped.tensor.ends_with(name)));
-        if let Some(Skipped { tensor, dtype }) = skipped {
-            return format!(
-                "'{tensor}' is there but has elements of type {dtype}, convert it to 32-bit floats"
-            );
+    fn check_foreign(&self, tried: Tried, foreign: Vec<String>, origin: &str) -> Result<(), ZooError> {
+        if foreign.is_empty() {
+            return Ok(());
         }
-        match guess_architecture(&self.weights) {
-            Some(other) => format!("the file fits the architecture '{}'", other.name),
-            None => "the file fits none of the known architectures; are its names those of the original?"
-                .to_owned(),
+        let hint = self.way_out(tried.architecture);
+        Err(ZooError::ForeignWeights { origin: origin.to_owned(), tried, foreign, hint })
+    }
+
+    fn check_shapes(
+        &self,
+        tried: Tried,
+        graph: &Graph,
+        weights: &Weights,
+        origin: &str,
+    ) -> Result<(), ZooError> {
+        let mut others = graph.parameters().into_iter().filter_map(|parameter| {
+            let found = weights.get(&parameter.name)?.shape().to_vec();
+            (found != parameter.shape).then_some((parameter, found))
+        });
+        let Some((Parameter { name: tensor, shape: expected, .. }, found)) = others.next() else {
+            return Ok(());
+        };
+        let hint = other_channels(graph, &tensor, &expected, &found)
+            .map_or_else(|| self.way_out(tried.architecture), |channels| format!("{channels}; {TO_ONNX}"));
+        let more = others.count();
+        let origin = origin.to_owned();
+        Err(ZooError::Shape { origin, tried, tensor, expected, found, more, hint })
+    }
+
+    /// How to get a missing tensor that is there with elements that are not read.
+    fn conversion(&self, missing: &[String]) -> Option<String> {
+        let mut skipped = self.skipped.iter();
+        let Skipped { tensor, dtype } =
+            skipped.find(|skipped| missing.iter().any(|name| skipped.tensor.ends_with(name)))?;
+        Some(format!("'{tensor}' is there but has elements of type {dtype}, convert it to 32-bit floats"))
+    }
+
+    /// What to do with a file that is not the architecture's.
+    fn way_out(&self, tried: &str) -> String {
+        let fitting: Vec<_> = fitting(self).iter().map(|candidate| candidate.architecture.name).collect();
+        match fitting.first() {
+            Some(other) if !fitting.contains(&tried) => format!("the file fits the architecture '{other}'"),
+            _ => format!("the file's network is none that is known here; {TO_ONNX}"),
         }
     }
+}
+
+/// The first convolution reads other images than those of three channels.
+fn other_channels(graph: &Graph, tensor: &str, expected: &[usize], found: &[usize]) -> Option<String> {
+    let first = graph.nodes().iter().find(|node| matches!(node.op, Op::Conv(_)))?;
+    let is_first = first.parameters().iter().any(|parameter| parameter.name == tensor);
+    let same = |axis: usize| expected.get(axis) == found.get(axis);
+    let (usual, channels) = (expected.get(1)?, found.get(1)?);
+    let differ = expected.len() == found.len() && usual != channels && [0, 2, 3].into_iter().all(same);
+    (is_first && differ)
+        .then(|| format!("the file's network takes images with {channels} channels instead of {usual}"))
 }
 
 /// Classes of ImageNet-1k.
@@ -191,27 +262,6 @@ fn fit_shapes(graph: &Graph, weights: &mut Weights) -> Result<(), GraphError> {
         }
     }
     Ok(())
-}
-
-fn left(weights: &Weights, names: &[String], prefix: &str, alternatives: &[String]) -> Vec<String> {
-    let names: std::collections::HashSet<&str> = names.iter().map(String::as_str).collect();
-    let used = |name: &str| name.strip_prefix(prefix).is_some_and(|name| names.contains(name));
-    let copy = |name: &str| {
-        beginnings(name)
-            .any(|(start, rest)| names.contains(rest) && alternatives.iter().any(|other| other == start))
-    };
-    let unused = weights.iter().map(|(name, _)| name).filter(|name| !used(name) && !copy(name));
-    unused
-        .filter(|name| !serves_training(name.strip_prefix(prefix).unwrap_or(name)))
-        .map(str::to_owned)
-        .collect()
-}
-
-/// Counters of steps, the token for hidden patches of DINOv2, and the auxiliary classifiers of Inception v1 and v3.
-fn serves_training(name: &str) -> bool {
-    name.ends_with("num_batches_tracked")
-        || name.ends_with("mask_token")
-        || ["AuxLogits.", "aux1.", "aux2."].iter().any(|module| name.starts_with(module))
 }
 
 /// Height and width of the images that the weights are for, where a learned vector for each place tells another size
@@ -242,7 +292,8 @@ fn for_size(usual: &Preprocessing, size: [usize; 2]) -> Preprocessing {
     Preprocessing { resize, crop: size, ..usual.clone() }
 }
 
-/// The architecture whose every tensor but the head is there in the right shape; of several, the one that uses most.
+/// The architecture whose every tensor but the head is there in the right shape, with no other tensors inside of its
+/// modules; of several, the one that uses most.
 pub fn guess_architecture(weights: &Weights) -> Option<&'static Architecture> {
     let tensors = Tensors { weights: weights.clone(), ..Tensors::default() };
     fitting(&tensors).into_iter().next().map(|candidate| candidate.architecture)
@@ -253,13 +304,30 @@ fn fitting(tensors: &Tensors) -> Vec<Candidate> {
     let names: Vec<&str> = tensors.weights.iter().map(|(name, _)| name).collect();
     let marked = |architecture: &&Architecture| names.iter().any(|name| name.ends_with(architecture.mark));
     let complete = architectures().par_iter().filter(marked).filter_map(|architecture| {
-        let candidate = tensors.compare(architecture).ok()?;
-        candidate.is_complete().then_some(candidate)
+        let candidate = Candidate { guessed: true, ..tensors.compare(architecture).ok()? };
+        (candidate.is_complete() && !candidate.has_foreign(&tensors.weights)).then_some(candidate)
     });
     let mut complete: Vec<_> = complete.collect();
     let most = complete.iter().map(|candidate| candidate.found.matched).max().unwrap_or(0);
     complete.retain(|candidate| candidate.found.matched == most);
     complete
+}
+
+/// The architectures that have some of the file's names, whatever their shapes. First come those of which most names are
+/// there and fewest are not; of equal ones, those whose shapes fit most.
+fn alike(tensors: &Tensors) -> Vec<Candidate> {
+    let compared = architectures().par_iter().filter_map(|architecture| {
+        let usual = architecture.network(IMAGENET_CLASSES).ok()?;
+        let in_shape = tensors.find(architecture, &usual, fits).matched;
+        let found = tensors.find(architecture, &usual, |_, _| true);
+        let absent = usual.graph.parameters().len().saturating_sub(found.matched);
+        let likeness = (found.matched.saturating_sub(absent), in_shape);
+        let candidate = Candidate { architecture, guessed: true, usual, found };
+        (likeness.0 > 0).then_some((Reverse(likeness), candidate))
+    });
+    let mut compared: Vec<_> = compared.collect();
+    compared.sort_by_key(|(likeness, _)| *likeness);
+    compared.into_iter().map(|(_, candidate)| candidate).collect()
 }
 
 /// Reads a weight file into an architecture, or into the one that it fits if `name` is `None`.
@@ -317,9 +385,18 @@ fn choose(
         return candidate.map(|candidate| (candidate, Vec::new())).ok_or_else(|| unknown_architecture(name));
     }
     let mut fitting = fitting(tensors);
-    let best = named_in(path, &fitting).ok_or_else(|| unknown_weights(path, &tensors.weights))?;
+    let Some(best) = named_in(path, &fitting) else { return Ok((nearest_to(tensors, path)?, Vec::new())) };
     let best = fitting.remove(best);
     Ok((best, fitting.into_iter().map(|candidate| candidate.architecture.name).collect()))
+}
+
+/// The architecture that has the file's names, for an error that says what else differs.
+fn nearest_to(tensors: &Tensors, path: &Path) -> Result<Candidate, ZooError> {
+    let mut alike = alike(tensors);
+    match alike.first() {
+        Some(first) if first.is_complete() => Ok(alike.swap_remove(0)),
+        _ => Err(unknown_weights(path, &tensors.weights, &alike)),
+    }
 }
 
 /// Of several architectures with the same tensors, the one whose name is in the file's or its folder's, as in published
@@ -386,11 +463,12 @@ pub(crate) fn unknown_architecture(name: &str) -> ZooError {
     ZooError::UnknownArchitecture { name: name.to_owned(), nearest: nearest(name, &known), known }
 }
 
-fn unknown_weights(path: &Path, weights: &Weights) -> ZooError {
+fn unknown_weights(path: &Path, weights: &Weights, alike: &[Candidate]) -> ZooError {
     ZooError::UnknownWeights {
         origin: path.display().to_string(),
         tensors: weights.len(),
         examples: weights.iter().map(|(name, _)| name.to_owned()).collect(),
-        known: architectures().iter().map(|architecture| architecture.name).collect(),
+        nearest: alike.iter().take(4).map(|candidate| candidate.architecture.name).collect(),
+        lacking: alike.first().map(|first| first.lacking(weights)).unwrap_or_default(),
     }
 }

@@ -19,6 +19,9 @@ pub struct MatchReport {
     /// Other architectures that the file fits as well, if it was not named: their tensors are the same, but their
     /// preprocessing, padding or epsilon are not.
     pub others: Vec<&'static str>,
+    /// Networks of timm's that the file fits as well, if the architecture was not named: they compute something else with
+    /// the same tensors, and are no architectures here.
+    pub relatives: &'static [&'static str],
     /// Number of classes, from the classifier's shape; 0 for a network without a head.
     pub classes: usize,
     /// Number of label names on the model's card.
@@ -45,6 +48,7 @@ impl MatchReport {
             && self.prefix.is_empty()
             && self.renamed == 0
             && self.others.is_empty()
+            && self.relatives.is_empty()
     }
 }
 
@@ -61,6 +65,13 @@ impl fmt::Display for MatchReport {
         if !self.others.is_empty() {
             let others = self.others.join(", ");
             writeln!(f, "  fits {others} as well; --arch chooses")?;
+        }
+        if !self.relatives.is_empty() {
+            let relatives = self.relatives.join(", ");
+            writeln!(
+                f,
+                "  the tensors may also be those of {relatives}, which compute something else and are not known here"
+            )?;
         }
         if !self.prefix.is_empty() {
             writeln!(f, "  names without '{}'", self.prefix)?;
@@ -94,36 +105,45 @@ pub(crate) struct Found {
     pub(crate) prefix: String,
     /// How many there are.
     pub(crate) matched: usize,
+    /// How many of them are not the classifier's.
+    pub(crate) of_body: usize,
     /// Prefixes with as many.
     pub(crate) alternatives: Vec<String>,
 }
 
-/// Looks for the prefix under which most of the parameters are there in the right shape. The classifier may have any
+/// Whether a tensor can become a parameter.
+pub(crate) type Fits = fn(&Parameter, &Tensor) -> bool;
+
+/// Looks for the prefix under which most of the parameters are there in a shape that fits. The classifier may have any
 /// shape. `entry` is the beginning that the prefix must have, if the user chose one.
 pub(crate) fn find(
     parameters: &[Parameter],
     classifier: &str,
     weights: &Weights,
     entry: Option<&str>,
+    fits: Fits,
 ) -> Found {
     let wanted: HashMap<&str, &Parameter> =
         parameters.iter().map(|parameter| (parameter.name.as_str(), parameter)).collect();
-    let mut counts = BTreeMap::<&str, usize>::new();
+    let mut counts = BTreeMap::<&str, [usize; 2]>::new();
     for (name, tensor) in weights.iter() {
         for (prefix, rest) in beginnings(name) {
             let known = wanted.get(rest);
-            if known.is_some_and(|parameter| fits(parameter, tensor) || is_part_of(rest, classifier)) {
-                *counts.entry(prefix).or_default() += 1;
+            let is_head = is_part_of(rest, classifier);
+            if known.is_some_and(|parameter| is_head || fits(parameter, tensor)) {
+                let [matched, of_body] = counts.entry(prefix).or_default();
+                *matched += 1;
+                *of_body += usize::from(!is_head);
             }
         }
     }
     counts.retain(|prefix, _| entry.is_none_or(|entry| begins(prefix, entry)));
-    let best = counts.values().copied().max().unwrap_or(0);
+    let [matched, of_body] = counts.values().copied().max_by_key(|[matched, _]| *matched).unwrap_or_default();
     let mut equal: Vec<&str> =
-        counts.iter().filter(|(_, count)| **count == best).map(|(prefix, _)| *prefix).collect();
+        counts.iter().filter(|(_, [count, _])| *count == matched).map(|(prefix, _)| *prefix).collect();
     equal.sort_by_key(|prefix| (preference(prefix), prefix.len()));
     let mut equal = equal.into_iter().map(str::to_owned);
-    Found { prefix: equal.next().unwrap_or_default(), matched: best, alternatives: equal.collect() }
+    Found { prefix: equal.next().unwrap_or_default(), matched, of_body, alternatives: equal.collect() }
 }
 
 /// Whether two shapes differ in nothing but how the axes behind the first are told apart: a dense layer that was stored
@@ -133,8 +153,8 @@ pub(crate) fn same_numbers(found: &[usize], expected: &[usize]) -> bool {
     found.first() == expected.first() && found.len() != expected.len() && product(found) == product(expected)
 }
 
-/// Whether a tensor can become the parameter; vectors for places may be of another number.
-fn fits(parameter: &Parameter, tensor: &Tensor) -> bool {
+/// By shapes; vectors for places may be of another number.
+pub(crate) fn fits(parameter: &Parameter, tensor: &Tensor) -> bool {
     let (found, expected) = (tensor.shape(), parameter.shape.as_slice());
     let other_grid = parameter.kind == ParameterKind::Position && found.last() == expected.last();
     found == expected || other_grid || same_numbers(found, expected)
@@ -196,7 +216,7 @@ mod tests {
     fn found(names: &[&str], entry: Option<&str>) -> Found {
         let tensor = || Tensor::from_f32(vec![2], &[0.0; 2]).unwrap();
         let weights: Weights = names.iter().map(|name| ((*name).to_owned(), tensor())).collect();
-        find(&parameters(&["conv.weight", "layer.conv.weight", "fc.weight"]), "fc", &weights, entry)
+        find(&parameters(&["conv.weight", "layer.conv.weight", "fc.weight"]), "fc", &weights, entry, fits)
     }
 
     #[test]
@@ -207,7 +227,7 @@ mod tests {
             let names: Vec<&str> = names.iter().map(String::as_str).chain(["other.weight"]).collect();
             assert_eq!(
                 found(&names, None),
-                Found { prefix: prefix.to_owned(), matched: 3, alternatives: vec![] }
+                Found { prefix: prefix.to_owned(), matched: 3, of_body: 2, alternatives: vec![] }
             );
         }
     }
