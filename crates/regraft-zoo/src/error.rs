@@ -78,23 +78,14 @@ pub enum ZooError {
         hint: String,
     },
     /// A tensor of a weight file has another shape than the architecture's.
-    #[error(
-        "{origin}: '{tensor}' has another shape than in {tried}: expected {expected:?}, found {found:?}{}; {hint}",
-        more_differ(*.more)
-    )]
-    Shape {
+    #[error("{origin}: it has other shapes than {tried}: {differences}; {hint}")]
+    Shapes {
         /// Where the weights are from.
         origin: String,
         /// The architecture.
         tried: Tried,
-        /// Name of the tensor.
-        tensor: String,
-        /// The architecture's.
-        expected: Vec<usize>,
-        /// The file's.
-        found: Vec<usize>,
-        /// How many other tensors have other shapes.
-        more: usize,
+        /// The first tensor with the shapes that were expected and found, and how many more there are.
+        differences: String,
         /// What would fit, or what to do.
         hint: String,
     },
@@ -217,10 +208,6 @@ fn nearest_or_all(nearest: Option<&str>, known: &[&str]) -> String {
         Some(_) => suggest(nearest),
         None => format!("known: {}", known.join(", ")),
     }
-}
-
-fn more_differ(more: usize) -> String {
-    if more == 0 { String::new() } else { format!(", and {more} more differ") }
 }
 
 fn unlike(nearest: &[&str], lacking: &[String]) -> String {

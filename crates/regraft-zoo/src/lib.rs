@@ -38,6 +38,7 @@ mod mobilenet;
 mod names;
 mod random;
 mod regnet;
+mod relatives;
 mod resnet;
 mod squeezenet;
 mod table;

@@ -13,6 +13,7 @@ use crate::embedded::imagenet_labels;
 use crate::error::{TO_ONNX, Tried, nearest};
 use crate::leftover::{foreign, left};
 use crate::matching::{Fits, Found, begins, find, fits, is_part_of, same_numbers, under};
+use crate::relatives::relatives;
 use crate::{MatchReport, Network, ZooError, jax};
 
 /// Puts weights into an architecture, or into the one of the same name whose library named the weights. Names may have a
@@ -58,6 +59,11 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
+    /// The architecture's names.
+    fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.architecture.aliases.iter().copied().chain([self.architecture.name])
+    }
+
     /// The parameters of the classifier, or the others.
     fn parameters(&self, of_head: bool) -> Vec<String> {
         let names = self.usual.graph.parameters().into_iter().map(|parameter| parameter.name);
@@ -151,7 +157,7 @@ impl Tensors {
         let report = MatchReport {
             architecture: architecture.name,
             others: Vec::new(),
-            relatives: &[],
+            relatives: if guessed { relatives(architecture.name) } else { &[] },
             classes,
             labels: card.labels.len(),
             matched: names.len(),
@@ -215,9 +221,12 @@ impl Tensors {
         };
         let hint = other_channels(graph, &tensor, &expected, &found)
             .map_or_else(|| self.way_out(tried.architecture), |channels| format!("{channels}; {TO_ONNX}"));
-        let more = others.count();
-        let origin = origin.to_owned();
-        Err(ZooError::Shape { origin, tried, tensor, expected, found, more, hint })
+        let more = match others.count() {
+            0 => String::new(),
+            more => format!(", and {more} more differ"),
+        };
+        let differences = format!("'{tensor}': expected {expected:?}, found {found:?}{more}");
+        Err(ZooError::Shapes { origin: origin.to_owned(), tried, differences, hint })
     }
 
     /// How to get a missing tensor that is there with elements that are not read.
@@ -246,7 +255,7 @@ fn other_channels(graph: &Graph, tensor: &str, expected: &[usize], found: &[usiz
     let (usual, channels) = (expected.get(1)?, found.get(1)?);
     let differ = expected.len() == found.len() && usual != channels && [0, 2, 3].into_iter().all(same);
     (is_first && differ)
-        .then(|| format!("the file's network takes images with {channels} channels instead of {usual}"))
+        .then(|| format!("the file's network takes images of {channels} instead of {usual} channels"))
 }
 
 /// Classes of ImageNet-1k.
@@ -387,6 +396,7 @@ fn choose(
     let mut fitting = fitting(tensors);
     let Some(best) = named_in(path, &fitting) else { return Ok((nearest_to(tensors, path)?, Vec::new())) };
     let best = fitting.remove(best);
+    check_relatives(path, &best)?;
     Ok((best, fitting.into_iter().map(|candidate| candidate.architecture.name).collect()))
 }
 
@@ -402,16 +412,26 @@ fn nearest_to(tensors: &Tensors, path: &Path) -> Result<Candidate, ZooError> {
 /// Of several architectures with the same tensors, the one whose name is in the file's or its folder's, as in published
 /// files; else the first.
 fn named_in(path: &Path, fitting: &[Candidate]) -> Option<usize> {
-    let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
-    let names =
-        [folder, path.file_name().unwrap_or_default()].map(|name| name.to_string_lossy().into_owned());
-    let longest = |(_, Candidate { architecture, .. }): &(usize, &Candidate)| {
-        let known = architecture.aliases.iter().chain([&architecture.name]);
-        let found = known.filter(|known| names.iter().any(|name| name.contains(**known)));
-        found.map(|known| known.len()).max()
-    };
+    let longest = |(_, candidate): &(usize, &Candidate)| longest_in(path, candidate.names()).map(str::len);
     // Of several that are equally long, the first.
     fitting.iter().enumerate().rev().max_by_key(longest).map(|(position, _)| position)
+}
+
+/// The longest of these names that the file's or its folder's has in it.
+fn longest_in(path: &Path, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
+    let own = [folder, path.file_name().unwrap_or_default()].map(|name| name.to_string_lossy().into_owned());
+    names.filter(|name| own.iter().any(|own| own.contains(*name))).max_by_key(|name| name.len())
+}
+
+/// A file whose name is that of a network which has the architecture's tensors and computes something else is refused.
+fn check_relatives(path: &Path, best: &Candidate) -> Result<(), ZooError> {
+    let architecture = best.architecture.name;
+    let Some(relative) = longest_in(path, relatives(architecture).iter().copied()) else { return Ok(()) };
+    match longest_in(path, best.names()) {
+        Some(name) if name.len() > relative.len() => Ok(()),
+        _ => Err(ZooError::Relative { origin: path.display().to_string(), relative, architecture }),
+    }
 }
 
 /// Parts of names that published files still have, and what the networks here call them: DenseNet's layers and the dense

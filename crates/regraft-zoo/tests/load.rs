@@ -163,6 +163,26 @@ fn where_several_fit_the_files_name_decides() {
     assert_eq!(load_file(&path, None).unwrap().1.architecture, "deit_tiny_patch16_224");
 }
 
+/// timm's resnetblur18 has the same tensors as resnet18 and computes something else.
+#[test]
+fn a_file_with_the_name_of_a_relative_is_refused() {
+    let weights = blank_weights(architecture("resnet18").unwrap(), 3);
+    let (folder, path) = written(&weights);
+    let (_, report) = load_file(&path, None).unwrap();
+    assert!(
+        report.relatives.contains(&"resnetblur18") && report.to_string().contains("resnetblur18"),
+        "{report}"
+    );
+    assert!(load_file(&path, Some("resnet18")).unwrap().1.relatives.is_empty());
+    let named = folder.path().join("resnetblur18_a1h-4cf422b3.safetensors");
+    safetensors::write(&named, &weights).unwrap();
+    let message = load_file(&named, None).unwrap_err().to_string();
+    for part in ["says 'resnetblur18'", "'resnet18'", "ONNX", "--arch resnet18", "4cf422b3"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert!(load_file(&named, Some("resnet18")).is_ok());
+}
+
 #[test]
 fn weights_without_a_classifier_end_at_the_features() {
     let mut weights = hashed_weights("resnet18", 5, None);
