@@ -63,7 +63,7 @@ pub enum ZooError {
     },
     /// A weight file has tensors inside of the architecture's modules that the architecture does not have.
     #[error(
-        "{origin}: its network computes something else than {tried}: {} of its tensors have no place there: {}; {hint}",
+        "{origin}: its network computes something else than {tried}, which has no place for {} of its tensors: {}; {hint}",
         .foreign.len(),
         first_few(.foreign)
     )]
