@@ -83,7 +83,8 @@ fn weight_file(folder: &Path) -> Option<PathBuf> {
 
 fn read_json(path: &Path) -> Result<Value, ZooError> {
     let content = files::map(path).map_err(regraft_formats::FormatError::from)?;
-    serde_json::from_slice(&content).map_err(|error| unusable(path, error.to_string()))
+    serde_json::from_slice(&content)
+        .map_err(|error| unusable(path, format!("is not valid JSON ({error}); fetch the file once more")))
 }
 
 fn unusable(path: &Path, message: String) -> ZooError {

@@ -292,8 +292,10 @@ fn a_folder_that_is_no_model_says_what_is_missing() {
     let config = folder.path().join("config.json");
     let message = |folder: &Path| load_folder(folder).unwrap_err().to_string();
     assert!(message(folder.path()).contains("config.json"));
-    files::write_atomically(&config, b"{").unwrap();
-    assert!(message(folder.path()).contains("config.json"));
+    files::write_atomically(&config, b"<html>").unwrap();
+    let expected =
+        "config.json: is not valid JSON (expected value at line 1 column 1); fetch the file once more";
+    assert!(message(folder.path()).contains(expected), "{}", message(folder.path()));
     files::write_atomically(&config, br#"{"architecture": "resnet18"}"#).unwrap();
     assert!(message(folder.path()).contains("no weights in it (model.safetensors"));
     files::write_atomically(
