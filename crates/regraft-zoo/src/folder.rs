@@ -127,8 +127,7 @@ fn with_arguments(mut model: Model, config: &Value) -> Result<Model, String> {
         match (key.as_str(), value.as_f64()) {
             ("img_size" | "in_chans" | "num_classes" | "drop_rate" | "drop_path_rate", _) => {}
             ("bn_eps", Some(epsilon)) if (0.0..=0.1).contains(&epsilon) => {
-                model = transformers::with_batch_norm_epsilon(model, epsilon)
-                    .map_err(|error| error.to_string())?;
+                model = transformers::with_batch_norm_epsilon(&model, epsilon)?;
             }
             _ => return Err(format!("'model_args' sets '{key}' to {value}, which is not known here")),
         }
@@ -142,11 +141,12 @@ fn from_transformers(
     file: WeightFile,
 ) -> Result<(Model, MatchReport), ZooError> {
     let WeightFile { weights, skipped, sha256 } = file;
-    let Translation { architecture, rules, prefix, adapt } =
-        transformers::translation(config).map_err(|message| unusable(folder, message))?;
+    let refused = |message| unusable(&folder.join("config.json"), message);
+    let Translation { architecture, rules, prefix, setting } =
+        transformers::translation(config).map_err(refused)?;
     let failed = |source| ZooError::Graph { origin: folder.display().to_string(), source };
     let (bare, count) = (transformers::without_prefix(&weights, prefix), weights.len());
-    let weights = renamed(&bare, rules).map_err(failed)?;
+    let weights = renamed(&bare, &rules).map_err(failed)?;
     let tensors = Tensors { weights, skipped, entry: None, renamed: count };
     let candidate =
         tensors.named(architecture).map_err(failed)?.ok_or_else(|| unknown_architecture(architecture))?;
@@ -154,7 +154,8 @@ fn from_transformers(
     let preprocessor = folder.join("preprocessor_config.json");
     if preprocessor.is_file() {
         let settings = read_json(&preprocessor)?;
-        card.preprocessing = transformers::preprocessing(&settings, &card.preprocessing)
+        let kind = text(config, "model_type").unwrap_or_default();
+        card.preprocessing = transformers::preprocessing(&settings, &kind, &card.preprocessing)
             .map_err(|message| unusable(&preprocessor, message))?;
     }
     card.labels = transformers::labels(config)
@@ -162,7 +163,7 @@ fn from_transformers(
         .unwrap_or_default();
     card.sha256 = Some(sha256);
     let (model, report) = tensors.into_model(candidate, card)?;
-    let model = adapt(config, model).map_err(failed)?;
+    let model = transformers::with_settings(config, &model, setting).map_err(refused)?;
     Ok((model, report))
 }
 
@@ -174,7 +175,8 @@ fn from_bert(
     tokens: Option<usize>,
 ) -> Result<(Model, MatchReport), ZooError> {
     let failed = |source| ZooError::Graph { origin: folder.display().to_string(), source };
-    let sizes = bert_sizes(config).map_err(|message| unusable(folder, message))?;
+    let refused = |message| unusable(&folder.join("config.json"), message);
+    let sizes = bert_sizes(config).map_err(refused)?;
     let length = tokens.unwrap_or(sizes.places);
     let Network { graph, roles } = bert::bert(sizes, length).map_err(failed)?;
     let count = file.weights.len();
@@ -201,6 +203,7 @@ fn from_bert(
         roles,
     };
     let model = Model::new(graph, weights, card).map_err(failed)?;
+    let model = transformers::with_settings(config, &model, transformers::bert).map_err(refused)?;
     Ok((model, report))
 }
 
@@ -217,11 +220,10 @@ fn bert_sizes(config: &Value) -> Result<Bert, String> {
         let found = config.get(key).and_then(Value::as_u64).filter(|size| (1..=1 << 20).contains(size));
         found.and_then(|size| usize::try_from(size).ok()).ok_or_else(|| format!("'{key}' is no usable size"))
     };
-    for (key, known) in [("hidden_act", "gelu"), ("position_embedding_type", "absolute")] {
-        if let Some(found) = text(config, key).filter(|found| found != known) {
-            return Err(format!("'{key}' is '{found}', expected '{known}'"));
-        }
+    if let Some(found) = text(config, "position_embedding_type").filter(|found| found != "absolute") {
+        return Err(format!("'position_embedding_type' is '{found}', expected 'absolute'"));
     }
+    transformers::expect_flag(config, "is_decoder", false)?;
     let layers = size("num_hidden_layers")?;
     if layers > 1000 {
         return Err(format!("'num_hidden_layers' is {layers}"));
@@ -232,7 +234,7 @@ fn bert_sizes(config: &Value) -> Result<Bert, String> {
         heads: size("num_attention_heads")?,
         feed_forward: size("intermediate_size")?,
     };
-    let epsilon = config.get("layer_norm_eps").and_then(Value::as_f64).unwrap_or(1e-12);
+    let epsilon = transformers::epsilon(config, 1e-12)?;
     Ok(Bert { encoder, vocabulary: size("vocab_size")?, places: size("max_position_embeddings")?, epsilon })
 }
 
@@ -257,10 +259,10 @@ fn timm_preprocessing(config: &Value, usual: &Preprocessing) -> Result<Preproces
     if !(fraction > 0.01 && fraction <= 1.0) {
         return Err(format!("'crop_pct' is {fraction}, expected a number between 0.01 and 1"));
     }
-    let scaled = |side: usize| (side as f64 / fraction).floor() as usize;
+    let larger = |side: usize| (side as f64 / fraction).floor() as usize;
     let resize = match text(config, "crop_mode").as_deref() {
-        None | Some("center") => Resize::ShortSide(scaled(height.min(width))),
-        Some("squash") => Resize::Exact([scaled(height), scaled(width)]),
+        None | Some("center") => Resize::ShortSide(larger(height.min(width))),
+        Some("squash") => Resize::Exact([larger(height), larger(width)]),
         Some(other) => return Err(format!("'crop_mode' is '{other}', expected 'center' or 'squash'")),
     };
     let filter = match text(config, "interpolation").as_deref() {
@@ -269,9 +271,9 @@ fn timm_preprocessing(config: &Value, usual: &Preprocessing) -> Result<Preproces
         Some("bicubic") => ResizeFilter::Bicubic,
         Some(other) => return Err(format!("'interpolation' is '{other}', expected 'bilinear' or 'bicubic'")),
     };
-    let mean = channel_values(config.get("mean"), channels)?.unwrap_or_else(|| usual.mean.to_vec());
-    let std = channel_values(config.get("std"), channels)?.unwrap_or_else(|| usual.std.to_vec());
-    let (mean, std) = (mean.into(), std.into());
+    let values = |key: &str| channel_values(config.get(key), channels);
+    let mean = values("mean")?.map_or_else(|| usual.mean.clone(), |mean| scaled(&mean, 255.0).into());
+    let std = values("std")?.map_or_else(|| usual.std.clone(), |std| scaled(&std, 255.0).into());
     Ok(Preprocessing { channel_order: usual.channel_order, resize, filter, crop: [height, width], mean, std })
 }
 
@@ -298,8 +300,8 @@ pub(crate) fn size(value: &Value) -> Option<usize> {
         .and_then(|size| usize::try_from(size).ok())
 }
 
-/// Means or standard deviations in 0 … 1 as pixels in 0 … 255; one number is for all channels.
-pub(crate) fn channel_values(value: Option<&Value>, channels: usize) -> Result<Option<Vec<f32>>, String> {
+/// A number for each channel; a single one is for all.
+pub(crate) fn channel_values(value: Option<&Value>, channels: usize) -> Result<Option<Vec<f64>>, String> {
     let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(None) };
     let numbers: Option<Vec<f64>> = match value {
         Value::Array(numbers) => numbers.iter().map(Value::as_f64).collect(),
@@ -308,5 +310,10 @@ pub(crate) fn channel_values(value: Option<&Value>, channels: usize) -> Result<O
     let numbers = numbers.filter(|numbers| numbers.len() == channels);
     let numbers =
         numbers.ok_or_else(|| format!("expected {channels} means and deviations, found {value}"))?;
-    Ok(Some(numbers.into_iter().map(|number| (number * 255.0) as f32).collect()))
+    Ok(Some(numbers))
+}
+
+/// Each number times a factor.
+pub(crate) fn scaled(numbers: &[f64], factor: f64) -> Vec<f32> {
+    numbers.iter().map(|number| (number * factor) as f32).collect()
 }

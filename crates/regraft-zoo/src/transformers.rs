@@ -1,25 +1,28 @@
 //! Image classifiers of Hugging Face's transformers as architectures that are known here: by `model_type` and the sizes
 //! in `config.json`, with a table of names for each.
 
-use regraft_graph::{
-    BatchNormalization, Conv, Graph, GraphError, LayerNormalization, Model, Node, Op, Padding, Preprocessing,
-    Resize, ResizeFilter, Weights,
-};
+mod preprocessing;
+mod settings;
+
+use regraft_graph::Weights;
 use serde_json::Value;
 
-use crate::folder::{channel_values, size};
 use crate::names::Rule;
+
+pub(crate) use preprocessing::preprocessing;
+use settings::OTHERWISE;
+pub(crate) use settings::{bert, epsilon, expect_flag, with_batch_norm_epsilon, with_settings};
 
 /// How a folder's tensors become an architecture's.
 pub(crate) struct Translation {
     /// The architecture here.
     pub(crate) architecture: &'static str,
     /// Names of its modules there.
-    pub(crate) rules: &'static [Rule],
+    pub(crate) rules: Vec<Rule>,
     /// What stands before the names in a classifier and not in a bare model.
     pub(crate) prefix: &'static str,
-    /// What the network of that architecture computes otherwise there.
-    pub(crate) adapt: fn(&Value, Model) -> Result<Model, GraphError>,
+    /// What a node of the architecture computes there.
+    pub(crate) setting: settings::Setting,
 }
 
 /// The architecture of a configuration.
@@ -43,10 +46,6 @@ pub(crate) fn translation(config: &Value) -> Result<Translation, String> {
             "'model_type' is '{kind}', expected resnet, vit, dinov2, convnext, regnet, mobilenet_v2 or bert, or a timm folder"
         )),
     }
-}
-
-fn keep(_: &Value, model: Model) -> Result<Model, GraphError> {
-    Ok(model)
 }
 
 /// A list of sizes in the configuration.
@@ -74,13 +73,11 @@ fn resnet(config: &Value) -> Result<Translation, String> {
         (false, [3, 8, 36, 3]) => "resnet152",
         _ => return unknown("ResNet", depths),
     };
-    if config.get("downsample_in_bottleneck") == Some(&Value::Bool(true)) {
-        return Err(
-            "'downsample_in_bottleneck' is true: the stride in the first 1×1 convolution is not known"
-                .to_owned(),
-        );
+    if basic {
+        // There it would have a shortcut that the architecture does not have.
+        expect_flag(config, "downsample_in_first_stage", false)?;
     }
-    Ok(Translation { architecture, rules: &RESNET, prefix: "resnet.", adapt: keep })
+    Ok(Translation { architecture, rules: RESNET.to_vec(), prefix: "resnet.", setting: settings::resnet })
 }
 
 const RESNET: [Rule; 7] = [
@@ -94,30 +91,48 @@ const RESNET: [Rule; 7] = [
 ];
 
 fn vit(config: &Value) -> Result<Translation, String> {
-    let sizes =
-        [number(config, "hidden_size"), number(config, "patch_size"), number(config, "num_hidden_layers")];
+    let sizes = vision_transformer(config)?;
     let architecture = match sizes {
         [Some(192), Some(16), Some(12)] => "vit_tiny_patch16_224",
         [Some(384), Some(16), Some(12)] => "vit_small_patch16_224",
         [Some(768), Some(16), Some(12)] => "vit_base_patch16_224",
         _ => return unknown("ViT", sizes),
     };
-    Ok(Translation { architecture, rules: &VIT, prefix: "vit.", adapt: with_layer_norm_epsilon })
+    let rules = [VIT.as_slice(), &[Rule::new("classifier", "head")]].concat();
+    Ok(Translation { architecture, rules, prefix: "vit.", setting: settings::vit })
 }
 
 fn dinov2(config: &Value) -> Result<Translation, String> {
-    let sizes =
-        [number(config, "hidden_size"), number(config, "patch_size"), number(config, "num_hidden_layers")];
+    expect_flag(config, "use_swiglu_ffn", false)?;
+    let sizes = vision_transformer(config)?;
     if sizes != [Some(384), Some(14), Some(12)] {
         return unknown("DINOv2", sizes);
     }
     // The classifier there reads the class token and the mean of the others; here a network ends at the class token.
     let architecture = "vit_small_patch14_dinov2";
-    Ok(Translation { architecture, rules: &VIT, prefix: "dinov2.", adapt: with_layer_norm_epsilon })
+    Ok(Translation { architecture, rules: VIT.to_vec(), prefix: "dinov2.", setting: settings::dinov2 })
 }
 
-/// ViT's and DINOv2's.
-const VIT: [Rule; 20] = [
+/// Length of a token, side of a patch and number of layers.
+fn vision_transformer(config: &Value) -> Result<[Option<u64>; 3], String> {
+    expect_flag(config, "qkv_bias", true)?;
+    // The weights tell the number of places and not how they lie.
+    if let Some(image) = config.get("image_size").filter(|_| side(config, "image_size").is_none()) {
+        return Err(format!("'image_size' is {image}, expected a square"));
+    }
+    Ok([number(config, "hidden_size"), side(config, "patch_size"), number(config, "num_hidden_layers")])
+}
+
+/// One number for both sides, or twice the same.
+fn side(config: &Value, key: &str) -> Option<u64> {
+    match list(config, key).as_slice() {
+        [height, width] if height == width => Some(*height),
+        _ => number(config, key),
+    }
+}
+
+/// ViT's and DINOv2's without the classifier.
+const VIT: [Rule; 19] = [
     Rule::new("embeddings.cls_token", "cls_token"),
     Rule::new("embeddings.position_embeddings", "pos_embed"),
     Rule::new("embeddings.patch_embeddings.projection", "patch_embed.proj"),
@@ -137,7 +152,6 @@ const VIT: [Rule; 20] = [
     Rule::new("encoder.layer.#.layer_scale2.lambda1", "blocks.{0}.ls2.gamma"),
     Rule::new("layernorm", "norm"),
     Rule::new("pooler.dense", "pooler"),
-    Rule::new("classifier", "head"),
 ];
 
 fn convnext(config: &Value) -> Result<Translation, String> {
@@ -148,7 +162,15 @@ fn convnext(config: &Value) -> Result<Translation, String> {
         ([3, 3, 27, 3], [128, 256, 512, 1024]) => "convnext_base",
         _ => return unknown("ConvNeXt", (depths, widths)),
     };
-    Ok(Translation { architecture, rules: &CONVNEXT, prefix: "convnext.", adapt: with_last_norm_epsilon })
+    if let Some(scale) = config.get("layer_scale_init_value").filter(|scale| scale.as_f64() <= Some(0.0)) {
+        return Err(format!("'layer_scale_init_value' is {scale}, expected a positive number: {OTHERWISE}"));
+    }
+    Ok(Translation {
+        architecture,
+        rules: CONVNEXT.to_vec(),
+        prefix: "convnext.",
+        setting: settings::convnext,
+    })
 }
 
 const CONVNEXT: [Rule; 10] = [
@@ -175,9 +197,9 @@ fn regnet(config: &Value) -> Result<Translation, String> {
         _ => return unknown("RegNet", (depths, widths)),
     };
     if config.get("layer_type").and_then(Value::as_str) == Some("x") {
-        return Err("'layer_type' is 'x': RegNetX is not known, RegNetY is".to_owned());
+        return Err(format!("'layer_type' is 'x' (RegNetX), expected 'y' (RegNetY): {OTHERWISE}"));
     }
-    Ok(Translation { architecture, rules: &REGNET, prefix: "regnet.", adapt: keep })
+    Ok(Translation { architecture, rules: REGNET.to_vec(), prefix: "regnet.", setting: settings::regnet })
 }
 
 const REGNET: [Rule; 13] = [
@@ -197,15 +219,15 @@ const REGNET: [Rule; 13] = [
 ];
 
 fn mobilenet_v2(config: &Value) -> Result<Translation, String> {
-    let width = config.get("depth_multiplier").and_then(Value::as_f64).unwrap_or(1.0);
-    if width != 1.0 {
-        return unknown("MobileNetV2", ("width", width));
+    if let Some(width) = config.get("depth_multiplier").filter(|width| width.as_f64() != Some(1.0)) {
+        return Err(format!("'depth_multiplier' is {width}, expected 1: {OTHERWISE}"));
     }
+    expect_flag(config, "first_layer_is_expansion", true)?;
     Ok(Translation {
         architecture: "mobilenet_v2",
-        rules: &MOBILENET_V2,
+        rules: MOBILENET_V2.to_vec(),
         prefix: "mobilenet_v2.",
-        adapt: as_tensorflow,
+        setting: settings::mobilenet_v2,
     })
 }
 
@@ -228,61 +250,6 @@ const MOBILENET_V2: [Rule; 15] = [
     Rule::new("classifier", "classifier.1"),
 ];
 
-/// The model with each operator changed as told.
-fn changed(model: Model, change: impl Fn(&Node) -> Op) -> Result<Model, GraphError> {
-    let old = model.graph();
-    let mut graph = Graph::new(old.input(), old.input_fact().clone());
-    for node in old.nodes() {
-        graph.push(Node { op: change(node), ..node.clone() })?;
-    }
-    graph.set_outputs(old.outputs().iter().map(String::as_str))?;
-    Model::new(graph, model.weights().clone(), model.card().clone())
-}
-
-pub(crate) fn with_batch_norm_epsilon(model: Model, epsilon: f64) -> Result<Model, GraphError> {
-    changed(model, |node| match &node.op {
-        Op::BatchNormalization(norm) => {
-            Op::BatchNormalization(BatchNormalization { epsilon, ..norm.clone() })
-        }
-        op => op.clone(),
-    })
-}
-
-fn epsilon(config: &Value, key: &str) -> Option<f64> {
-    config.get(key).and_then(Value::as_f64).filter(|epsilon| (0.0..=0.1).contains(epsilon))
-}
-
-fn with_layer_norm_epsilon(config: &Value, model: Model) -> Result<Model, GraphError> {
-    let Some(epsilon) = epsilon(config, "layer_norm_eps") else { return Ok(model) };
-    changed(model, |node| match &node.op {
-        Op::LayerNormalization(norm) => {
-            Op::LayerNormalization(LayerNormalization { epsilon, ..norm.clone() })
-        }
-        op => op.clone(),
-    })
-}
-
-/// ConvNeXt's setting is for the last normalisation alone.
-fn with_last_norm_epsilon(config: &Value, model: Model) -> Result<Model, GraphError> {
-    let Some(epsilon) = epsilon(config, "layer_norm_eps") else { return Ok(model) };
-    changed(model, |node| match &node.op {
-        Op::LayerNormalization(norm) if node.name == "head.norm" => {
-            Op::LayerNormalization(LayerNormalization { epsilon, ..norm.clone() })
-        }
-        op => op.clone(),
-    })
-}
-
-/// TensorFlow's lopsided padding, and what it adds to the variances.
-fn as_tensorflow(config: &Value, model: Model) -> Result<Model, GraphError> {
-    let epsilon = epsilon(config, "layer_norm_eps").unwrap_or(1e-3);
-    let lopsided = config.get("tf_padding") != Some(&Value::Bool(false));
-    changed(with_batch_norm_epsilon(model, epsilon)?, |node| match &node.op {
-        Op::Conv(conv) if lopsided => Op::Conv(Conv { padding: Padding::SameUpper, ..conv.clone() }),
-        op => op.clone(),
-    })
-}
-
 /// The weights without the prefix that a classifier's trunk has.
 pub(crate) fn without_prefix(weights: &Weights, prefix: &str) -> Weights {
     let stripped = |name: &str| name.strip_prefix(prefix).unwrap_or(name).to_owned();
@@ -297,74 +264,4 @@ pub(crate) fn labels(config: &Value) -> Option<Vec<String>> {
     let labels: Option<Vec<String>> = (0..names.len()).map(name).collect();
     labels
         .filter(|labels| !labels.iter().enumerate().all(|(index, label)| *label == format!("LABEL_{index}")))
-}
-
-/// An image processor's settings; what they leave open is as the architecture's published weights have it.
-///
-/// # Errors
-/// A setting that has no counterpart here.
-pub(crate) fn preprocessing(settings: &Value, usual: &Preprocessing) -> Result<Preprocessing, String> {
-    let is_on = |key: &str| settings.get(key).and_then(Value::as_bool) != Some(false);
-    let crop = settings.get("crop_size").filter(|_| is_on("do_center_crop")).and_then(sides);
-    let resize = match settings.get("size").filter(|_| is_on("do_resize")) {
-        None => usual.resize,
-        Some(value) => resize(value, settings, crop).ok_or_else(|| format!("'size' is {value}"))?,
-    };
-    let crop = match (crop, resize) {
-        (Some(crop), _) => crop,
-        (None, Resize::Exact(size)) => size,
-        // ConvNeXt's processor crops to the size that it is given.
-        (None, Resize::ShortSide(side)) => [settings.get("size").and_then(short_side).unwrap_or(side); 2],
-    };
-    let filter = match settings.get("resample").and_then(Value::as_u64) {
-        None => usual.filter,
-        Some(2) => ResizeFilter::Bilinear,
-        Some(3) => ResizeFilter::Bicubic,
-        Some(other) => return Err(format!("'resample' is {other}, expected 2 (bilinear) or 3 (bicubic)")),
-    };
-    let values =
-        |key: &str| channel_values(settings.get(key).filter(|_| is_on("do_normalize")), usual.channels());
-    let plain = |value: f32| vec![value; usual.channels()];
-    let mean = values("image_mean")?
-        .unwrap_or_else(|| if is_on("do_normalize") { usual.mean.to_vec() } else { plain(0.0) });
-    let std = values("image_std")?
-        .unwrap_or_else(|| if is_on("do_normalize") { usual.std.to_vec() } else { plain(255.0) });
-    Ok(Preprocessing {
-        channel_order: usual.channel_order,
-        resize,
-        filter,
-        crop,
-        mean: mean.into(),
-        std: std.into(),
-    })
-}
-
-/// `{height, width}`, or one number for both.
-fn sides(value: &Value) -> Option<[usize; 2]> {
-    let side = |key: &str| value.get(key).and_then(size);
-    side("height")
-        .zip(side("width"))
-        .map(|(height, width)| [height, width])
-        .or_else(|| size(value).map(|side| [side; 2]))
-}
-
-fn short_side(value: &Value) -> Option<usize> {
-    value.get("shortest_edge").and_then(size).or_else(|| size(value))
-}
-
-fn resize(value: &Value, settings: &Value, crop: Option<[usize; 2]>) -> Option<Resize> {
-    if let Some(exact) = value.get("height").and_then(|_| sides(value)) {
-        return Some(Resize::Exact(exact));
-    }
-    let side = short_side(value)?;
-    let fraction =
-        settings.get("crop_pct").and_then(Value::as_f64).filter(|part| (0.01..=1.0).contains(part));
-    match (fraction, crop) {
-        // ConvNeXt: below 384 pixels a part of a larger image, from there on the whole image.
-        (Some(part), None) if side < 384 => Some(Resize::ShortSide((side as f64 / part) as usize)),
-        (Some(_), None) => Some(Resize::Exact([side; 2])),
-        // A bare number was both sides in old processors without a crop.
-        (None, None) if value.is_u64() => Some(Resize::Exact([side; 2])),
-        _ => Some(Resize::ShortSide(side)),
-    }
 }

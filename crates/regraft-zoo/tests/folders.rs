@@ -13,11 +13,12 @@ mod common;
 
 use std::path::Path;
 
-use bytes::Bytes;
-use common::{compute, hashed, json, labels, random, relative_error, with_head, zeros};
-use regraft_engine::Program;
+use common::{
+    compute, encode, json, labels, random, reference_weights, relative_error, transformers_folder, with_head,
+    zeros,
+};
 use regraft_formats::{onnx, safetensors};
-use regraft_graph::{DType, Model, Op, Patch, Resize, ResizeFilter, Tensor, Weights};
+use regraft_graph::{Model, Op, Patch, Resize, ResizeFilter, Weights};
 use regraft_system::{files, hash};
 use regraft_zoo::{
     ZooError, architecture, architectures, load_encoder, load_folder, load_weights, save_folder, timm_names,
@@ -149,23 +150,6 @@ fn folders_come_back_exactly() {
     }
 }
 
-/// A tensor of `oracles/zoo_folders.py`.
-fn reference_tensor(name: &str, shape: Vec<usize>) -> Tensor {
-    if name.ends_with("num_batches_tracked") {
-        return Tensor::new(DType::I64, shape, Bytes::from_static(&[0; 8])).unwrap();
-    }
-    hashed(name, shape, 1.0)
-}
-
-fn reference_weights(reference: &Value) -> Weights {
-    let lines = reference["tensors"].as_array().unwrap().iter().map(|line| line.as_str().unwrap());
-    let tensor = |line: &str| {
-        let (name, shape) = line.split_once(' ').unwrap();
-        (name.to_owned(), reference_tensor(name, serde_json::from_str(shape).unwrap()))
-    };
-    lines.map(tensor).collect()
-}
-
 fn assert_close(found: &[f32], reference: &Value, name: &str) {
     let expected = reference.get("logits").or(reference.get("features")).unwrap().as_array().unwrap();
     let expected: Vec<f32> = expected.iter().map(|value| value.as_f64().unwrap() as f32).collect();
@@ -176,15 +160,6 @@ fn assert_close(found: &[f32], reference: &Value, name: &str) {
 
 fn image_of(reference: &Value) -> [usize; 2] {
     serde_json::from_value(reference["image"].clone()).unwrap()
-}
-
-/// A folder as transformers writes it, with the weights of the formula.
-fn transformers_folder(reference: &Value) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    safetensors::write(&folder.path().join("model.safetensors"), &reference_weights(reference)).unwrap();
-    let config = reference["config"].to_string();
-    files::write_atomically(&folder.path().join("config.json"), config.as_bytes()).unwrap();
-    folder
 }
 
 #[test]
@@ -224,13 +199,6 @@ fn names_and_layouts_of_google_are_those_of_timm() {
         assert_eq!(model.card().preprocessing.crop, [96, 96]);
         assert_close(&compute(&model, image_of(&reference)), &reference, "google");
     }
-}
-
-/// What an encoder gives for some tokens.
-fn encode(model: &Model, tokens: &[f32]) -> Vec<f32> {
-    let input = ndarray::Array2::from_shape_vec([1, tokens.len()], tokens.to_vec()).unwrap();
-    let output = Program::compile(model, [1, tokens.len()], &[&model.card().roles.features]).unwrap();
-    output.run(input.view()).unwrap().remove(0).iter().copied().collect()
 }
 
 #[test]
@@ -278,8 +246,6 @@ fn what_a_configuration_asks_for_and_is_not_there_is_named() {
     assert!(message.contains("no ResNet of these sizes is known: [2, 2, 2]"), "{message}");
     let message = changed("resnet", set("depths", serde_json::json!([3, 4, 6, 3]))).unwrap_err();
     assert!(message.contains("'resnet34' are missing"), "{message}");
-    let message = changed("resnet", set("downsample_in_bottleneck", true.into())).unwrap_err();
-    assert!(message.contains("downsample_in_bottleneck"), "{message}");
     // Placeholders are no labels.
     let placeholders: Value =
         (0..16).map(|class| (class.to_string(), Value::from(format!("LABEL_{class}")))).collect();

@@ -3,17 +3,21 @@
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use ndarray::{Array4, ArrayD};
 use regraft_engine::Program;
+use regraft_formats::safetensors;
 use regraft_graph::{Bindings, Card, DType, Dim, Graph, Model, ParameterKind, Patch, Roles, Tensor, Weights};
+use regraft_system::files;
 use regraft_zoo::{Architecture, Encoder, architecture, random_weights};
+use serde_json::Value;
 
 pub(crate) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-pub(crate) fn json(name: &str) -> serde_json::Value {
-    serde_json::from_slice(&regraft_system::files::read(&golden(name)).unwrap()).unwrap()
+pub(crate) fn json(name: &str) -> Value {
+    serde_json::from_slice(&files::read(&golden(name)).unwrap()).unwrap()
 }
 
 /// The encoder of `oracles/zoo_networks.py`.
@@ -208,4 +212,37 @@ fn splitmix64(state: u64) -> u64 {
     let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
+}
+
+/// A tensor of `oracles/zoo_folders.py`.
+fn reference_tensor(name: &str, shape: Vec<usize>) -> Tensor {
+    if name.ends_with("num_batches_tracked") {
+        return Tensor::new(DType::I64, shape, Bytes::from_static(&[0; 8])).unwrap();
+    }
+    hashed(name, shape, 1.0)
+}
+
+pub(crate) fn reference_weights(reference: &Value) -> Weights {
+    let lines = reference["tensors"].as_array().unwrap().iter().map(|line| line.as_str().unwrap());
+    let tensor = |line: &str| {
+        let (name, shape) = line.split_once(' ').unwrap();
+        (name.to_owned(), reference_tensor(name, serde_json::from_str(shape).unwrap()))
+    };
+    lines.map(tensor).collect()
+}
+
+/// A folder as transformers writes it, with the weights of the formula.
+pub(crate) fn transformers_folder(reference: &Value) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    safetensors::write(&folder.path().join("model.safetensors"), &reference_weights(reference)).unwrap();
+    let config = reference["config"].to_string();
+    files::write_atomically(&folder.path().join("config.json"), config.as_bytes()).unwrap();
+    folder
+}
+
+/// What an encoder gives for some tokens.
+pub(crate) fn encode(model: &Model, tokens: &[f32]) -> Vec<f32> {
+    let input = ndarray::Array2::from_shape_vec([1, tokens.len()], tokens.to_vec()).unwrap();
+    let output = Program::compile(model, [1, tokens.len()], &[&model.card().roles.features]).unwrap();
+    output.run(input.view()).unwrap().remove(0).iter().copied().collect()
 }
