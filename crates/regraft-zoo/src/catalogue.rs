@@ -98,7 +98,7 @@ impl Catalogue {
         let mut folders: Vec<PathBuf> = below.map(|entry| entry.path()).collect();
         folders.sort();
         folders.insert(0, folder.to_path_buf());
-        let files = folders.iter().map(|folder| folder.join(FILE_NAME)).filter(|path| path.is_file());
+        let files = folders.iter().map(|folder| folder.join(FILE_NAME)).filter(|path| path.exists());
         files.for_each(|path| catalogue.add_file(&path));
         Ok(catalogue)
     }

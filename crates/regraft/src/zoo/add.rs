@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::source::Source;
 use crate::zoo::Zoo;
 use crate::zoo::info::{cost, trained_parameters};
-use crate::zoo::pull::{LOCKS, RECORD, Record, recorded};
+use crate::zoo::pull::{LOCKS, RECORD, Record, failed, recorded};
 use crate::zoo::verify::fingerprint;
 use crate::{Error, Result, source};
 
@@ -139,7 +139,7 @@ impl Zoo {
     pub fn add(&self, addition: &Addition, inspected: &Inspected) -> Result<Entry> {
         let folder = self.folder.join(&addition.name);
         let lock = self.folder.join(LOCKS).join(".add.lock");
-        let _lock = wait_for_lock(&lock, &addition.name, &Silent).map_err(Error::model)?;
+        let _lock = wait_for_lock(&lock, &addition.name, &Silent).map_err(failed)?;
         // Another run may have taken the name meanwhile.
         self.check_is_free(&addition.name)?;
         sweep(&self.folder);

@@ -312,13 +312,13 @@ pub(crate) fn recorded(folder: &Path) -> std::result::Result<Vec<RecordedFile>, 
 }
 
 /// A failed download, by who can mend it.
-fn failed(error: HubError) -> Error {
+pub(crate) fn failed(error: HubError) -> Error {
     match error {
         HubError::Interrupted => Error::Interrupted,
         HubError::Setting { .. } => Error::Usage(error.to_string()),
         HubError::File(source) => {
             let path = source.path.clone();
-            Error::Output { path, what: "keeping the download", source }
+            Error::Output { path, what: "keeping the model", source }
         }
         other => Error::Model(other.to_string()),
     }
