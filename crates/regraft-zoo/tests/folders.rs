@@ -245,7 +245,7 @@ fn what_a_configuration_asks_for_and_is_not_there_is_named() {
     let message = changed("resnet", set("depths", serde_json::json!([2, 2, 2]))).unwrap_err();
     assert!(message.contains("no ResNet of these sizes is known: [2, 2, 2]"), "{message}");
     let message = changed("resnet", set("depths", serde_json::json!([3, 4, 6, 3]))).unwrap_err();
-    assert!(message.contains("'resnet34' are missing"), "{message}");
+    assert!(message.contains("'resnet34' (as asked for) are missing"), "{message}");
     // Placeholders are no labels.
     let placeholders: Value =
         (0..16).map(|class| (class.to_string(), Value::from(format!("LABEL_{class}")))).collect();
