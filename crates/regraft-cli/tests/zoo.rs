@@ -498,7 +498,7 @@ fn a_catalogue_with_mistakes_is_told_of_and_harms_nothing() {
     place.write("zoo/zoo.toml", b"[[model");
     place.run("zoo list").is(DONE).tells(&["warning:", "zoo.toml"]);
     fs::create_dir_all(place.at("zoo/other/zoo.toml")).unwrap();
-    place.run("zoo list").is(DONE).tells(&["warning:", "other/zoo.toml", "is a directory"]);
+    place.run("zoo list").is(DONE).tells(&["warning:", "other/zoo.toml", "directory"]);
     place.run("predict efficientnet-lite0 image.png").is(DONE);
     place.run("zoo info tiny").fails(MODEL, &["no source model", "zoo.toml"]);
 }
