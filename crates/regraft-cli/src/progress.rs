@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::output::printable;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use regraft::{Progress, Stopwatch};
+
+use crate::output::printable;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 

@@ -176,14 +176,14 @@ fn softmax(logits: ArrayView1<f32>) -> Vec<f64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use ndarray::aview1;
     use regraft_graph::{Fact, Gemm, Graph, Node, Roles, Tensor, Weights};
 
     use super::*;
 
     /// A dense layer with so many outputs, and what stands behind it.
-    fn network(classes: usize, end: Option<Op>) -> Model {
+    pub(crate) fn network(classes: usize, end: Option<Op>) -> Model {
         let mut graph = Graph::new("input", Fact::vector(2));
         let gemm = Gemm { in_features: 2, out_features: classes, bias: false };
         graph.push(Node::new("fc", Op::Gemm(gemm), ["input"])).unwrap();

@@ -154,6 +154,9 @@ fn top_five(entry: &Entry, model: &Model) -> Check {
     if model.card().roles.logits.is_none() {
         return check("top 5", Outcome::NotRecorded, "the model has no classes");
     }
+    if let Err(error) = Scores::of(model) {
+        return check("top 5", Outcome::NotRecorded, error.to_string());
+    }
     let found = match probabilities(model) {
         Ok(found) => found,
         Err(error) => return check("top 5", Outcome::Failed, error.to_string()),
@@ -209,4 +212,16 @@ fn known_image(channels: usize) -> Result<Image> {
     let samples = pixels.chunks_exact(3).flat_map(|pixel| pixel.iter().copied().cycle().take(channels));
     let image = Image::new(width, height, channels, Samples::Bytes(samples.collect()));
     image.ok_or_else(|| Error::Model("a network without channels".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::predict::tests::network;
+
+    #[test]
+    fn a_network_without_probabilities_has_none_to_compare() {
+        let entry = Entry::new("single", From::File("single.onnx".into()));
+        assert_eq!(top_five(&entry, &network(1, None)).outcome, Outcome::NotRecorded);
+    }
 }
