@@ -78,6 +78,24 @@ impl Operation {
         }
     }
 
+    /// The family's name.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Dense(_) => "dense",
+            Self::Depthwise(_) => "depthwise",
+            Self::Pool(_) => "pool",
+            Self::Average(_) => "average",
+            Self::Concat(_) => "concat",
+            Self::Elementwise(_) => "elementwise",
+            Self::Rows(_) => "rows",
+            Self::LayerNorm(_) => "layer norm",
+            Self::Attention(_) => "attention",
+            Self::Tokens(_) => "tokens",
+            Self::Winograd(_) => "winograd",
+            Self::Other(_) => "other",
+        }
+    }
+
     /// Bytes of packed weights.
     pub(crate) fn weight_bytes(&self) -> usize {
         match self {

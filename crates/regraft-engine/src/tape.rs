@@ -8,6 +8,8 @@
 //!
 //! For one instruction set the gradients are the same bit for bit, whatever the number of threads.
 
+mod build;
+mod forward;
 mod memory;
 mod reverse;
 mod steps;
@@ -28,8 +30,8 @@ use crate::{
     network::Network,
     views::Views,
 };
+use build::Builder;
 use memory::Memory;
-use reverse::Builder;
 use steps::{Normalization, Step};
 
 /// What of a network is trained, and how.
@@ -172,13 +174,13 @@ impl Tape {
         &mut self,
         input: ArrayView<'_, f32, D>,
     ) -> Result<Vec<ArrayD<f32>>, EngineError> {
-        self.forward_telling(input, &|_| {})
+        self.forward_telling(input, &|_, _| {})
     }
 
     fn forward_telling<D: Dimension>(
         &mut self,
         input: ArrayView<'_, f32, D>,
-        after: &dyn Fn(&str),
+        after: &dyn Fn(&str, &str),
     ) -> Result<Vec<ArrayD<f32>>, EngineError> {
         let geometry = self.geometry(0);
         let input = Images::Numbers(images::shaped(input, &geometry)?);
@@ -187,11 +189,11 @@ impl Tape {
             return Err(EngineError::InputShape { expected, found: input.shape() });
         }
         self.refresh()?;
-        after("pack weights");
+        after("weights", "pack");
         self.images = input.len();
         self.memory.reserve(self.images)?;
         input.pack(&geometry, self.memory.images_mut(0));
-        after("load");
+        after("input", "load");
         let shared = self.shared();
         self.memory.run(&self.forward, self.set, self.images, shared, after);
         self.move_statistics();
@@ -204,10 +206,10 @@ impl Tape {
     /// # Errors
     /// An array has another shape than its output.
     pub fn backward(&mut self, gradients: &[ArrayViewD<'_, f32>]) -> Result<(), EngineError> {
-        self.backward_telling(gradients, &|_| {})
+        self.backward_telling(gradients, &|_, _| {})
     }
 
-    /// Goes forward, and back with the outputs themselves for gradients, and calls `after` with the name of every step that is
+    /// Goes forward, and back with the outputs themselves for gradients, and calls `after` with the name and the kind of every step that is
     /// done.
     ///
     /// # Errors
@@ -216,7 +218,7 @@ impl Tape {
     pub fn trace<D: Dimension>(
         &mut self,
         input: ArrayView<'_, f32, D>,
-        after: &dyn Fn(&str),
+        after: &dyn Fn(&str, &str),
     ) -> Result<(), EngineError> {
         let outputs = self.forward_telling(input, after)?;
         let gradients: Vec<_> = outputs.iter().map(|output| output.view()).collect();
@@ -226,7 +228,7 @@ impl Tape {
     fn backward_telling(
         &mut self,
         gradients: &[ArrayViewD<'_, f32>],
-        after: &dyn Fn(&str),
+        after: &dyn Fn(&str, &str),
     ) -> Result<(), EngineError> {
         for (output, gradient) in self.outputs.iter().zip(gradients) {
             let Some(value) = output.gradient else { continue };

@@ -67,14 +67,14 @@ impl Memory {
     }
 
     /// Runs steps one after the other, each divided among the threads of the current pool.
-    /// Calls `after` with the name of every step that is done.
+    /// Calls `after` with the name and the kind of every step that is done.
     pub(super) fn run(
         &mut self,
         steps: &[Step],
         set: InstructionSet,
         images: usize,
         shared: Shared,
-        after: &dyn Fn(&str),
+        after: &dyn Fn(&str, &str),
     ) {
         let memory = Span { pointer: self.numbers.as_mut_ptr().cast(), image: 0 };
         let threads = rayon::current_num_threads();
@@ -95,7 +95,7 @@ impl Memory {
                 // parts.
                 unsafe { step.run(set, (&reads, output), (images, threads), shared, units) };
             });
-            after(&step.name);
+            after(&step.name, step.kind());
         }
     }
 }

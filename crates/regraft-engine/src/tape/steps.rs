@@ -9,7 +9,7 @@ use crate::{
     compile::{convolution, layers::turned},
     geometry::Geometry,
     kernels::{
-        self, Span,
+        self, Computation, Span,
         dense::Recipe,
         gradient::{
             self, Gradient, Shared,
@@ -18,7 +18,7 @@ use crate::{
     },
     network::Clamp,
     simd::LANES,
-    step::Operation,
+    step::{self, Operation},
     window::Window,
 };
 
@@ -42,7 +42,36 @@ pub(super) enum Work {
     Gradient(Box<dyn Gradient>),
 }
 
+impl Work {
+    pub(super) fn kernel(operation: Operation) -> Self {
+        Self::Kernel(Box::new(operation))
+    }
+
+    pub(super) fn computation(computation: impl Computation + 'static) -> Self {
+        Self::kernel(Operation::Other(Box::new(computation)))
+    }
+
+    pub(super) fn gradient(gradient: impl Gradient + 'static) -> Self {
+        Self::Gradient(Box::new(gradient))
+    }
+}
+
+impl From<step::Step> for Step {
+    fn from(step: step::Step) -> Self {
+        let step::Step { name, reads, writes, operation } = step;
+        Self { name, reads, writes: Some(writes), work: Work::kernel(operation) }
+    }
+}
+
 impl Step {
+    pub(super) fn kind(&self) -> &'static str {
+        match &self.work {
+            Work::Kernel(operation) => operation.kind(),
+            Work::Layer(layer) => layer.operation.kind(),
+            Work::Gradient(gradient) => gradient.kind(),
+        }
+    }
+
     pub(super) fn units(&self, images: usize, threads: usize) -> usize {
         match &self.work {
             Work::Kernel(operation) => operation.units(images, threads),

@@ -42,6 +42,10 @@ unsafe impl Sync for Shared {}
 
 /// A kernel of training.
 pub(crate) trait Gradient: std::fmt::Debug + Send + Sync {
+    /// What the kernel is called.
+    fn kind(&self) -> &'static str {
+        std::any::type_name::<Self>().rsplit("::").next().unwrap_or_default()
+    }
     /// Number of parts that the work on a batch divides into.
     fn units(&self, images: usize) -> usize;
     /// Computes some units.

@@ -1,0 +1,240 @@
+//! A tape under construction: what is trained, which gradients are needed, and the whole of it.
+
+use regraft_graph::{Model, Node, Op, Parameter, ParameterKind, Weights};
+
+use super::{
+    Output, Tape, TapeOptions, Trained,
+    memory::{Memory, lifetimes},
+    reverse::layers::window_back,
+    steps::{Normalization, Step},
+};
+use crate::{
+    EngineError, Settings,
+    buffer::Buffer,
+    compile::Compiled,
+    geometry::{Border, Geometry},
+    network::{Instruction, Network},
+};
+
+/// A tape under construction.
+pub(super) struct Builder<'a> {
+    pub(super) model: &'a Model,
+    pub(super) network: &'a Network<'a>,
+    pub(super) settings: Settings,
+    pub(super) options: &'a TapeOptions<'a>,
+    pub(super) compiled: Compiled,
+    pub(super) parameters: Vec<Trained>,
+    pub(super) values: Vec<f32>,
+    pub(super) norms: Vec<Normalization>,
+    /// Shared numbers that are given away.
+    pub(super) state: usize,
+    /// Whether the gradient of a value is needed, and the border that it must have.
+    pub(super) needed: Vec<bool>,
+    pub(super) borders: Vec<Border>,
+    /// The value of each value's gradient so far.
+    pub(super) gradients: Vec<Option<usize>>,
+    pub(super) forward: Vec<Step>,
+    pub(super) backward: Vec<Step>,
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(
+        model: &'a Model,
+        network: &'a Network<'a>,
+        compiled: Compiled,
+        settings: Settings,
+        options: &'a TapeOptions<'a>,
+    ) -> Result<Self, EngineError> {
+        let count = network.values.len();
+        let mut builder = Self {
+            model,
+            network,
+            settings,
+            options,
+            compiled,
+            parameters: Vec::new(),
+            values: Vec::new(),
+            norms: Vec::new(),
+            state: 0,
+            needed: vec![false; count],
+            borders: vec![[0; 4]; count],
+            gradients: vec![None; count],
+            forward: Vec::new(),
+            backward: Vec::new(),
+        };
+        builder.take_parameters()?;
+        builder.find_needed();
+        Ok(builder)
+    }
+
+    pub(super) fn weights(&self) -> &'a Weights {
+        self.model.weights()
+    }
+
+    /// Finds what is trained, and takes its numbers.
+    fn take_parameters(&mut self) -> Result<(), EngineError> {
+        for instruction in &self.network.instructions {
+            for parameter in trainable(instruction.node) {
+                if (self.options.trains)(&parameter) {
+                    self.take_parameter(instruction, parameter)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_parameter(
+        &mut self,
+        instruction: &Instruction<'_>,
+        parameter: Parameter,
+    ) -> Result<(), EngineError> {
+        let Parameter { name, kind, shape } = parameter;
+        if self.place(&name).is_some() {
+            let message = format!("'{name}' is another node's too and cannot be trained yet");
+            return Err(self.refused(instruction, message));
+        }
+        let numbers = self.weights().parameter(instruction.node, kind)?.to_f32();
+        let range = self.values.len()..self.values.len() + numbers.len();
+        self.values.extend(numbers);
+        self.parameters.push(Trained { name, kind, shape, range });
+        Ok(())
+    }
+
+    pub(super) fn trained(&self, node: &Node, kind: ParameterKind) -> Option<&Trained> {
+        let parameter = node.parameters().into_iter().find(|parameter| parameter.kind == kind)?;
+        self.parameters.iter().find(|trained| trained.name == parameter.name)
+    }
+
+    pub(super) fn place(&self, name: &str) -> Option<usize> {
+        self.parameters.iter().find(|trained| trained.name == name).map(|trained| trained.range.start)
+    }
+
+    /// Goes forward: a value's gradient is needed where a trained parameter or one of those before it can be reached.
+    fn find_needed(&mut self) {
+        self.set_needed(0, self.options.input_gradient);
+        for instruction in &self.network.instructions {
+            let has_trained =
+                trainable(instruction.node).iter().any(|parameter| self.place(&parameter.name).is_some());
+            let before = instruction.inputs.iter().any(|input| self.is_needed(*input));
+            self.set_needed(instruction.output, has_trained || before);
+            let border = self.border_of_gradient(instruction);
+            if let Some(place) = self.borders.get_mut(instruction.output) {
+                *place = border;
+            }
+        }
+    }
+
+    fn set_needed(&mut self, value: usize, needed: bool) {
+        self.needed.iter_mut().skip(value).take(1).for_each(|place| *place = needed);
+    }
+
+    pub(super) fn is_needed(&self, value: usize) -> bool {
+        self.needed.get(value).copied().unwrap_or(false)
+    }
+
+    pub(super) fn geometry(&self, value: usize) -> Geometry {
+        self.compiled.geometries.get(value).copied().unwrap_or(Geometry::blocked([1, 1, 1]))
+    }
+
+    /// The border that the gradient of an instruction's output needs: that of the convolution that makes the gradient of the
+    /// input of it. A sum hands its gradient on as it is.
+    fn border_of_gradient(&self, instruction: &Instruction<'_>) -> Border {
+        match &instruction.node.op {
+            Op::Conv(conv) if self.is_needed(input_of(instruction)) => {
+                let input = self.geometry(input_of(instruction));
+                let window = window_back(conv, &input, &self.geometry(instruction.output));
+                window.map_or([0; 4], |(_, border)| border)
+            }
+            Op::Add => {
+                let borders = instruction.inputs.iter().filter_map(|input| self.borders.get(*input));
+                borders.fold([0; 4], widest)
+            }
+            _ => [0; 4],
+        }
+    }
+
+    pub(super) fn refused(&self, instruction: &Instruction<'_>, message: String) -> EngineError {
+        let node = instruction.node;
+        let input = self.geometry(input_of(instruction));
+        EngineError::Unsupported {
+            node: node.name.clone(),
+            op: node.op.name(),
+            shape: format!("N×{}×{}×{}", input.channels, input.height, input.width),
+            message,
+        }
+    }
+
+    /// The whole tape.
+    pub(super) fn build(mut self) -> Result<Tape, EngineError> {
+        self.go_forward()?;
+        let outputs = self.begin_backward();
+        self.go_back()?;
+        let input_gradient = self.gradient(0).filter(|_| self.options.input_gradient);
+        let memory = self.memory(&outputs, input_gradient)?;
+        Ok(Tape {
+            set: self.settings.instruction_set,
+            model: self.model.clone(),
+            gradients: crate::groups::zeros(1, self.values.len())?,
+            state: self.state()?,
+            parameters: self.parameters,
+            values: self.values,
+            norms: self.norms,
+            momentum: self.options.momentum,
+            forward: self.forward,
+            backward: self.backward,
+            geometries: self.compiled.geometries,
+            memory,
+            outputs,
+            input_gradient,
+            images: 0,
+            is_stale: false,
+        })
+    }
+
+    fn memory(&self, outputs: &[Output], input_gradient: Option<usize>) -> Result<Memory, EngineError> {
+        let behind = self.forward.len();
+        let of_outputs = outputs.iter().filter_map(|output| Some((output.gradient?, behind)));
+        let given: Vec<(usize, usize)> = of_outputs.chain([(0, 0)]).collect();
+        let kept: Vec<usize> = outputs.iter().map(|output| output.value).chain(input_gradient).collect();
+        let geometries = &self.compiled.geometries;
+        let lifetimes = lifetimes(geometries, &[&self.forward, &self.backward], &given, &kept);
+        Memory::new(geometries, &lifetimes)
+    }
+
+    /// The shared numbers, with the statistics that the model has.
+    fn state(&self) -> Result<Buffer, EngineError> {
+        let mut state = Buffer::zeroed(self.state)?;
+        for (norm, node) in self.norms.iter().zip(norm_nodes(self.network)) {
+            norm.fill(node, self.weights(), &mut state)?;
+        }
+        Ok(state)
+    }
+}
+
+/// Parameters of a node that can be trained.
+fn trainable(node: &Node) -> Vec<Parameter> {
+    let fixed = [
+        ParameterKind::RunningMean,
+        ParameterKind::RunningVariance,
+        ParameterKind::Labels,
+        ParameterKind::Value,
+    ];
+    node.parameters().into_iter().filter(|parameter| !fixed.contains(&parameter.kind)).collect()
+}
+
+/// The value that an instruction reads first.
+pub(super) fn input_of(instruction: &Instruction<'_>) -> usize {
+    instruction.inputs.first().copied().unwrap_or(0)
+}
+
+fn widest(border: Border, other: &Border) -> Border {
+    let mut sides = border;
+    sides.iter_mut().zip(other).for_each(|(side, other)| *side = (*side).max(*other));
+    sides
+}
+
+/// The nodes of batch normalisation, in order.
+pub(super) fn norm_nodes<'a>(network: &'a Network<'_>) -> impl Iterator<Item = &'a Node> {
+    let nodes = network.instructions.iter().map(|instruction| instruction.node);
+    nodes.filter(|node| matches!(node.op, Op::BatchNormalization(_)))
+}

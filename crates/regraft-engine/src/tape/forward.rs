@@ -1,0 +1,118 @@
+//! From instructions to the steps forward.
+
+use regraft_graph::{BatchNormalization, Node, Op, ParameterKind};
+
+use super::{
+    build::{Builder, input_of},
+    steps::{Layer, LayerPlan, Normalization, Source, Step, Work},
+};
+use crate::{
+    EngineError,
+    geometry::Geometry,
+    kernels::gradient::batch_norm::{BatchNorm, Statistics},
+    network::Instruction,
+    simd::LANES,
+    step,
+    window::Window,
+};
+
+impl Builder<'_> {
+    pub(super) fn go_forward(&mut self) -> Result<(), EngineError> {
+        let steps = std::mem::take(&mut self.compiled.steps);
+        let mut steps: Vec<Option<step::Step>> = steps.into_iter().map(Some).collect();
+        for (index, instruction) in self.network.instructions.iter().enumerate() {
+            if let Some(work) = self.trainable_work(instruction)? {
+                let (reads, writes) = (instruction.inputs.clone(), Some(instruction.output));
+                self.forward.push(Step { name: instruction.node.name.clone(), reads, writes, work });
+                continue;
+            }
+            let range = self.compiled.of_instruction.get(index).cloned().unwrap_or_default();
+            let steps = steps.get_mut(range).unwrap_or(&mut []).iter_mut().filter_map(Option::take);
+            self.forward.extend(steps.map(Step::from));
+        }
+        Ok(())
+    }
+
+    /// The work of an instruction whose parameters may change; the others are as in a program.
+    fn trainable_work(&mut self, instruction: &Instruction<'_>) -> Result<Option<Work>, EngineError> {
+        Ok(match &instruction.node.op {
+            Op::Conv(_) | Op::Gemm(_) => Some(self.layer(instruction)?),
+            Op::BatchNormalization(norm) => Some(self.norm(instruction, norm)),
+            _ => None,
+        })
+    }
+
+    /// Where a layer's numbers of a kind come from: nowhere, if the layer has none.
+    pub(super) fn source(&self, node: &Node, kind: ParameterKind) -> Result<Source, EngineError> {
+        if let Some(trained) = self.trained(node, kind) {
+            return Ok(Source::Trained(trained.range.clone()));
+        }
+        let has_some = node.parameters().iter().any(|parameter| parameter.kind == kind);
+        let numbers = if has_some { self.weights().parameter(node, kind)?.to_f32() } else { Vec::new() };
+        Ok(Source::Fixed(numbers))
+    }
+
+    fn layer(&self, instruction: &Instruction<'_>) -> Result<Work, EngineError> {
+        let node = instruction.node;
+        let input = self.geometry(input_of(instruction));
+        let (window, groups) = window_of(&node.op, &input);
+        let plan = LayerPlan {
+            weight: self.source(node, ParameterKind::Weight)?,
+            bias: self.source(node, ParameterKind::Bias)?,
+            input,
+            output: self.geometry(instruction.output),
+            residual: None,
+            window,
+            groups,
+            clamp: instruction.clamp,
+            is_turned: false,
+        };
+        Ok(Work::Layer(Box::new(Layer::new(plan, &self.values, self.settings)?)))
+    }
+
+    fn norm(&mut self, instruction: &Instruction<'_>, attributes: &BatchNormalization) -> Work {
+        let norm = self.normalization(instruction, attributes);
+        let (statistics, of_batch) = (norm.statistics, norm.of_batch);
+        self.norms.push(norm);
+        Work::Gradient(Box::new(BatchNorm {
+            input: self.geometry(input_of(instruction)),
+            output: self.geometry(instruction.output),
+            statistics,
+            epsilon: attributes.epsilon as f32,
+            of_batch,
+            clamp: instruction.clamp,
+        }))
+    }
+
+    fn normalization(
+        &mut self,
+        instruction: &Instruction<'_>,
+        attributes: &BatchNormalization,
+    ) -> Normalization {
+        let (node, channels) = (instruction.node, attributes.channels);
+        let statistics = Statistics { start: self.state, size: channels.next_multiple_of(LANES) };
+        self.state += Normalization::size(attributes);
+        let place = |kind| self.trained(node, kind).map(|trained| trained.range.start);
+        let name = |kind| {
+            let parameter = node.parameters().into_iter().find(|parameter| parameter.kind == kind);
+            parameter.map(|parameter| parameter.name).unwrap_or_default()
+        };
+        Normalization {
+            statistics,
+            channels,
+            pixels: self.geometry(input_of(instruction)).pixels(),
+            of_batch: (self.options.batch_statistics)(&node.name),
+            trained: [ParameterKind::Weight, ParameterKind::Bias].map(place),
+            mean: name(ParameterKind::RunningMean),
+            variance: name(ParameterKind::RunningVariance),
+        }
+    }
+}
+
+/// A layer's window, and the groups of its channels.
+pub(super) fn window_of(op: &Op, input: &Geometry) -> (Window, usize) {
+    match op {
+        Op::Conv(conv) => (Window::of_conv(conv, [input.height, input.width]), conv.groups),
+        _ => (Window::SINGLE, 1),
+    }
+}
