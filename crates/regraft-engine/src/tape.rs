@@ -188,7 +188,7 @@ impl Tape {
             let expected = [geometry.channels, geometry.height, geometry.width];
             return Err(EngineError::InputShape { expected, found: input.shape() });
         }
-        self.refresh()?;
+        self.refresh();
         after("weights", "pack");
         self.images = input.len();
         self.memory.reserve(self.images)?;
@@ -288,16 +288,15 @@ impl Tape {
     }
 
     /// Packs the weights again after a change.
-    fn refresh(&mut self) -> Result<(), EngineError> {
+    fn refresh(&mut self) {
         if !std::mem::take(&mut self.is_stale) {
-            return Ok(());
+            return;
         }
         for norm in &self.norms {
             norm.load(&self.values, &mut self.state);
         }
-        let settings = crate::Settings { instruction_set: self.set, ..crate::Settings::default() };
         let steps = self.forward.iter_mut().chain(&mut self.backward);
-        steps.into_iter().try_for_each(|step| step.refresh(&self.values, settings))
+        steps.for_each(|step| step.refresh(&self.values, self.set));
     }
 
     /// running ← (1 − momentum) · running + momentum · of the batch, with the unbiased variance.

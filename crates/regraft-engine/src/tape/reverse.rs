@@ -1,8 +1,9 @@
 //! The walk back: instructions in reverse order, and the gradients that their outputs have so far.
 
 mod functions;
-pub(super) mod layers;
+mod layers;
 mod moves;
+pub(super) mod phases;
 mod pools;
 
 use regraft_graph::Op;
