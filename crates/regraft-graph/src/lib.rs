@@ -29,6 +29,7 @@ mod op;
 mod patch;
 mod resampling;
 mod roles;
+mod split;
 mod tensor;
 
 pub use attributes::{

@@ -4,9 +4,10 @@
 //! structure: the features are what the last dense layer reads, and a cut point is a wire through which everything
 //! passes, so that what lies behind it needs nothing that lies before it.
 
-use std::collections::{HashMap, HashSet};
-
-use crate::{Dim, Graph, Node, Op, Roles};
+use crate::{
+    Dim, Graph, Node, Op, Roles,
+    split::{fed, last_reads},
+};
 
 impl Roles {
     /// Roles by structure: the logits are the last dense layer (or 1×1 convolution) before the first output, where only
@@ -75,15 +76,11 @@ fn skip_dropout<'a>(graph: &'a Graph, mut wire: &'a str) -> &'a str {
 /// The wires up to `end` through which everything passes, at the ends of blocks: behind a layer with weights, and
 /// behind what follows it without any.
 fn cuts(graph: &Graph, end: &str) -> Vec<String> {
-    let nodes = needed(graph, end);
-    let last_uses: HashMap<&str, usize> = nodes
-        .iter()
-        .enumerate()
-        .flat_map(|(position, node)| node.inputs.iter().map(move |wire| (wire.as_str(), position)))
-        .collect();
-    let last_use = |wire: &str| last_uses.get(wire).copied().unwrap_or(0);
+    let nodes = fed(graph, [end]);
+    let last_reads = last_reads(&nodes);
+    let last_read = |wire: &str| last_reads.get(wire).copied().unwrap_or(0);
     // How far the wires before each node are read.
-    let (mut reach, mut layers, mut found) = (last_use(graph.input()), false, Vec::new());
+    let (mut reach, mut layers, mut found) = (last_read(graph.input()), false, Vec::new());
     for (position, node) in nodes.iter().enumerate() {
         layers |= is_layer(node);
         let whole = reach <= position && node.name != end;
@@ -92,31 +89,9 @@ fn cuts(graph: &Graph, end: &str) -> Vec<String> {
             found.push(node.name.clone());
             layers = false;
         }
-        reach = reach.max(last_use(&node.name));
+        reach = reach.max(last_read(&node.name));
     }
     found
-}
-
-/// The nodes that `end` needs and that depend on the input.
-fn needed<'a>(graph: &'a Graph, end: &str) -> Vec<&'a Node> {
-    let mut wanted = HashSet::from([end]);
-    let mut fed = HashSet::from([graph.input()]);
-    for node in graph.nodes() {
-        if node.inputs.iter().any(|wire| fed.contains(wire.as_str())) {
-            fed.insert(&node.name);
-        }
-    }
-    let mut nodes: Vec<&Node> = Vec::new();
-    for node in graph.nodes().iter().rev() {
-        if wanted.contains(node.name.as_str()) {
-            wanted.extend(node.inputs.iter().map(String::as_str));
-            if fed.contains(node.name.as_str()) {
-                nodes.push(node);
-            }
-        }
-    }
-    nodes.reverse();
-    nodes
 }
 
 fn is_layer(node: &Node) -> bool {

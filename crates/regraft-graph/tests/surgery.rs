@@ -241,3 +241,38 @@ fn folding_reaches_factors_and_dense_layers_one_after_the_other() {
     let found = [value(&folded, "dense.weight"), value(&folded, "dense.bias")];
     assert!(found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-6));
 }
+
+#[test]
+fn the_boundary_is_the_last_wire_that_everything_passes_in_front_of_what_is_trained() {
+    let graph = graph();
+    let boundary = |names: &[&str]| graph.boundary(&|parameter| names.contains(&parameter.name.as_str()));
+    assert_eq!(boundary(&["fc.weight", "fc.bias"]), "flatten");
+    // The shortcut goes past what stands between.
+    assert_eq!(boundary(&["bn2.weight"]), "relu1");
+    assert_eq!(boundary(&["bn1.bias", "fc.weight"]), "conv1");
+    assert_eq!(boundary(&["conv1.weight"]), "input");
+    assert_eq!(boundary(&[]), "flatten");
+}
+
+#[test]
+fn what_stands_behind_a_wire_is_a_network_of_its_own() {
+    let part = model().behind("relu1", [8, 6]).unwrap();
+    assert_eq!(part.graph().input_fact().to_string(), "N×4×4×3");
+    let names: Vec<_> = part.graph().nodes().iter().map(|node| node.name.as_str()).collect();
+    assert_eq!(names, ["conv2", "bn2", "add", "pool", "flatten", "fc"]);
+    assert!(part.weights().get("conv1.weight").is_none());
+    let changed = Patch::replace_head(&part, "flatten", &[0.5; 8], &[0.0; 2], vec!["p".into(), "q".into()]);
+    assert!(changed.is_ok());
+    assert!(model().behind("conv2", [8, 8]).is_err(), "the shortcut reads a wire in front of it");
+}
+
+#[test]
+fn a_part_gives_its_weights_back() {
+    let part = model().behind("relu1", [8, 8]).unwrap();
+    let mut weights = part.weights().clone();
+    weights.insert("fc.bias", Tensor::from_f32(vec![2], &[3.0, 4.0]).unwrap());
+    let part = Model::new(part.graph().clone(), weights, part.card().clone()).unwrap();
+    let whole = model().with_weights_of(&part).unwrap();
+    assert_eq!(whole.weights().get("fc.bias").unwrap().to_f32(), [3.0, 4.0]);
+    assert_eq!(whole.weights().get("conv1.weight"), model().weights().get("conv1.weight"));
+}
