@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use regraft::{ChannelChoice, ExportFormat, ExtraChannels, HeadKind, InputChoice, PrecisionChoice, Stem};
+use regraft::{
+    ChannelChoice, ExportFormat, ExtraChannels, HeadKind, InputChoice, Method, NormStatistics,
+    OptimizerChoice, PrecisionChoice, ScheduleChoice, Stem, TuningConfig,
+};
 
 use crate::zoo;
 
@@ -45,7 +48,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Adapt a pretrained network to a folder of images, judge it, and save model, metrics and report
-    Fit(Fit),
+    Fit(Box<Fit>),
     /// Label new images
     Predict(Predict),
     /// Judge a run on other labelled images
@@ -69,12 +72,17 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Fit {
     /// Folder with images: class/file, or train/class/file beside val or test
-    #[arg(required_unless_present = "config")]
+    #[arg(required_unless_present_any = ["config", "resume"])]
     pub(crate) data: Option<PathBuf>,
 
     /// Take every setting from a regraft.toml; flags given here come before it
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+
+    /// Go on with a run that was stopped while it trained: the run folder that it was to become. The same command again does
+    /// so, too
+    #[arg(long, value_name = "RUN", conflicts_with = "config")]
+    pub(crate) resume: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) source: Source,
@@ -119,6 +127,83 @@ pub(crate) struct Fit {
     /// Share of files that may be unreadable before the run fails, 0 to 1 [default: 0.1]
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     pub(crate) max_unreadable: Option<f64>,
+
+    /// What to train of the source: probe (nothing: a head on frozen features), bn-affine (scales and shifts of the
+    /// normalisations), bias (biases), last-block, partial (everything behind --cut), lp-ft (everything, from the linear probe
+    /// on), or full (everything, from a random head on) [default: probe]
+    #[arg(long, short, value_name = "METHOD", value_parser = method)]
+    pub(crate) method: Option<Method>,
+
+    #[command(flatten)]
+    pub(crate) tuning: Tuning,
+}
+
+/// How the source is trained, for every method but probe.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of the training (every --method but probe)")]
+pub(crate) struct Tuning {
+    /// Passes over the training images, 1 to 10000 [default: 10]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) epochs: Option<usize>,
+
+    /// Images of a step, 1 to 65536 [default: 16]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) batch_size: Option<usize>,
+
+    /// adam-w or sgd (with Nesterov's momentum of 0.9) [default: adam-w]
+    #[arg(long, value_name = "NAME", value_parser = optimizer)]
+    pub(crate) optimizer: Option<OptimizerChoice>,
+
+    /// Largest learning rate, that of the head [default: 0.001 for adam-w, 0.01 for sgd]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
+    pub(crate) learning_rate: Option<f64>,
+
+    /// The source's layers learn at this share of the head's rate; above 0, at most 1 [default: 0.1]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    pub(crate) source_rate_factor: Option<f64>,
+
+    /// one-cycle, cosine, step, slanted-triangular or constant [default: one-cycle]
+    #[arg(long, value_name = "NAME", value_parser = schedule)]
+    pub(crate) schedule: Option<ScheduleChoice>,
+
+    /// Weight decay, 0 to 1; biases and normalisations have none [default: 0.01]
+    #[arg(long, value_name = "DECAY", allow_negative_numbers = true)]
+    pub(crate) weight_decay: Option<f64>,
+
+    /// Gradients are scaled down to this norm; above 0 [default: 1]
+    #[arg(long, value_name = "NORM", allow_negative_numbers = true)]
+    pub(crate) gradient_clip: Option<f64>,
+
+    /// Share of each target that is spread over all classes; from 0 to less than 1 [default: 0]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    pub(crate) label_smoothing: Option<f64>,
+
+    /// What batch normalisation goes by: stored (the source's statistics, which never move) or batch [default: stored]
+    #[arg(long, value_name = "NAME", value_parser = norm_statistics)]
+    pub(crate) norm_statistics: Option<NormStatistics>,
+
+    /// Minutes between two checkpoints; there is one at the end of each epoch, too [default: 5]
+    #[arg(long, value_name = "MINUTES", allow_negative_numbers = true)]
+    pub(crate) checkpoint_minutes: Option<f64>,
+}
+
+impl Tuning {
+    /// What was asked for, over what is in force without it.
+    pub(crate) fn over(&self, base: TuningConfig) -> TuningConfig {
+        TuningConfig {
+            epochs: self.epochs.unwrap_or(base.epochs),
+            batch_size: self.batch_size.unwrap_or(base.batch_size),
+            optimizer: self.optimizer.unwrap_or(base.optimizer),
+            learning_rate: self.learning_rate.or(base.learning_rate),
+            source_rate_factor: self.source_rate_factor.unwrap_or(base.source_rate_factor),
+            schedule: self.schedule.unwrap_or(base.schedule),
+            weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
+            gradient_clip: self.gradient_clip.unwrap_or(base.gradient_clip),
+            label_smoothing: self.label_smoothing.unwrap_or(base.label_smoothing),
+            norm_statistics: self.norm_statistics.unwrap_or(base.norm_statistics),
+            checkpoint_minutes: self.checkpoint_minutes.unwrap_or(base.checkpoint_minutes),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -305,6 +390,26 @@ fn batch(text: &str) -> Result<Batch, String> {
 /// The precision that a name stands for.
 fn precision(name: &str) -> Result<PrecisionChoice, String> {
     named(&PrecisionChoice::ALL, PrecisionChoice::name, name)
+}
+
+/// The method that a name stands for.
+fn method(name: &str) -> Result<Method, String> {
+    named(&Method::ALL, Method::name, name)
+}
+
+/// The optimiser that a name stands for.
+fn optimizer(name: &str) -> Result<OptimizerChoice, String> {
+    named(&OptimizerChoice::ALL, OptimizerChoice::name, name)
+}
+
+/// The schedule that a name stands for.
+fn schedule(name: &str) -> Result<ScheduleChoice, String> {
+    named(&ScheduleChoice::ALL, ScheduleChoice::name, name)
+}
+
+/// The statistics that a name stands for.
+fn norm_statistics(name: &str) -> Result<NormStatistics, String> {
+    named(&NormStatistics::ALL, NormStatistics::name, name)
 }
 
 /// The channels that a name stands for.

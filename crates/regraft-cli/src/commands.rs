@@ -75,7 +75,11 @@ fn quoted(path: &Path) -> String {
 
 /// The configuration file, or the defaults, with the flags that were given on top.
 fn fit_config(flags: &arguments::Fit, arguments: &Arguments) -> Result<FitConfig> {
-    let base = flags.config.as_deref().map_or_else(|| Ok(FitConfig::default()), FitConfig::read)?;
+    let base = match (&flags.config, &flags.resume) {
+        (Some(config), _) => FitConfig::read(config)?,
+        (_, Some(run)) => regraft::unfinished(run)?,
+        _ => FitConfig::default(),
+    };
     let InputChoice { channels, extra_channels, image_size, stem } = flags.input.over(base.input());
     Ok(FitConfig {
         channels,
@@ -96,6 +100,8 @@ fn fit_config(flags: &arguments::Fit, arguments: &Arguments) -> Result<FitConfig
         curve_repetitions: flags.curve_repetitions.unwrap_or(base.curve_repetitions),
         max_unreadable: flags.max_unreadable.unwrap_or(base.max_unreadable),
         max_megapixels: arguments.max_megapixels.unwrap_or(base.max_megapixels),
+        method: flags.method.unwrap_or(base.method),
+        tuning: flags.tuning.over(base.tuning),
     })
 }
 

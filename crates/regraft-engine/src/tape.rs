@@ -159,6 +159,16 @@ impl Tape {
         &self.gradients
     }
 
+    /// As [`gradients`](Self::gradients), to be scaled or added to before an optimiser sees them.
+    pub fn gradients_mut(&mut self) -> &mut [f32] {
+        &mut self.gradients
+    }
+
+    /// Bytes of the values and gradients of a batch of so many images.
+    pub fn bytes(&self, images: usize) -> usize {
+        self.memory.bytes(images)
+    }
+
     /// Values and gradients at once, for an optimiser.
     pub fn values_and_gradients(&mut self) -> (&mut [f32], &[f32]) {
         self.is_stale = true;

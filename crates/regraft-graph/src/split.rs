@@ -40,6 +40,11 @@ impl Graph {
         boundary
     }
 
+    /// The nodes that a wire needs and that depend on the input, in order; none for the input or a wire that does not exist.
+    pub fn up_to<'a>(&'a self, wire: &'a str) -> Vec<&'a Node> {
+        fed(self, [wire])
+    }
+
     /// A node, and the nodes without an input that it reads.
     fn with_constants<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = &'a Node> {
         let read = node.inputs.iter().filter_map(|wire| self.node(wire));

@@ -10,6 +10,7 @@ mod data;
 mod errors;
 mod head;
 mod origin;
+mod tuning;
 
 use crate::insight::{examples, weakest_class};
 use crate::markup::{escape, name};
@@ -28,6 +29,7 @@ const POLICY: &str =
 pub fn render(record: &RunRecord) -> String {
     let sections = [
         comparison::section(record),
+        tuning::section(record),
         comparison::curve_section(record),
         errors::classes_section(record),
         errors::mistakes_section(record),

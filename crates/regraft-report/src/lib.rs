@@ -29,6 +29,7 @@ mod metrics;
 mod number;
 pub mod record;
 pub mod svg;
+pub mod tensorboard;
 pub mod thumbnail;
 pub mod verdict;
 

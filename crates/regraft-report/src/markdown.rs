@@ -75,6 +75,9 @@ fn plain_facts(record: &RunRecord) -> Vec<String> {
     if !["", "f32"].contains(&record.precision.asked.as_str()) {
         facts.push(("numbers", precision_summary(record)));
     }
+    if let Some(tuning) = &record.tuning {
+        facts.push(("tuned", tuning.method_in_words.clone()));
+    }
     facts.extend(weakness_line(record).map(|line| ("weakest", line)));
     facts.extend(doctor_line(record).map(|line| ("data", line)));
     facts.push(("time", time_line(record)));
@@ -105,7 +108,9 @@ fn rows(record: &RunRecord) -> Vec<Row> {
         .baselines
         .measured()
         .map(|(kind, baseline)| row(kind.label(), &baseline.accuracy, baseline.gain));
-    std::iter::once(source).chain(baselines).collect()
+    let probe = record.tuning.as_ref().and_then(|tuning| tuning.probe.as_ref());
+    let probe = probe.map(|probe| row("linear probe", &probe.accuracy, probe.gain));
+    std::iter::once(source).chain(probe).chain(baselines).collect()
 }
 
 fn row(label: &str, accuracy: &Estimate, gain: Option<PairedGain>) -> Row {

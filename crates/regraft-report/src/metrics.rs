@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use crate::record::{Baseline, BaselineKind, Baselines, RunRecord, TestMetrics};
+use crate::record::{Baseline, BaselineKind, Baselines, RunRecord, TestMetrics, TuningRecord};
 use crate::verdict::verdict;
 
 /// The `metrics.json` object of a run; numbers that were not measured are `null`.
@@ -56,6 +56,7 @@ fn results(record: &RunRecord) -> Value {
         "confusion": record.confusion,
         "learning_curve": record.learning_curve,
         "head_candidates": record.head_candidates,
+        "tuning": record.tuning.as_ref().map(tuning),
         "findings": record.findings,
     })
 }
@@ -67,6 +68,7 @@ fn costs(record: &RunRecord) -> Value {
             "decode_s": record.timing.decode_s,
             "features_s": record.timing.features_s,
             "head_s": record.timing.head_s,
+            "tuning_s": record.tuning.as_ref().map(|tuning| tuning.seconds),
             "total_s": record.timing.total_s,
             "threads": record.threads,
         },
@@ -75,6 +77,23 @@ fn costs(record: &RunRecord) -> Value {
         "seed": record.seed,
         "regraft_version": record.regraft_version,
     })
+}
+
+/// All but times.
+fn tuning(tuning: &TuningRecord) -> Value {
+    let mut value = json!(tuning);
+    let remove = |value: &mut Value, names: &[&str]| {
+        if let Value::Object(fields) = value {
+            fields.retain(|name, _| !names.contains(&name.as_str()));
+        }
+    };
+    remove(&mut value, &["seconds"]);
+    for list in ["history", "ladder"] {
+        if let Some(Value::Array(entries)) = value.get_mut(list) {
+            entries.iter_mut().for_each(|entry| remove(entry, &["seconds", "images_per_second"]));
+        }
+    }
+    value
 }
 
 fn test(test: &TestMetrics) -> Value {

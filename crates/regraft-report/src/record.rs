@@ -8,6 +8,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::ReportError;
 
+mod tuning;
+
+pub use tuning::{EpochRecord, RungRecord, TuningRecord};
+
 /// Everything a report shows about one run of `regraft fit` or `regraft evaluate`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
@@ -46,6 +50,8 @@ pub struct RunRecord {
     pub input: String,
     /// Every head that was tried, in the order of trial.
     pub head_candidates: Vec<HeadCandidate>,
+    /// How the source model was tuned; `None` for a head on frozen features.
+    pub tuning: Option<TuningRecord>,
     /// Headline numbers on the test set.
     pub test: TestMetrics,
     /// What simpler methods reach on the same test set.
@@ -109,6 +115,7 @@ impl Default for RunRecord {
             precision: PrecisionRecord::default(),
             input: String::new(),
             head_candidates: Vec::new(),
+            tuning: None,
             test: TestMetrics::default(),
             baselines: Baselines::default(),
             per_class: Vec::new(),

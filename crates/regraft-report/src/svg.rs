@@ -17,6 +17,7 @@ mod drawing;
 mod heads;
 mod learning;
 mod recall;
+mod training;
 
 pub use accuracy::accuracy;
 pub(crate) use axis::appearance;
@@ -24,6 +25,7 @@ pub use confusion::{MOST_CLASSES, confusion};
 pub use heads::heads;
 pub use learning::learning_curve;
 pub use recall::{MOST_ROWS, recall};
+pub use training::training;
 
 /// The colours as custom properties, for light, dark and print.
 pub(crate) const PALETTE: &str = include_str!("svg/palette.css");

@@ -85,6 +85,16 @@ pub fn write_atomically_with(
     file.finish()
 }
 
+/// Adds to the end of a file, which is created if need be: for a log that others read while it grows.
+///
+/// # Errors
+/// It cannot be created or written to.
+pub fn append(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    let file = fs::OpenOptions::new().create(true).append(true).open(path);
+    let mut file = file.map_err(FileError::on(path, "open"))?;
+    io::Write::write_all(&mut file, content).map_err(FileError::on(path, "write"))
+}
+
 /// Removes a file, if there is one.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ use regraft_adapt::HeadKind;
 use regraft_system::files;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::fit::{Method, TuningConfig};
 use crate::input::InputChoice;
 use crate::{ChannelChoice, Error, ExtraChannels, PrecisionChoice, Result, Stem};
 
@@ -51,10 +52,14 @@ pub struct FitConfig {
     pub heads: Vec<HeadKind>,
     /// Nested subsets are drawn so many times for the learning curve, at most 1000; 0 leaves the curve out.
     pub curve_repetitions: usize,
+    /// What is trained of the source.
+    pub method: Method,
     /// Share of files that may be unreadable before the run fails, 0 to 1.
     pub max_unreadable: f64,
     /// Images with more pixels than this, in millions, are refused.
     pub max_megapixels: u64,
+    /// How it is trained, where the method trains something.
+    pub tuning: TuningConfig,
 }
 
 impl Default for FitConfig {
@@ -63,7 +68,7 @@ impl Default for FitConfig {
             data: PathBuf::new(),
             source: crate::DEFAULT_SOURCE.to_owned(),
             arch: None,
-            cut: "features".to_owned(),
+            cut: FEATURES.to_owned(),
             precision: PrecisionChoice::default(),
             channels: ChannelChoice::default(),
             extra_channels: None,
@@ -75,8 +80,10 @@ impl Default for FitConfig {
             folds: 5,
             heads: HeadKind::ALL.to_vec(),
             curve_repetitions: 5,
+            method: Method::default(),
             max_unreadable: 0.1,
             max_megapixels: 178,
+            tuning: TuningConfig::default(),
         }
     }
 }
@@ -121,18 +128,46 @@ impl FitConfig {
             (!MAX_MEGAPIXELS.contains(&self.max_megapixels))
                 .then(|| outside("max-megapixels", self.max_megapixels, &MAX_MEGAPIXELS)),
         ];
-        let mistakes: Vec<String> = mistakes.into_iter().flatten().collect();
+        let of_tuning = self.tuning.mistakes();
+        let mistakes: Vec<String> =
+            mistakes.into_iter().flatten().chain(of_tuning).chain(self.method_mistake()).collect();
         if mistakes.is_empty() { Ok(()) } else { Err(Error::Usage(mistakes.join("\n"))) }
     }
 }
 
 impl FitConfig {
+    /// What does not go with the method.
+    fn method_mistake(&self) -> Option<String> {
+        let Self { method, precision, .. } = self;
+        match method {
+            Method::Probe => None,
+            _ if *precision != PrecisionChoice::Float32 => Some(format!(
+                "precision: {} is for frozen networks; --method {} trains in f32",
+                precision.name(),
+                method.name()
+            )),
+            Method::Partial if self.cut == FEATURES => Some(
+                "method: partial trains what stands behind a wire; name it with --cut (`regraft zoo info NAME --graph` shows the wires)"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+
+    /// The wire behind which the head goes: with [`Method::Partial`] the cut says where training begins.
+    pub(crate) fn head_cut(&self) -> &str {
+        if self.method == Method::Partial { FEATURES } else { &self.cut }
+    }
+
     /// What is asked for of the network's input.
     pub fn input(&self) -> InputChoice {
         let Self { channels, extra_channels, image_size, stem, .. } = *self;
         InputChoice { channels, extra_channels, image_size, stem }
     }
 }
+
+/// The cut in front of the source's own head.
+const FEATURES: &str = "features";
 
 /// More folds than this only cost time: with fewer images a fold, the estimate hardly changes.
 pub(crate) const FOLDS: RangeInclusive<usize> = 2..=1000;

@@ -43,7 +43,9 @@ pub use embed::{Embedded, embed};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate};
 pub use export::{ExportConfig, ExportFormat, Exported, export};
-pub use fit::{Fitted, fit};
+pub use fit::{
+    Fitted, Method, NormStatistics, OptimizerChoice, ScheduleChoice, TuningConfig, fit, unfinished,
+};
 pub use input::{ChannelChoice, ExtraChannels, InputChoice, Stem};
 pub use precision::{EmbedPrecision, FrozenPrecision, PrecisionChoice};
 pub use predict::{Prediction, ScoredLabel, Unusable, predict};

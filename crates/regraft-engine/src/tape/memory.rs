@@ -36,6 +36,11 @@ impl Memory {
         Ok(Self { places: places.collect(), total: plan.total, numbers: Buffer::zeroed(0)?, room: 0 })
     }
 
+    /// Bytes that so many images take.
+    pub(super) fn bytes(&self, images: usize) -> usize {
+        self.total.saturating_mul(images)
+    }
+
     /// Makes room for so many images.
     pub(super) fn reserve(&mut self, images: usize) -> Result<(), EngineError> {
         if images > self.room {

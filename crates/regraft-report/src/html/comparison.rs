@@ -52,8 +52,15 @@ fn comparison_table(record: &RunRecord) -> String {
         format!("<strong>{}</strong><span class=\"what\">pretrained, this run</span>", name(&record.source));
     let own = &record.test;
     let mut rows = vec![row(source, &own.accuracy, None, Some(own.balanced_accuracy), Some(own.macro_f1))];
+    let probe = record.tuning.as_ref().and_then(|tuning| tuning.probe.as_ref());
+    rows.extend(probe.map(probe_row));
     rows.extend(record.baselines.measured().map(|(kind, baseline)| baseline_row(kind, baseline)));
     block::table(&columns, &rows)
+}
+
+fn probe_row(probe: &Baseline) -> Vec<String> {
+    let label = "linear probe<span class=\"what\">a head on the same source, nothing else trained</span>";
+    row(label.to_owned(), &probe.accuracy, probe.gain, probe.balanced_accuracy, probe.macro_f1)
 }
 
 fn baseline_row(kind: BaselineKind, baseline: &Baseline) -> Vec<String> {

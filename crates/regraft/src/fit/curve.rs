@@ -18,7 +18,7 @@ use super::heads::{examples, predict};
 use crate::{Context, Error, FitConfig, Result};
 
 /// A method of the curve: its name in the report, its features, and the head that it was given.
-pub(crate) struct Method<'a> {
+pub(crate) struct Compared<'a> {
     pub(crate) name: &'static str,
     pub(crate) features: &'a Array2<f32>,
     pub(crate) selection: &'a Selection,
@@ -34,7 +34,7 @@ pub(crate) const PIXELS: &str = BaselineKind::PixelKnn.wire_name();
 /// Accuracy of every method at every size, with the interval over the repetitions.
 pub(crate) fn curve(
     dataset: &Dataset,
-    methods: &[Method<'_>],
+    methods: &[Compared<'_>],
     config: &FitConfig,
     context: &Context<'_>,
 ) -> Result<LearningCurve> {
@@ -80,7 +80,7 @@ fn sizes(train: usize, classes: usize) -> Vec<usize> {
 }
 
 /// Test accuracy of a method that learns from these positions.
-fn score(dataset: &Dataset, method: &Method<'_>, positions: &[usize]) -> Result<f64> {
+fn score(dataset: &Dataset, method: &Compared<'_>, positions: &[usize]) -> Result<f64> {
     let matrix = rows(method.features, positions);
     let examples = examples(&matrix, &dataset.labels_at(positions), dataset)?;
     let head =

@@ -8,6 +8,8 @@ use regraft_report::{RunRecord, metrics_json, render};
 use regraft_system::files::{UnfinishedFolder, write_atomically};
 
 use super::dataset::{Dataset, at};
+use super::tune::history;
+use super::unfinished;
 use crate::cache::hex;
 use crate::run::{LEARNED_FROM, RECORD, REPORT, SPLIT};
 use crate::{Error, FitConfig, Result};
@@ -29,7 +31,8 @@ pub(crate) fn destination(config: &FitConfig) -> Result<PathBuf> {
         1 => Path::new("runs").join(&name),
         _ => Path::new("runs").join(format!("{name}-{number}")),
     };
-    let free = (1..).map(numbered).find(|path| !path.exists());
+    let is_free = |path: &PathBuf| !path.exists() && !unfinished::is_taken(path, config);
+    let free = (1..).map(numbered).find(is_free);
     free.ok_or_else(|| Error::Usage("no free name for the run".to_owned()))
 }
 
@@ -41,6 +44,8 @@ pub(crate) struct Contents<'a> {
     pub(crate) dataset: &'a Dataset,
     pub(crate) test_probabilities: &'a Array2<f64>,
     pub(crate) log: String,
+    /// Where the training's log is, if there was a training.
+    pub(crate) training: Option<&'a Path>,
 }
 
 /// Writes the run; it appears under its name when it is whole.
@@ -61,6 +66,10 @@ pub(crate) fn write(folder: UnfinishedFolder, destination: &Path, contents: &Con
     put(SPLIT, &split(contents.dataset)?)?;
     put(REPORT, render(contents.record).as_bytes())?;
     put("log.jsonl", contents.log.as_bytes())?;
+    if let (Some(from), Some(tuning)) = (contents.training, &contents.record.tuning) {
+        put(history::TABLE, history::table(&tuning.history).as_bytes())?;
+        history::copy_events(from, &place)?;
+    }
     folder.finish(destination).map_err(Error::output(destination, "finishing the run folder"))
 }
 

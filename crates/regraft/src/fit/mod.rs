@@ -10,6 +10,8 @@ mod graft;
 mod heads;
 mod precision;
 mod record;
+mod tune;
+mod unfinished;
 
 use std::path::PathBuf;
 
@@ -25,10 +27,14 @@ use crate::input::{Adapted, Seen, adapt, statistics};
 use crate::log::Log;
 use crate::source::resolve_cut;
 use crate::{Context, Error, FitConfig, Result, load_source_telling};
-use curve::{Method, PIXELS, RANDOM, SOURCE, curve};
+use curve::{Compared, PIXELS, RANDOM, SOURCE, curve};
 use dataset::Dataset;
 use folder::{Contents, destination};
 use heads::{Judged, choose};
+pub use tune::{Method, NormStatistics, OptimizerChoice, ScheduleChoice, TuningConfig};
+use tune::{Tuned, Tuning};
+use unfinished::Unfinished;
+pub use unfinished::unfinished;
 
 /// A finished run.
 #[derive(Debug, Clone)]
@@ -53,12 +59,13 @@ pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
     let place = destination(config)?;
     let unfinished =
         UnfinishedFolder::start(&place).map_err(Error::output(&place, "creating the run folder"))?;
+    let work = Unfinished::open(config, &place, context)?;
     let source = load_source_telling(&config.source, config.arch.as_deref(), context.progress)?;
     // A mistyped name is known before any image is read; a small stem may lack a wire that the source has.
     resolve_cut(&source, &config.cut)?;
     let folder = dataset::scan(config)?;
     let Adapted { model: source, sentences, .. } = adapted(config, source, &folder, context)?;
-    let cut = resolve_cut(&source, &config.cut)?;
+    let cut = resolve_cut(&source, config.head_cut())?;
     log.event("source", json!({ "name": source.card().name, "cut": cut, "input": sentences }));
     let dataset = Dataset::load(config, folder, &source, &cut, context)?;
     log.event("data", json!({
@@ -74,20 +81,30 @@ pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
     let heads = Heads::choose(&dataset, config, context)?;
     log.event("heads", json!({ "chosen": heads.source.selection.kind.name() }));
     let methods = [
-        Method { name: SOURCE, features: &dataset.features, selection: &heads.source.selection },
-        Method { name: RANDOM, features: &dataset.random, selection: &heads.random.selection },
-        Method { name: PIXELS, features: &dataset.pixels, selection: &heads.pixels.selection },
+        Compared { name: SOURCE, features: &dataset.features, selection: &heads.source.selection },
+        Compared { name: RANDOM, features: &dataset.random, selection: &heads.random.selection },
+        Compared { name: PIXELS, features: &dataset.pixels, selection: &heads.pixels.selection },
     ];
     let learning_curve = curve(&dataset, &methods, config, context)?;
     context.progress.advance(1);
     context.progress.finish();
     log.event("learning curve", json!({ "sizes": learning_curve.sizes }));
-    let model = graft::graft(&source, &cut, &heads.source.selection, &dataset)?;
-    let measured =
-        record::Measured { dataset: &dataset, heads: &heads, learning_curve, head_seconds: watch.seconds() };
+    let head_seconds = watch.seconds();
+    let tuned = tuned(config, &dataset, &source, &cut, &heads, work.as_ref(), context)?;
+    let model = match &tuned {
+        Some(tuned) => tuned.model.clone(),
+        None => graft::graft(&source, &cut, &heads.source.selection, &dataset)?,
+    };
+    let measured = record::Measured {
+        dataset: &dataset,
+        heads: &heads,
+        learning_curve,
+        head_seconds,
+        tuned: tuned.as_ref(),
+    };
     let input = sentences.join(" ");
-    // Another run may have taken the name meanwhile.
-    let place = destination(config)?;
+    // Another run may have taken the name meanwhile; one that trains has it.
+    let place = if work.is_some() { place } else { destination(config)? };
     let record = record::assemble(config, &place, &source, &cut, &model, measured, context, &log)?;
     let record = RunRecord { input, ..record };
     log.event("done", json!({ "accuracy": record.test.accuracy.value }));
@@ -96,11 +113,34 @@ pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
         model: &model,
         record: &record,
         dataset: &dataset,
-        test_probabilities: &heads.source.test_probabilities,
+        test_probabilities: tuned
+            .as_ref()
+            .map_or(&heads.source.test_probabilities, |tuned| &tuned.test_probabilities),
         log: log.text(),
+        training: work.as_ref().map(Unfinished::folder),
     };
     folder::write(unfinished, &place, &contents)?;
+    if let Some(work) = work {
+        work.remove()?;
+    }
     Ok(Fitted { folder: place, record })
+}
+
+/// What the method makes of the source; `None` where it trains nothing.
+fn tuned(
+    config: &FitConfig,
+    dataset: &Dataset,
+    source: &Model,
+    cut: &str,
+    heads: &Heads,
+    work: Option<&Unfinished>,
+    context: &Context<'_>,
+) -> Result<Option<Tuned>> {
+    let Some(work) = work else { return Ok(None) };
+    let boundary = resolve_cut(source, &config.cut)?;
+    let (probe, probe_answers) = (&heads.source.selection, &heads.source.test_probabilities);
+    let tuning = Tuning { config, dataset, source, cut, boundary: &boundary, probe, probe_answers, work };
+    tuning.run(context).map(Some)
 }
 
 /// The source as the images need it, and the user told.

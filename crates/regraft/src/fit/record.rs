@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use ndarray::ArrayView2;
 use regraft_data::doctor;
 use regraft_graph::{Bindings, Model};
 use regraft_report::RunRecord;
 use regraft_report::record::{
     Baselines, CurvePoint, CurveSeries, Finding, HeadCandidate, LearningCurve, Mistake, Severity, Timing,
+    TuningRecord,
 };
 use regraft_report::thumbnail::png_data_uri;
 use regraft_system::memory::peak_resident_bytes;
@@ -15,6 +17,7 @@ use super::Heads;
 use super::dataset::{Dataset, at};
 use super::folder::largest;
 use super::heads::hyper_parameter_text;
+use super::tune::{Method, Tuned};
 use crate::judge::{baseline, judge, majority};
 use crate::log::Log;
 use crate::{Context, Error, FitConfig, Result};
@@ -30,6 +33,16 @@ pub(crate) struct Measured<'a> {
     pub(crate) heads: &'a Heads,
     pub(crate) learning_curve: LearningCurve,
     pub(crate) head_seconds: f64,
+    /// What came of the tuning, if the method is one.
+    pub(crate) tuned: Option<&'a Tuned>,
+}
+
+impl Measured<'_> {
+    /// The run's answers to the test set.
+    fn answers(&self) -> ArrayView2<'_, f64> {
+        let of_probe = &self.heads.source.test_probabilities;
+        self.tuned.map_or(of_probe, |tuned| &tuned.test_probabilities).view()
+    }
 }
 
 /// Puts the record together; this is where the test set is looked at.
@@ -44,11 +57,14 @@ pub(crate) fn assemble(
     context: &Context<'_>,
     log: &Log,
 ) -> Result<RunRecord> {
-    let Measured { dataset, heads, learning_curve, head_seconds } = measured;
+    let truths = measured.dataset.labels_at(&measured.dataset.split.test);
+    let answers = measured.answers();
+    let judgement = judge(&truths, answers, &measured.dataset.classes, config.seed)?;
+    let baselines = baselines(&measured, &truths, config.seed)?;
+    let tuning = tuning(&measured, &truths, config.seed)?;
+    let mistakes = mistakes(&measured, &truths, source.card().preprocessing.channels(), context);
+    let Measured { dataset, heads, learning_curve, head_seconds, tuned } = measured;
     let selection = &heads.source.selection;
-    let truths = dataset.labels_at(&dataset.split.test);
-    let judgement = judge(&truths, heads.source.test_probabilities.view(), &dataset.classes, config.seed)?;
-    let baselines = baselines(dataset, heads, &truths, config.seed)?;
     let [height, width] = source.card().preprocessing.crop;
     let cost = model.graph().cost(&Bindings { batch: 1, height, width }).map_err(Error::model)?;
     let hyper_parameter = hyper_parameter_text(selection.kind, selection.hyper_parameter);
@@ -68,7 +84,13 @@ pub(crate) fn assemble(
         source_licence: card.licence.clone().unwrap_or_default(),
         source_sha256: card.sha256.clone().unwrap_or_default(),
         cut: cut.to_owned(),
-        method: format!("linear probe: {}{separator}{hyper_parameter}", selection.kind.name()),
+        method: match tuned {
+            Some(tuned) => {
+                let chosen = if config.method == Method::Auto { " (chosen by auto)" } else { "" };
+                format!("{}{chosen}: {}", tuned.record.method, tuned.record.method_in_words)
+            }
+            None => format!("linear probe: {}{separator}{hyper_parameter}", selection.kind.name()),
+        },
         precision: dataset.precision.record.clone(),
         head_candidates: candidates(heads),
         learning_curve: with_majority(learning_curve, &baselines),
@@ -76,7 +98,8 @@ pub(crate) fn assemble(
         baselines,
         per_class: judgement.per_class,
         confusion: judgement.confusion,
-        mistakes: mistakes(dataset, heads, &truths, source.card().preprocessing.channels(), context),
+        mistakes,
+        tuning,
         findings: dataset.findings.iter().map(finding).collect(),
         timing: Timing {
             decode_s: dataset.timing.decode_seconds,
@@ -88,7 +111,7 @@ pub(crate) fn assemble(
         peak_rss_mb: peak_resident_bytes().map_or(f64::NAN, |bytes| bytes as f64 / 1_048_576.0),
         seed: config.seed,
         threads: rayon::current_num_threads(),
-        temperature: Some(selection.temperature),
+        temperature: Some(tuned.map_or(selection.temperature, |tuned| tuned.temperature)),
         regraft_version: env!("CARGO_PKG_VERSION").to_owned(),
         model_parameters: cost.parameters,
         model_macs: cost.macs,
@@ -97,8 +120,16 @@ pub(crate) fn assemble(
     })
 }
 
-fn baselines(dataset: &Dataset, heads: &Heads, truths: &[usize], seed: u64) -> Result<Baselines> {
-    let source = heads.source.test_probabilities.view();
+/// The record of the tuning, with the linear probe beside it.
+fn tuning(measured: &Measured<'_>, truths: &[usize], seed: u64) -> Result<Option<TuningRecord>> {
+    let Some(tuned) = measured.tuned else { return Ok(None) };
+    let probe = measured.heads.source.test_probabilities.view();
+    let probe = Some(baseline(truths, measured.answers(), probe, seed)?);
+    Ok(Some(TuningRecord { probe, ..tuned.record.clone() }))
+}
+
+fn baselines(measured: &Measured<'_>, truths: &[usize], seed: u64) -> Result<Baselines> {
+    let (Measured { dataset, heads, .. }, source) = (measured, measured.answers());
     let train = dataset.labels_at(&dataset.split.train);
     let majority = majority(&train, dataset.classes.len(), truths.len());
     Ok(Baselines {
@@ -144,15 +175,16 @@ fn candidates(heads: &Heads) -> Vec<HeadCandidate> {
 
 /// Wrong answers, the most confident first, with a small picture each.
 fn mistakes(
-    dataset: &Dataset,
-    heads: &Heads,
+    measured: &Measured<'_>,
     truths: &[usize],
     channels: usize,
     context: &Context<'_>,
 ) -> Vec<Mistake> {
+    let dataset = measured.dataset;
     let class = |index: usize| dataset.classes.get(index).cloned().unwrap_or_default();
     let items = at(&dataset.items, &dataset.split.test);
-    let answers = heads.source.test_probabilities.rows().into_iter().map(|row| {
+    let answers = measured.answers();
+    let answers = answers.rows().into_iter().map(|row| {
         let predicted = largest(row.iter().copied());
         (predicted, row.get(predicted).copied().unwrap_or_default())
     });

@@ -1,0 +1,150 @@
+//! What was trained of a source model, and how that went.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Baseline, nan_if_null};
+
+/// How the source model was tuned.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TuningRecord {
+    /// Name of the method, for example `lp-ft`.
+    pub method: String,
+    /// What it trains, in words.
+    pub method_in_words: String,
+    /// The wire up to which nothing was trained.
+    pub boundary: String,
+    /// Whether the values at the boundary were computed once and kept.
+    pub prefix_cached: bool,
+    /// Number of parameters that were trained, head included.
+    pub trained_parameters: u64,
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Images of a step.
+    pub batch_size: usize,
+    /// Name of the optimiser.
+    pub optimizer: String,
+    /// Largest learning rate of the head.
+    pub learning_rate: f64,
+    /// Learning rate of the source's layers as a share of the head's.
+    pub source_rate_factor: f64,
+    /// Name of the schedule.
+    pub schedule: String,
+    /// Weight decay of weights that are no biases and no normalisations.
+    pub weight_decay: f64,
+    /// What batch normalisation went by: `stored` or `batch`.
+    pub norm_statistics: String,
+    /// What was done at random to the training images; empty for nothing.
+    pub augmentation: String,
+    /// What `auto` tried, in order; empty for a method that was asked for.
+    pub ladder: Vec<RungRecord>,
+    /// Every epoch of every training, in order.
+    pub history: Vec<EpochRecord>,
+    /// The linear probe on the same test set, and how much better the tuned model is.
+    pub probe: Option<Baseline>,
+    /// Wall-clock seconds of all trainings.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub seconds: f64,
+}
+
+/// A method that `auto` tried.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RungRecord {
+    /// Its name.
+    pub method: String,
+    /// Share of right answers to images that were not trained on, 0..=1.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub accuracy: f64,
+    /// Mean log-loss on them in nats, after temperature scaling.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub log_loss: f64,
+    /// How much lower that is than the log-loss of the method kept before, on the same images.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub gain: f64,
+    /// Standard error of the gain.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub standard_error: f64,
+    /// Number of images that judged.
+    pub images: usize,
+    /// Wall-clock seconds that the trial took.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub seconds: f64,
+    /// Whether it was kept, and the next one tried.
+    pub is_kept: bool,
+    /// Why, or why it was not tried.
+    pub reason: String,
+}
+
+impl RungRecord {
+    /// A method of which nothing is known.
+    pub fn of(method: &str) -> Self {
+        Self { method: method.to_owned(), ..Self::default() }
+    }
+}
+
+impl Default for RungRecord {
+    fn default() -> Self {
+        let [accuracy, log_loss, gain, standard_error, seconds] = [f64::NAN; 5];
+        let (method, images, is_kept, reason) = (String::new(), 0, false, String::new());
+        Self { method, accuracy, log_loss, gain, standard_error, images, seconds, is_kept, reason }
+    }
+}
+
+/// An epoch of a training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EpochRecord {
+    /// Which training: `validation` where some images judge, `final` on all.
+    pub training: String,
+    /// Counted from 1.
+    pub epoch: usize,
+    /// Mean loss of the training images, each before the step that it was part of.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub training_loss: f64,
+    /// Mean log-loss of the validation images; NaN where there are none.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub validation_loss: f64,
+    /// Share of the validation images that are right, 0..=1; NaN where there are none.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub validation_accuracy: f64,
+    /// Learning rate of the head at the end.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub learning_rate: f64,
+    /// Wall-clock seconds without the validation.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub seconds: f64,
+    /// Training images a second.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub images_per_second: f64,
+}
+
+impl Default for EpochRecord {
+    fn default() -> Self {
+        Self {
+            training: String::new(),
+            epoch: 0,
+            training_loss: f64::NAN,
+            validation_loss: f64::NAN,
+            validation_accuracy: f64::NAN,
+            learning_rate: f64::NAN,
+            seconds: f64::NAN,
+            images_per_second: f64::NAN,
+        }
+    }
+}
+
+impl EpochRecord {
+    /// The named numbers of an epoch that were measured, as a log shows them.
+    pub fn scalars(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        [
+            ("loss/training", self.training_loss),
+            ("loss/validation", self.validation_loss),
+            ("accuracy/validation", self.validation_accuracy),
+            ("learning rate", self.learning_rate),
+            ("images a second", self.images_per_second),
+        ]
+        .into_iter()
+        .filter(|(_, value)| value.is_finite())
+    }
+}

@@ -1,0 +1,325 @@
+//! One training: some images are learned from, some judge.
+
+use std::ops::ControlFlow;
+
+use ndarray::Array2;
+use regraft_adapt::training::{ParameterGroup, Targets, clip_by_global_norm, softmax_cross_entropy};
+use regraft_engine::{InstructionSet, Precision, Program, Settings, Tape, TapeOptions, Trained};
+use regraft_graph::{Model, ParameterKind};
+use regraft_report::record::EpochRecord;
+use regraft_system::clock::Stopwatch;
+use regraft_system::random::{shuffle, stream};
+
+use super::boundary::Boundary;
+use super::checkpoint::{Checkpoints, State};
+use super::config::{NormStatistics, TuningConfig};
+use super::history::History;
+use super::plan::Plan;
+use crate::{Context, Error, Result};
+
+/// What all trainings of a run have in common.
+pub(crate) struct Setting<'a> {
+    pub(crate) config: &'a TuningConfig,
+    pub(crate) plan: &'a Plan,
+    pub(crate) boundary: &'a Boundary,
+    /// The class of each image.
+    pub(crate) labels: &'a [usize],
+    pub(crate) seed: u64,
+}
+
+/// A training.
+pub(crate) struct Cell<'a> {
+    /// What it is called in files and on the screen.
+    pub(crate) name: &'a str,
+    /// Positions of the images that are learned from.
+    pub(crate) train: &'a [usize],
+    /// Positions of those that judge after each epoch; may be empty.
+    pub(crate) validation: &'a [usize],
+    /// The network behind the boundary, as it begins.
+    pub(crate) start: &'a Model,
+}
+
+/// What a training leaves.
+pub(crate) struct Finished {
+    /// The network behind the boundary.
+    pub(crate) model: Model,
+    pub(crate) epochs: Vec<EpochRecord>,
+    /// Positions of the images that judged.
+    pub(crate) validation: Vec<usize>,
+    /// A row for each of them.
+    pub(crate) validation_logits: Array2<f32>,
+}
+
+/// How often a training that diverges begins its epoch again, with half the learning rate each time.
+const MOST_ROLLBACKS: u32 = 4;
+
+impl Cell<'_> {
+    /// Trains, from the last checkpoint if there is one.
+    ///
+    /// # Errors
+    /// The network has an operator without a gradient, the loss stays infinite, memory runs out, or the user has asked to stop.
+    pub(crate) fn train(
+        &self,
+        setting: &Setting<'_>,
+        checkpoints: &Checkpoints,
+        history: &History,
+        context: &Context<'_>,
+    ) -> Result<Finished> {
+        let state = match checkpoints.last(self.name)? {
+            Some(state) => state,
+            None => State::new(self.start.clone()),
+        };
+        let mut training = Training::new(self, setting, state)?;
+        let steps = training.steps_per_epoch() * setting.config.epochs;
+        context
+            .progress
+            .start(&format!("training ({})", self.name), (steps * setting.config.batch_size) as u64);
+        context.progress.advance((training.state.step * setting.config.batch_size) as u64);
+        while training.state.step < steps {
+            training.epoch(steps, checkpoints, history, context)?;
+        }
+        context.progress.finish();
+        training.finish()
+    }
+}
+
+/// A training under way.
+struct Training<'a> {
+    cell: &'a Cell<'a>,
+    setting: &'a Setting<'a>,
+    tape: Tape,
+    groups: Vec<ParameterGroup>,
+    state: State,
+}
+
+impl<'a> Training<'a> {
+    fn new(cell: &'a Cell<'a>, setting: &'a Setting<'a>, state: State) -> Result<Self> {
+        let tape = tape(&state.model, setting)?;
+        let groups = tape.parameters().iter().map(|trained| group(trained, setting)).collect();
+        Ok(Self { cell, setting, tape, groups, state })
+    }
+
+    fn steps_per_epoch(&self) -> usize {
+        self.cell.train.len().div_ceil(self.setting.config.batch_size).max(1)
+    }
+
+    /// The rest of the epoch that is under way.
+    fn epoch(
+        &mut self,
+        steps: usize,
+        checkpoints: &Checkpoints,
+        history: &History,
+        context: &Context<'_>,
+    ) -> Result<()> {
+        let epoch = self.state.step / self.steps_per_epoch();
+        let order = self.order(epoch);
+        let watch = Stopwatch::start();
+        let done = self.state.step % self.steps_per_epoch();
+        let before = (done == 0).then(|| self.snapshot()).transpose()?;
+        for batch in order.chunks(self.setting.config.batch_size).skip(done) {
+            if context.progress.interrupted() {
+                checkpoints.write(self.cell.name, &self.snapshot()?)?;
+                return Err(Error::Interrupted);
+            }
+            if self.step(batch, steps)?.is_break() {
+                return self.roll_back(before, checkpoints, context);
+            }
+            context.progress.advance(batch.len() as u64);
+            if checkpoints.is_due() {
+                checkpoints.write(self.cell.name, &self.snapshot()?)?;
+            }
+        }
+        self.end_epoch(epoch, watch.seconds(), history, context)?;
+        checkpoints.write(self.cell.name, &self.snapshot()?)
+    }
+
+    /// The images in the order of that epoch.
+    fn order(&self, epoch: usize) -> Vec<usize> {
+        let mut order = self.cell.train.to_vec();
+        let purpose = format!("order of the training images, {}", self.cell.name);
+        shuffle(&mut order, &mut stream(self.setting.seed, &purpose, epoch as u64));
+        order
+    }
+
+    /// One step; stops where the loss is not finite.
+    fn step(&mut self, batch: &[usize], steps: usize) -> Result<ControlFlow<()>> {
+        let config = self.setting.config;
+        let inputs = self.setting.boundary.batch(batch)?;
+        let logits = self.tape.forward(inputs.view()).map_err(Error::model)?.pop();
+        let logits = logits.and_then(|logits| logits.into_dimensionality().ok());
+        let logits: Array2<f32> =
+            logits.ok_or_else(|| Error::Model("the network gives no row of logits".to_owned()))?;
+        let labels: Vec<usize> =
+            batch.iter().filter_map(|place| self.setting.labels.get(*place).copied()).collect();
+        let targets = Targets::Classes(&labels);
+        let (loss, gradient) =
+            softmax_cross_entropy(logits.view(), targets, config.label_smoothing).map_err(Error::model)?;
+        if !loss.is_finite() {
+            return Ok(ControlFlow::Break(()));
+        }
+        self.tape.backward(&[gradient.view().into_dyn()]).map_err(Error::model)?;
+        let norm = clip_by_global_norm(self.tape.gradients_mut(), config.gradient_clip);
+        if !norm.is_finite() {
+            return Ok(ControlFlow::Break(()));
+        }
+        let rate = self.rate(steps);
+        let (rule, values) = (config.optimizer.rule(), self.tape.values_and_gradients());
+        self.state.optimizer.step(&rule, &self.groups, rate, values).map_err(Error::model)?;
+        self.state.step += 1;
+        self.state.loss += loss * batch.len() as f64;
+        self.state.images += batch.len();
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Learning rate of the head in the next step.
+    fn rate(&self, steps: usize) -> f64 {
+        let config = self.setting.config;
+        let share = config.schedule.rule().share(self.state.step, steps);
+        config.head_rate() * share * 0.5f64.powi(self.state.rollbacks as i32)
+    }
+
+    /// The state as it could be gone on from.
+    fn snapshot(&self) -> Result<State> {
+        Ok(State { model: self.tape.model().map_err(Error::model)?, ..self.state.clone() })
+    }
+
+    /// Back to the beginning of the epoch with half the learning rate.
+    fn roll_back(
+        &mut self,
+        before: Option<State>,
+        checkpoints: &Checkpoints,
+        context: &Context<'_>,
+    ) -> Result<()> {
+        let rollbacks = self.state.rollbacks + 1;
+        if rollbacks > MOST_ROLLBACKS {
+            return Err(Error::Usage(format!(
+                "the training diverges: the loss is infinite or no number, also with a learning rate of {:.2e}; choose a smaller \
+                 --learning-rate, or --norm-statistics stored",
+                self.setting.config.head_rate() * 0.5f64.powi(MOST_ROLLBACKS as i32)
+            )));
+        }
+        let before = match before {
+            Some(before) => before,
+            // Begun in the middle of an epoch.
+            None => checkpoints
+                .last_whole_epoch(self.cell.name, self.steps_per_epoch())?
+                .unwrap_or_else(|| State::new(self.cell.start.clone())),
+        };
+        context.progress.message(&format!(
+            "{}: the loss has become infinite or no number; back to the beginning of epoch {} with half the learning rate",
+            self.cell.name,
+            before.step / self.steps_per_epoch() + 1
+        ));
+        *self = Self::new(self.cell, self.setting, State { rollbacks, ..before })?;
+        Ok(())
+    }
+
+    /// Judges, and begins the next epoch's sums.
+    fn end_epoch(
+        &mut self,
+        epoch: usize,
+        seconds: f64,
+        history: &History,
+        context: &Context<'_>,
+    ) -> Result<()> {
+        let steps = self.steps_per_epoch() * self.setting.config.epochs;
+        let mut record = EpochRecord {
+            training: self.cell.name.to_owned(),
+            epoch: epoch + 1,
+            training_loss: self.state.loss / self.state.images.max(1) as f64,
+            learning_rate: self.rate(steps),
+            seconds,
+            images_per_second: self.cell.train.len() as f64 / seconds.max(1e-9),
+            ..EpochRecord::default()
+        };
+        if !self.cell.validation.is_empty() {
+            let logits = self.validate()?;
+            let labels: Vec<usize> = self
+                .cell
+                .validation
+                .iter()
+                .filter_map(|place| self.setting.labels.get(*place).copied())
+                .collect();
+            let (loss, _) =
+                softmax_cross_entropy(logits.view(), Targets::Classes(&labels), 0.0).map_err(Error::model)?;
+            record.validation_loss = loss;
+            record.validation_accuracy = super::accuracy(&logits, &labels);
+        }
+        (self.state.loss, self.state.images) = (0.0, 0);
+        history.add(&record, context)?;
+        self.state.epochs.push(record);
+        Ok(())
+    }
+
+    /// The logits of the validation images by the network as it is now.
+    fn validate(&self) -> Result<Array2<f32>> {
+        let model = self.tape.model().map_err(Error::model)?;
+        logits(&model, self.setting.boundary, self.cell.validation)
+    }
+
+    fn finish(self) -> Result<Finished> {
+        let model = self.tape.model().map_err(Error::model)?;
+        let validation_logits = logits(&model, self.setting.boundary, self.cell.validation)?;
+        let validation = self.cell.validation.to_vec();
+        Ok(Finished { model, epochs: self.state.epochs, validation, validation_logits })
+    }
+}
+
+/// Height and width of a value, as the engine takes them: of a sequence its tokens.
+fn sides(shape: &[usize]) -> [usize; 2] {
+    match shape {
+        [_, height, width] => [*height, *width],
+        [tokens, _] => [1, *tokens],
+        _ => [1, 1],
+    }
+}
+
+fn output(model: &Model) -> Result<&str> {
+    let output = model.graph().outputs().first().map(String::as_str);
+    output.ok_or_else(|| Error::Model("the network has no output".to_owned()))
+}
+
+fn tape(model: &Model, setting: &Setting<'_>) -> Result<Tape> {
+    let by_batch = setting.config.norm_statistics == NormStatistics::Batch;
+    let options = TapeOptions {
+        trains: &|parameter| setting.plan.trained.contains(&parameter.name),
+        batch_statistics: &|node| by_batch && setting.plan.trains_node(model.graph(), node),
+        ..TapeOptions::default()
+    };
+    let sides = sides(setting.boundary.shape());
+    Tape::compile(model, sides, &[output(model)?], &options).map_err(Error::model)
+}
+
+/// Weight decay is for weights; the head learns faster than what is already trained.
+fn group(trained: &Trained, setting: &Setting<'_>) -> ParameterGroup {
+    let config = setting.config;
+    let is_matrix = trained.kind == ParameterKind::Weight && trained.shape.len() > 1;
+    let is_head = setting.plan.head.contains(&trained.name);
+    ParameterGroup {
+        range: trained.range.clone(),
+        learning_rate_factor: if is_head { 1.0 } else { config.source_rate_factor },
+        weight_decay: if is_matrix { config.weight_decay } else { 0.0 },
+    }
+}
+
+/// Images that are judged together.
+const JUDGED: usize = 64;
+
+/// The logits of a network behind the boundary for images by position.
+fn logits(model: &Model, boundary: &Boundary, positions: &[usize]) -> Result<Array2<f32>> {
+    let settings = Settings { instruction_set: InstructionSet::detect(), precision: Precision::Float32 };
+    let wire = output(model)?;
+    let mut all = Vec::new();
+    let mut classes = 0;
+    if !positions.is_empty() {
+        let program = Program::compile_with(model, sides(boundary.shape()), &[wire], settings);
+        let program = program.map_err(Error::model)?;
+        for positions in positions.chunks(JUDGED) {
+            let rows = program.run(boundary.batch(positions)?.view()).map_err(Error::model)?.pop();
+            let rows = rows.ok_or_else(|| Error::Model("the network has no output".to_owned()))?;
+            classes = rows.len() / positions.len();
+            all.extend(rows.iter().copied());
+        }
+    }
+    Array2::from_shape_vec((positions.len(), classes), all).map_err(Error::model)
+}

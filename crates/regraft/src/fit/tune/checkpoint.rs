@@ -1,0 +1,178 @@
+//! Checkpoints: a training that is stopped at any point goes on from the last one to the same bits.
+//!
+//! A checkpoint is a safetensors file with the network and the optimiser's memory, and a JSON file that is written behind it
+//! and holds its hash, so that a file that is there is whole.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+
+use regraft_adapt::training::OptimizerState;
+use regraft_formats::safetensors;
+use regraft_graph::{Model, Tensor, Weights};
+use regraft_report::record::EpochRecord;
+use regraft_system::clock::Stopwatch;
+use regraft_system::files;
+use regraft_system::hash::blake3_hex;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// Everything that determines how a training goes on.
+#[derive(Clone)]
+pub(crate) struct State {
+    /// The network behind the boundary.
+    pub(crate) model: Model,
+    pub(crate) optimizer: OptimizerState,
+    /// Steps done.
+    pub(crate) step: usize,
+    /// Sum of the losses of the epoch's images so far, and their number.
+    pub(crate) loss: f64,
+    pub(crate) images: usize,
+    /// How often the training has diverged; halves the learning rate each time.
+    pub(crate) rollbacks: u32,
+    pub(crate) epochs: Vec<EpochRecord>,
+}
+
+impl State {
+    /// Before the first step.
+    pub(crate) fn new(model: Model) -> Self {
+        let optimizer = OptimizerState::default();
+        Self { model, optimizer, step: 0, loss: 0.0, images: 0, rollbacks: 0, epochs: Vec::new() }
+    }
+}
+
+/// What of a state is no tensor.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    /// BLAKE3 of the tensors' file.
+    hash: String,
+    step: usize,
+    optimizer_steps: u64,
+    loss: f64,
+    images: usize,
+    rollbacks: u32,
+    epochs: Vec<EpochRecord>,
+}
+
+/// Checkpoints that are kept of each training.
+const KEPT: usize = 2;
+
+/// The folder of a run's checkpoints: `TRAINING/STEP.json` and `TRAINING/STEP.safetensors`.
+pub(crate) struct Checkpoints {
+    folder: PathBuf,
+    /// A network of the shape that all have.
+    like: Model,
+    interval: f64,
+    since: Stopwatch,
+    written: Cell<f64>,
+}
+
+const FIRST: &str = "optimizer.first";
+const SECOND: &str = "optimizer.second";
+const NETWORK: &str = "network.";
+
+impl Checkpoints {
+    pub(crate) fn in_folder(folder: PathBuf, like: Model, minutes: f64) -> Self {
+        Self { folder, like, interval: 60.0 * minutes, since: Stopwatch::start(), written: Cell::new(0.0) }
+    }
+
+    /// Whether the interval is over.
+    pub(crate) fn is_due(&self) -> bool {
+        self.since.seconds() - self.written.get() >= self.interval
+    }
+
+    /// Writes a checkpoint and removes those that are too old.
+    pub(crate) fn write(&self, training: &str, state: &State) -> Result<()> {
+        let folder = self.folder.join(training);
+        let stem = folder.join(format!("{:09}", state.step));
+        let failed = |path: &Path| Error::output(path.to_path_buf(), "writing a checkpoint");
+        files::create_folder(&folder).map_err(failed(&folder))?;
+        let tensors = stem.with_extension("safetensors");
+        safetensors::write(&tensors, &weights(state)?).map_err(Error::write(&tensors))?;
+        let hash = blake3_hex(&files::map(&tensors).map_err(failed(&tensors))?);
+        let header = Header {
+            hash,
+            step: state.step,
+            optimizer_steps: state.optimizer.steps,
+            loss: state.loss,
+            images: state.images,
+            rollbacks: state.rollbacks,
+            epochs: state.epochs.clone(),
+        };
+        let header = serde_json::to_vec(&header).map_err(Error::data)?;
+        let path = stem.with_extension("json");
+        files::write_atomically(&path, &header).map_err(failed(&path))?;
+        self.written.set(self.since.seconds());
+        self.forget_old(training)
+    }
+
+    fn forget_old(&self, training: &str) -> Result<()> {
+        for path in self.headers(training).into_iter().rev().skip(KEPT) {
+            // The header goes first: without it the tensors are nothing.
+            for path in [path.clone(), path.with_extension("safetensors")] {
+                files::remove_if_there(&path).map_err(Error::output(&path, "removing an old checkpoint"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The headers of a training, oldest first.
+    fn headers(&self, training: &str) -> Vec<PathBuf> {
+        let mut paths = files::files_below(&self.folder.join(training)).unwrap_or_default();
+        paths.retain(|path| path.extension().is_some_and(|ending| ending == "json"));
+        paths.sort();
+        paths
+    }
+
+    /// The newest checkpoint of a training that is whole.
+    pub(crate) fn last(&self, training: &str) -> Result<Option<State>> {
+        self.newest(training, &|_| true)
+    }
+
+    /// The newest one at the end of an epoch.
+    pub(crate) fn last_whole_epoch(&self, training: &str, steps_per_epoch: usize) -> Result<Option<State>> {
+        self.newest(training, &|state| state.step % steps_per_epoch.max(1) == 0)
+    }
+
+    fn newest(&self, training: &str, is_wanted: &dyn Fn(&State) -> bool) -> Result<Option<State>> {
+        let headers = self.headers(training);
+        let states = headers.iter().rev().filter_map(|path| self.read(path));
+        Ok(states.into_iter().find(is_wanted))
+    }
+
+    /// `None` for one that is damaged.
+    fn read(&self, path: &Path) -> Option<State> {
+        let header: Header = serde_json::from_slice(&files::read(path).ok()?).ok()?;
+        let tensors = path.with_extension("safetensors");
+        let content = files::map(&tensors).ok()?;
+        if blake3_hex(&content) != header.hash {
+            return None;
+        }
+        let (tensors, _) = safetensors::parse(&tensors, content).ok()?;
+        let numbers = |name: &str| tensors.get(name).map(Tensor::to_f32).unwrap_or_default();
+        let mut weights = Weights::new();
+        for (name, tensor) in tensors.iter() {
+            if let Some(name) = name.strip_prefix(NETWORK) {
+                weights.insert(name, tensor.clone());
+            }
+        }
+        let model = Model::new(self.like.graph().clone(), weights, self.like.card().clone()).ok()?;
+        let optimizer =
+            OptimizerState { steps: header.optimizer_steps, first: numbers(FIRST), second: numbers(SECOND) };
+        let Header { step, loss, images, rollbacks, epochs, .. } = header;
+        Some(State { model, optimizer, step, loss, images, rollbacks, epochs })
+    }
+}
+
+fn weights(state: &State) -> Result<Weights> {
+    let mut weights = Weights::new();
+    for (name, tensor) in state.model.weights().iter() {
+        weights.insert(format!("{NETWORK}{name}"), tensor.clone());
+    }
+    for (name, numbers) in [(FIRST, &state.optimizer.first), (SECOND, &state.optimizer.second)] {
+        if !numbers.is_empty() {
+            weights.insert(name, Tensor::from_f32(vec![numbers.len()], numbers).map_err(Error::model)?);
+        }
+    }
+    Ok(weights)
+}

@@ -1,0 +1,316 @@
+//! How a source model is tuned, as it is kept in `regraft.toml`.
+
+use std::ops::RangeInclusive;
+
+use regraft_adapt::training::{Optimizer, Schedule};
+use serde::{Deserialize, Serialize};
+
+use crate::config::outside;
+
+/// What is trained of the source model, beside a new head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Nothing: a linear probe, or another head, on frozen features.
+    #[default]
+    Probe,
+    /// Scales and shifts of the normalisations (Frankle et al. 2021).
+    BnAffine,
+    /// Biases (Ben Zaken et al. 2022).
+    Bias,
+    /// The last block.
+    LastBlock,
+    /// Everything behind the cut.
+    Partial,
+    /// Everything, with a head that begins at random.
+    Full,
+    /// Everything, with a head that begins as the linear probe (Kumar et al. 2022).
+    LpFt,
+    /// The cheapest of these that no dearer one beats by more than a standard error, in cross-validation.
+    Auto,
+}
+
+impl Method {
+    /// All of them, by what they cost.
+    pub const ALL: [Self; 8] = [
+        Self::Probe,
+        Self::BnAffine,
+        Self::Bias,
+        Self::LastBlock,
+        Self::Partial,
+        Self::LpFt,
+        Self::Full,
+        Self::Auto,
+    ];
+
+    /// The name, which is also its serialised form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Probe => "probe",
+            Self::BnAffine => "bn-affine",
+            Self::Bias => "bias",
+            Self::LastBlock => "last-block",
+            Self::Partial => "partial",
+            Self::Full => "full",
+            Self::LpFt => "lp-ft",
+            Self::Auto => "auto",
+        }
+    }
+
+    /// What a reader of the report is told.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Probe => "a head on frozen features",
+            Self::BnAffine => "scales and shifts of the normalisations, with the linear probe for a start",
+            Self::Bias => "biases, with the linear probe for a start",
+            Self::LastBlock => "the last block, with the linear probe for a start",
+            Self::Partial => "everything behind the cut, with the linear probe for a start",
+            Self::Full => "the whole network, with a new head",
+            Self::LpFt => "the whole network, with the linear probe for a start",
+            Self::Auto => "what pays off in cross-validation",
+        }
+    }
+}
+
+/// The rule by which gradients change weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimizerChoice {
+    /// Adam with decoupled weight decay.
+    #[default]
+    AdamW,
+    /// Stochastic gradient descent with Nesterov's momentum of 0.9.
+    Sgd,
+}
+
+impl OptimizerChoice {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::AdamW, Self::Sgd];
+
+    /// The name, which is also its serialised form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AdamW => "adam-w",
+            Self::Sgd => "sgd",
+        }
+    }
+
+    pub(crate) fn rule(self) -> Optimizer {
+        match self {
+            Self::AdamW => Optimizer::ADAMW,
+            Self::Sgd => Optimizer::SGD,
+        }
+    }
+
+    /// The learning rate of a new head where none is asked for.
+    fn learning_rate(self) -> f64 {
+        match self {
+            Self::AdamW => 1e-3,
+            Self::Sgd => 1e-2,
+        }
+    }
+}
+
+/// How the learning rate changes in the course of the training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleChoice {
+    /// Up in the first quarter, down to almost nothing in the rest (Smith 2018).
+    #[default]
+    OneCycle,
+    /// Up in the first twentieth, then down along half a cosine.
+    Cosine,
+    /// Down to a tenth after each third.
+    Step,
+    /// Up in the first tenth, down in the rest (Howard and Ruder 2018).
+    SlantedTriangular,
+    /// Always the same.
+    Constant,
+}
+
+impl ScheduleChoice {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::OneCycle, Self::Cosine, Self::Step, Self::SlantedTriangular, Self::Constant];
+
+    /// The name, which is also its serialised form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OneCycle => "one-cycle",
+            Self::Cosine => "cosine",
+            Self::Step => "step",
+            Self::SlantedTriangular => "slanted-triangular",
+            Self::Constant => "constant",
+        }
+    }
+
+    pub(crate) fn rule(self) -> Schedule {
+        match self {
+            Self::OneCycle => Schedule::OneCycle { rise: 0.25, start: 25.0, end: 1e5 },
+            Self::Cosine => Schedule::Cosine { warm_up: 0.05 },
+            Self::Step => Schedule::Step { parts: 3 },
+            Self::SlantedTriangular => Schedule::SlantedTriangular { ratio: 32.0 },
+            Self::Constant => Schedule::Constant,
+        }
+    }
+}
+
+/// What batch normalisation goes by while its surroundings are trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NormStatistics {
+    /// The statistics of the source, which never move.
+    #[default]
+    Stored,
+    /// Those of each batch; the stored ones follow with a momentum of 0.1.
+    Batch,
+}
+
+impl NormStatistics {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Stored, Self::Batch];
+
+    /// The name, which is also its serialised form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Batch => "batch",
+        }
+    }
+}
+
+/// Settings of the training; the `[tuning]` table of a `regraft.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TuningConfig {
+    /// Passes over the training images, 1 to 10,000.
+    pub epochs: usize,
+    /// Images of a step, 1 to 65,536.
+    pub batch_size: usize,
+    /// The rule by which gradients change weights.
+    pub optimizer: OptimizerChoice,
+    /// Largest learning rate, that of the head, above 0; 0.001 for AdamW and 0.01 for SGD if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
+    /// The source's layers learn at this share of the head's rate, above 0, at most 1.
+    pub source_rate_factor: f64,
+    /// How the learning rate changes.
+    pub schedule: ScheduleChoice,
+    /// Weight decay, 0 to 1; biases and normalisations have none.
+    pub weight_decay: f64,
+    /// Gradients are scaled down to this norm; above 0.
+    pub gradient_clip: f64,
+    /// Share of each target that is spread over all classes, 0 to less than 1.
+    pub label_smoothing: f64,
+    /// What batch normalisation goes by.
+    pub norm_statistics: NormStatistics,
+    /// Minutes between two checkpoints, above 0; there is one at the end of each epoch, too.
+    pub checkpoint_minutes: f64,
+}
+
+impl Default for TuningConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 10,
+            batch_size: 16,
+            optimizer: OptimizerChoice::default(),
+            learning_rate: None,
+            source_rate_factor: 0.1,
+            schedule: ScheduleChoice::default(),
+            weight_decay: 0.01,
+            gradient_clip: 1.0,
+            label_smoothing: 0.0,
+            norm_statistics: NormStatistics::default(),
+            checkpoint_minutes: 5.0,
+        }
+    }
+}
+
+const EPOCHS: RangeInclusive<usize> = 1..=10_000;
+const BATCH_SIZE: RangeInclusive<usize> = 1..=65_536;
+
+impl TuningConfig {
+    /// The learning rate of the head.
+    pub(crate) fn head_rate(&self) -> f64 {
+        self.learning_rate.unwrap_or_else(|| self.optimizer.learning_rate())
+    }
+
+    /// A line for each value outside its range.
+    pub(crate) fn mistakes(&self) -> impl Iterator<Item = String> {
+        let number = |is_fine: bool, name: &str, found: f64, expected: &str| {
+            (!is_fine).then(|| format!("{name}: {found} is not {expected}"))
+        };
+        let rate = self.head_rate();
+        [
+            (!EPOCHS.contains(&self.epochs)).then(|| outside("epochs", self.epochs, &EPOCHS)),
+            (!BATCH_SIZE.contains(&self.batch_size))
+                .then(|| outside("batch-size", self.batch_size, &BATCH_SIZE)),
+            number(rate > 0.0 && rate.is_finite(), "learning-rate", rate, "a number above 0"),
+            number(
+                self.source_rate_factor > 0.0 && self.source_rate_factor <= 1.0,
+                "source-rate-factor",
+                self.source_rate_factor,
+                "a share above 0, at most 1",
+            ),
+            number(
+                (0.0..=1.0).contains(&self.weight_decay),
+                "weight-decay",
+                self.weight_decay,
+                "from 0 to 1",
+            ),
+            number(self.gradient_clip > 0.0, "gradient-clip", self.gradient_clip, "a number above 0"),
+            number(
+                (0.0..1.0).contains(&self.label_smoothing),
+                "label-smoothing",
+                self.label_smoothing,
+                "a share from 0 to less than 1",
+            ),
+            number(
+                self.checkpoint_minutes > 0.0,
+                "checkpoint-minutes",
+                self.checkpoint_minutes,
+                "a number above 0",
+            ),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_serialised_forms() {
+        let method = |method: Method| serde_json::to_value(method).unwrap();
+        Method::ALL.iter().for_each(|choice| assert_eq!(method(*choice), choice.name()));
+        let schedule = |choice: ScheduleChoice| serde_json::to_value(choice).unwrap();
+        ScheduleChoice::ALL.iter().for_each(|choice| assert_eq!(schedule(*choice), choice.name()));
+        let rule = |choice: OptimizerChoice| serde_json::to_value(choice).unwrap();
+        OptimizerChoice::ALL.iter().for_each(|choice| assert_eq!(rule(*choice), choice.name()));
+        let norm = |choice: NormStatistics| serde_json::to_value(choice).unwrap();
+        NormStatistics::ALL.iter().for_each(|choice| assert_eq!(norm(*choice), choice.name()));
+    }
+
+    #[test]
+    fn every_mistake_is_named() {
+        let rates = [0.0, -0.1, f64::NAN, f64::INFINITY];
+        for rate in rates {
+            let config = TuningConfig { learning_rate: Some(rate), ..TuningConfig::default() };
+            assert!(config.mistakes().any(|line| line.starts_with("learning-rate: ")), "{rate}");
+        }
+        let config = TuningConfig {
+            epochs: 0,
+            batch_size: 0,
+            source_rate_factor: 2.0,
+            weight_decay: -1.0,
+            gradient_clip: f64::NAN,
+            label_smoothing: 1.0,
+            checkpoint_minutes: 0.0,
+            ..TuningConfig::default()
+        };
+        assert_eq!(config.mistakes().count(), 7);
+        assert_eq!(TuningConfig::default().mistakes().count(), 0);
+    }
+}

@@ -1,0 +1,222 @@
+//! `auto`: from the linear probe upwards, as long as the next method is worth its cost.
+//!
+//! A method is kept if the log-loss that it has on images that it was not trained on, after the temperature that suits it, is
+//! lower than that of the method before by more than one standard error of the paired differences; the first that is not ends
+//! the climb. All of it happens inside the training part. A method that is no better on the first fold is not tried on the
+//! others: it would have to make up for that there.
+
+use ndarray::{ArrayView2, Axis, concatenate};
+use regraft_adapt::Selection;
+use regraft_eval::calibration::{fit_temperature, softmax_with_temperature};
+use regraft_report::record::{EpochRecord, RungRecord};
+use regraft_system::clock::Stopwatch;
+
+use super::Tuning;
+use super::cell::Finished;
+use super::config::Method;
+use super::rung::Rung;
+use crate::{Context, Error, Result};
+
+/// Methods by what they cost.
+const LADDER: [Method; 3] = [Method::BnAffine, Method::LastBlock, Method::LpFt];
+
+/// Answers to images that were not learned from.
+struct Judged {
+    /// Positions of the images, ascending.
+    positions: Vec<usize>,
+    /// Log-loss of each after temperature scaling.
+    losses: Vec<f64>,
+    accuracy: f64,
+    temperature: f64,
+}
+
+/// The method that the climb ended with.
+pub(super) struct Climbed<'a> {
+    /// `None` for the linear probe.
+    pub(super) rung: Option<Rung<'a>>,
+    /// The temperature of its answers to images that it was not trained on.
+    pub(super) temperature: f64,
+    /// Its training on all images, where that was the one that was judged.
+    pub(super) finished: Option<Finished>,
+    pub(super) epochs: Vec<EpochRecord>,
+    pub(super) ladder: Vec<RungRecord>,
+}
+
+/// Climbs.
+///
+/// # Errors
+/// As those of the trainings.
+pub(super) fn climb<'a>(
+    tuning: &'a Tuning<'a>,
+    linear: &'a Selection,
+    context: &Context<'_>,
+) -> Result<Climbed<'a>> {
+    let mut best = of_probe(tuning)?;
+    let mut climbed = Climbed {
+        rung: None,
+        temperature: best.temperature,
+        finished: None,
+        epochs: Vec::new(),
+        ladder: vec![RungRecord { is_kept: true, ..record(Method::Probe, &best, None, 0.0) }],
+    };
+    for method in LADDER {
+        let watch = Stopwatch::start();
+        let rung = match Rung::open(tuning, method, linear, context) {
+            Ok(rung) => rung,
+            Err(Error::Usage(reason)) => {
+                climbed.ladder.push(RungRecord { reason, ..RungRecord::of(method.name()) });
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let Trial { judged, finished, epochs, is_whole } = trial(tuning, &rung, &best, context)?;
+        climbed.epochs.extend(epochs);
+        let gain = Gain::over(&best, &judged);
+        let is_kept = is_whole && gain.is_worth_it();
+        let reason = gain.reason(is_whole);
+        let row = record(method, &judged, Some(gain), watch.seconds());
+        context.progress.message(&format!("{}: {reason}", method.name()));
+        climbed.ladder.push(RungRecord { is_kept, reason, ..row });
+        if !is_kept {
+            break;
+        }
+        (climbed.rung, climbed.finished, climbed.temperature) = (Some(rung), finished, judged.temperature);
+        best = judged;
+    }
+    Ok(climbed)
+}
+
+/// What the trainings of a method on a part of the images gave.
+struct Trial {
+    judged: Judged,
+    finished: Option<Finished>,
+    epochs: Vec<EpochRecord>,
+    /// Whether all folds were tried.
+    is_whole: bool,
+}
+
+fn trial(tuning: &Tuning<'_>, rung: &Rung<'_>, best: &Judged, context: &Context<'_>) -> Result<Trial> {
+    let split = &tuning.dataset.split;
+    if !split.validation.is_empty() {
+        let finished = rung.on_all(context)?;
+        let judged = judged(tuning, finished.validation.clone(), finished.validation_logits.view())?;
+        let epochs = finished.epochs.clone();
+        return Ok(Trial { judged, finished: Some(finished), epochs, is_whole: true });
+    }
+    let folds = split.folds.iter().max().map_or(0, |last| last + 1);
+    let (mut positions, mut logits, mut epochs) = (Vec::new(), Vec::new(), Vec::new());
+    for fold in 0..folds {
+        let name = format!("{}-fold-{}", rung.method.name(), fold + 1);
+        let Finished { validation, validation_logits, epochs: of_fold, .. } =
+            rung.without_fold(fold, &name, context)?;
+        positions.extend(validation);
+        logits.push(validation_logits);
+        epochs.extend(of_fold);
+        let views: Vec<ArrayView2<'_, f32>> = logits.iter().map(|rows| rows.view()).collect();
+        let all = concatenate(Axis(0), &views).map_err(Error::model)?;
+        let judged = judged(tuning, positions.clone(), all.view())?;
+        let is_whole = fold + 1 == folds;
+        if is_whole || (fold == 0 && Gain::over(best, &judged).mean <= 0.0) {
+            return Ok(Trial { judged, finished: None, epochs, is_whole });
+        }
+    }
+    Err(Error::Data("there are no folds to judge by".to_owned()))
+}
+
+/// The probe's answers to images that its head was not fitted to.
+fn of_probe(tuning: &Tuning<'_>) -> Result<Judged> {
+    let split = &tuning.dataset.split;
+    let positions = [split.train.as_slice(), &split.validation].concat();
+    let rows = &tuning.probe.out_of_fold_rows;
+    let positions: Vec<usize> = rows.iter().filter_map(|row| positions.get(*row).copied()).collect();
+    judged(tuning, positions, tuning.probe.out_of_fold_logits.view())
+}
+
+fn judged(tuning: &Tuning<'_>, positions: Vec<usize>, logits: ArrayView2<'_, f32>) -> Result<Judged> {
+    let labels = tuning.dataset.labels_at(&positions);
+    let logits = logits.mapv(f64::from);
+    let temperature = fit_temperature(logits.view(), &labels).map_err(Error::data)?;
+    let probabilities = softmax_with_temperature(logits.view(), temperature).map_err(Error::data)?;
+    let of_label = |(row, label): (ndarray::ArrayView1<'_, f64>, &usize)| {
+        -row.get(*label).copied().unwrap_or(0.0).max(f64::MIN_POSITIVE).ln()
+    };
+    let losses = probabilities.outer_iter().zip(&labels).map(of_label);
+    let mut rows: Vec<(usize, f64)> = positions.into_iter().zip(losses).collect();
+    rows.sort_by_key(|row| row.0);
+    let accuracy = regraft_eval::metrics::accuracy(&labels, probabilities.view()).map_err(Error::data)?;
+    let (positions, losses) = rows.into_iter().unzip();
+    Ok(Judged { positions, losses, accuracy, temperature })
+}
+
+/// How much lower the log-loss is, on the images that both have answered.
+#[derive(Clone, Copy)]
+struct Gain {
+    mean: f64,
+    standard_error: f64,
+}
+
+impl Gain {
+    fn over(before: &Judged, after: &Judged) -> Self {
+        let loss = |judged: &Judged, position: &usize| {
+            let place = judged.positions.binary_search(position).ok()?;
+            judged.losses.get(place).copied()
+        };
+        let both = after
+            .positions
+            .iter()
+            .filter_map(|position| Some(loss(before, position)? - loss(after, position)?));
+        let differences: Vec<f64> = both.collect();
+        let count = differences.len().max(1) as f64;
+        let mean = differences.iter().sum::<f64>() / count;
+        let variance =
+            differences.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
+        Self { mean, standard_error: (variance / count).sqrt() }
+    }
+
+    fn is_worth_it(self) -> bool {
+        self.mean > self.standard_error
+    }
+
+    fn reason(self, is_whole: bool) -> String {
+        let numbers =
+            format!("log-loss lower by {:.3}, standard error {:.3}", self.mean, self.standard_error);
+        match (is_whole, self.is_worth_it()) {
+            (true, true) => format!("kept: {numbers}"),
+            (true, false) => format!("not kept: {numbers}"),
+            (false, _) => format!("not kept: no gain on the first fold ({numbers})"),
+        }
+    }
+}
+
+fn record(method: Method, judged: &Judged, gain: Option<Gain>, seconds: f64) -> RungRecord {
+    RungRecord {
+        accuracy: judged.accuracy,
+        log_loss: judged.losses.iter().sum::<f64>() / judged.losses.len().max(1) as f64,
+        gain: gain.map_or(f64::NAN, |gain| gain.mean),
+        standard_error: gain.map_or(f64::NAN, |gain| gain.standard_error),
+        images: judged.positions.len(),
+        seconds,
+        ..RungRecord::of(method.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(positions: &[usize], losses: &[f64]) -> Judged {
+        Judged { positions: positions.to_vec(), losses: losses.to_vec(), accuracy: 0.5, temperature: 1.0 }
+    }
+
+    #[test]
+    fn gains_are_paired_by_image() {
+        let before = judged(&[1, 4, 7, 9], &[1.0, 2.0, 3.0, 4.0]);
+        let gain = Gain::over(&before, &judged(&[4, 9], &[1.5, 3.0]));
+        assert!((gain.mean - 0.75).abs() < 1e-12);
+        // Deviations of ±0.25, so a variance of 0.125 over 2.
+        assert!((gain.standard_error - 0.25).abs() < 1e-12);
+        assert!(gain.is_worth_it() && gain.reason(true).starts_with("kept"));
+        let none = Gain::over(&before, &judged(&[4, 9], &[2.0, 4.0]));
+        assert!(!none.is_worth_it());
+    }
+}

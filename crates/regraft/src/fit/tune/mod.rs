@@ -1,0 +1,205 @@
+//! Tuning: what of the source model a method trains is trained, from the linear probe or a new head on.
+//!
+//! A run is made of trainings: some where a part of the training images judges, for the temperature and for `auto`'s choice,
+//! and one on all of them, which gives the model. Where the data has a validation part of its own, one training does both.
+
+mod boundary;
+mod cell;
+mod checkpoint;
+mod config;
+pub(crate) mod history;
+mod images;
+mod ladder;
+mod plan;
+mod rung;
+
+use std::path::PathBuf;
+
+use ndarray::{Array2, Axis};
+use regraft_adapt::{Head, HeadKind, Selection};
+use regraft_engine::{InstructionSet, KERNELS};
+use regraft_eval::calibration::fit_temperature;
+use regraft_graph::Model;
+use regraft_report::record::TuningRecord;
+use regraft_system::clock::Stopwatch;
+use regraft_system::hash::KeyHasher;
+
+pub use config::{Method, NormStatistics, OptimizerChoice, ScheduleChoice, TuningConfig};
+
+use super::dataset::{Dataset, at};
+use super::graft::graft;
+use super::heads::choose;
+use super::unfinished::Unfinished;
+use crate::cache::Cache;
+use crate::ingest::{Ingest, Network, fingerprint};
+use crate::judge::probabilities;
+use crate::precision::FrozenPrecision;
+use crate::{Context, Error, FitConfig, Result};
+use ladder::{Climbed, climb};
+use rung::Rung;
+
+/// A tuned model and what it says about the test set.
+pub(crate) struct Tuned {
+    /// The whole network, with the temperature in its head.
+    pub(crate) model: Model,
+    pub(crate) temperature: f64,
+    /// Test rows × classes.
+    pub(crate) test_probabilities: Array2<f64>,
+    pub(crate) record: TuningRecord,
+}
+
+/// What is tuned, and where.
+pub(crate) struct Tuning<'a> {
+    pub(crate) config: &'a FitConfig,
+    pub(crate) dataset: &'a Dataset,
+    pub(crate) source: &'a Model,
+    /// The wire behind which the head goes.
+    pub(crate) cut: &'a str,
+    /// The wire behind which [`Method::Partial`] trains.
+    pub(crate) boundary: &'a str,
+    /// The head that was chosen for frozen features.
+    pub(crate) probe: &'a Selection,
+    /// What it says about the test set.
+    pub(crate) probe_answers: &'a Array2<f64>,
+    /// Where checkpoints and the training's log go.
+    pub(crate) work: &'a Unfinished,
+}
+
+/// Images that judge where the data has no validation part: those of the first fold.
+const JUDGING_FOLD: usize = 0;
+
+/// Name of the training where a part of the training images judges.
+const VALIDATION: &str = "validation";
+
+impl Tuning<'_> {
+    /// Trains.
+    ///
+    /// # Errors
+    /// The method has nothing to train, an operator has no gradient, the training diverges, memory runs out, a file can no
+    /// longer be read, or the user has asked to stop.
+    pub(crate) fn run(&self, context: &Context<'_>) -> Result<Tuned> {
+        let watch = Stopwatch::start();
+        self.work.check_identity(&self.identity()?)?;
+        let linear = self.linear_probe()?;
+        let climbed = match self.config.method {
+            Method::Auto => climb(self, &linear, context)?,
+            method => self.judged(method, &linear, context)?,
+        };
+        let Climbed { rung, temperature, finished, mut epochs, ladder } = climbed;
+        let Some(rung) = rung else {
+            return self.probe_alone(TuningRecord {
+                history: epochs,
+                ladder,
+                seconds: watch.seconds(),
+                ..probe_record()
+            });
+        };
+        let finished = match finished {
+            Some(finished) => finished,
+            None => {
+                let finished = rung.on_all(context)?;
+                epochs.extend(finished.epochs.iter().cloned());
+                finished
+            }
+        };
+        let model = rung.whole(&finished, temperature)?;
+        let test_probabilities = self.answers(&model, context)?;
+        let record = TuningRecord { ladder, seconds: watch.seconds(), ..rung.record(epochs) };
+        Ok(Tuned { model, temperature, test_probabilities, record })
+    }
+
+    /// A hash of everything that determines the trainings beside the configuration.
+    fn identity(&self) -> Result<String> {
+        let Dataset { contents, labels, split, .. } = self.dataset;
+        let numbers =
+            |numbers: &[usize]| numbers.iter().flat_map(|n| (*n as u64).to_le_bytes()).collect::<Vec<u8>>();
+        let key = KeyHasher::new()
+            .field("source", fingerprint(self.source)?)
+            .field("images", contents.concat())
+            .field("labels", numbers(labels))
+            .field("training", numbers(&split.train))
+            .field("validation", numbers(&split.validation))
+            .field("folds", numbers(&split.folds))
+            .field("instructions", InstructionSet::detect().name())
+            .field("kernels", KERNELS.to_le_bytes());
+        Ok(key.finish())
+    }
+
+    /// The probe, if it is linear; else the best linear one.
+    fn linear_probe(&self) -> Result<Selection> {
+        if matches!(self.probe.head, Head::Linear(_)) {
+            return Ok(self.probe.clone());
+        }
+        Ok(choose(self.dataset, &self.dataset.features, &[HeadKind::LogisticRegression])?.selection)
+    }
+
+    /// One method, judged by the validation part or by one fold.
+    fn judged<'a>(
+        &'a self,
+        method: Method,
+        linear: &'a Selection,
+        context: &Context<'_>,
+    ) -> Result<Climbed<'a>> {
+        let rung = Rung::open(self, method, linear, context)?;
+        let has_validation = !self.dataset.split.validation.is_empty();
+        let judged = if has_validation {
+            rung.on_all(context)?
+        } else {
+            rung.without_fold(JUDGING_FOLD, VALIDATION, context)?
+        };
+        let labels = self.dataset.labels_at(&judged.validation);
+        let logits = judged.validation_logits.mapv(f64::from);
+        let temperature = fit_temperature(logits.view(), &labels).map_err(Error::data)?;
+        let epochs = judged.epochs.clone();
+        let finished = has_validation.then_some(judged);
+        Ok(Climbed { rung: Some(rung), temperature, finished, epochs, ladder: Vec::new() })
+    }
+
+    /// The linear probe, where nothing else was worth its cost.
+    fn probe_alone(&self, record: TuningRecord) -> Result<Tuned> {
+        let model = graft(self.source, self.cut, self.probe, self.dataset)?;
+        let (temperature, test_probabilities) = (self.probe.temperature, self.probe_answers.clone());
+        Ok(Tuned { model, temperature, test_probabilities, record })
+    }
+
+    /// Class probabilities of the test images, computed as `regraft predict` computes them.
+    fn answers(&self, model: &Model, context: &Context<'_>) -> Result<Array2<f64>> {
+        let items = at(&self.dataset.items, &self.dataset.split.test);
+        let paths: Vec<PathBuf> = items.into_iter().map(|item| item.path).collect();
+        let logits = model.card().roles.logits.as_deref().unwrap_or_default();
+        let network = Network::trained(model, logits, &FrozenPrecision::Float32, &Cache::disabled())?;
+        let ingest = Ingest {
+            limits: context.limits,
+            inspections: None,
+            networks: vec![network],
+            preprocessing: model.card().preprocessing.clone(),
+            progress: context.progress,
+        };
+        context.progress.start("judging", paths.len() as u64);
+        let ingested = ingest.run(&paths)?;
+        context.progress.finish();
+        if let Some((path, Err(reason))) = paths.iter().zip(&ingested.files).find(|(_, file)| file.is_err()) {
+            return Err(Error::Data(format!("{}: {reason}", path.display())));
+        }
+        let logits = ingested.features.into_iter().next().unwrap_or_default();
+        probabilities(&logits, 1.0)
+    }
+}
+
+/// What the report is told where nothing was trained in the end.
+fn probe_record() -> TuningRecord {
+    let method = Method::Probe;
+    TuningRecord {
+        method: method.name().to_owned(),
+        method_in_words: method.in_words().to_owned(),
+        ..TuningRecord::default()
+    }
+}
+
+/// Share of rows whose largest logit is that of their label.
+fn accuracy(logits: &Array2<f32>, labels: &[usize]) -> f64 {
+    let answer =
+        |row: ndarray::ArrayView1<'_, f32>| super::folder::largest(row.iter().map(|value| f64::from(*value)));
+    let right = logits.axis_iter(Axis(0)).zip(labels).filter(|(row, label)| answer(*row) == **label);
+    right.count() as f64 / labels.len().max(1) as f64
+}

@@ -1,0 +1,180 @@
+//! A method at work on a run's images: what it trains, from where, and its trainings.
+
+use std::path::PathBuf;
+
+use rand_distr::{Distribution as _, StandardNormal};
+use regraft_adapt::{Selection, fit_fixed};
+use regraft_graph::{Model, ParameterKind, Tensor};
+use regraft_report::record::{EpochRecord, TuningRecord};
+use regraft_system::random::stream;
+
+use super::Tuning;
+use super::boundary::Boundary;
+use super::cell::{Cell, Finished, Setting};
+use super::checkpoint::Checkpoints;
+use super::config::Method;
+use super::history::History;
+use super::images::Images;
+use super::plan::Plan;
+use crate::fit::dataset::{Dataset, rows};
+use crate::fit::graft::graft;
+use crate::fit::heads::examples;
+use crate::{Context, Error, Result};
+
+/// Name of the training on all training images.
+const FINAL: &str = "final";
+
+/// A method and what it needs.
+pub(super) struct Rung<'a> {
+    tuning: &'a Tuning<'a>,
+    pub(super) method: Method,
+    /// The linear head that it begins with.
+    linear: &'a Selection,
+    /// The whole network as it begins.
+    start: Model,
+    /// What of it stands behind the boundary.
+    part: Model,
+    plan: Plan,
+    boundary: Boundary,
+    checkpoints: Checkpoints,
+}
+
+impl<'a> Rung<'a> {
+    /// Prepares a method: the values at its boundary are computed.
+    ///
+    /// # Errors
+    /// It has nothing to train, a file can no longer be read, or the user has asked to stop.
+    pub(super) fn open(
+        tuning: &'a Tuning<'a>,
+        method: Method,
+        linear: &'a Selection,
+        context: &Context<'_>,
+    ) -> Result<Self> {
+        let start = start(tuning, method, linear, FINAL)?;
+        let plan = Plan::new(&start, method, tuning.boundary)?;
+        let boundary = boundary(tuning, &start, &plan, context)?;
+        let part = behind(&start, &plan)?;
+        let folder = tuning.work.folder().join("checkpoints").join(method.name());
+        let checkpoints =
+            Checkpoints::in_folder(folder, part.clone(), tuning.config.tuning.checkpoint_minutes);
+        Ok(Self { tuning, method, linear, start, part, plan, boundary, checkpoints })
+    }
+
+    fn train(&self, cell: &Cell<'_>, context: &Context<'_>) -> Result<Finished> {
+        let Tuning { config, dataset, work, .. } = self.tuning;
+        let setting = Setting {
+            config: &config.tuning,
+            plan: &self.plan,
+            boundary: &self.boundary,
+            labels: &dataset.labels,
+            seed: config.seed,
+        };
+        let history = History::in_folder(work.folder().to_path_buf())?;
+        cell.train(&setting, &self.checkpoints, &history, context)
+    }
+
+    /// The training on all training images; the validation part judges it, where there is one.
+    pub(super) fn on_all(&self, context: &Context<'_>) -> Result<Finished> {
+        let split = &self.tuning.dataset.split;
+        let (train, validation) = (&split.train, &split.validation);
+        self.train(&Cell { name: FINAL, train, validation, start: &self.part }, context)
+    }
+
+    /// A training without the images of one fold, which judge. Its head begins without them, too.
+    pub(super) fn without_fold(&self, fold: usize, name: &str, context: &Context<'_>) -> Result<Finished> {
+        let dataset = self.tuning.dataset;
+        let split = &dataset.split;
+        let of_fold = |judging: bool| {
+            let places = split.train.iter().zip(&split.folds);
+            places.filter(|(_, found)| (**found == fold) == judging).map(|(place, _)| *place).collect()
+        };
+        let (train, validation): (Vec<usize>, Vec<usize>) = (of_fold(false), of_fold(true));
+        let features = rows(&dataset.features, &train);
+        let examples = examples(&features, &dataset.labels_at(&train), dataset)?;
+        let head =
+            fit_fixed(self.linear.kind, self.linear.hyper_parameter, &examples).map_err(Error::data)?;
+        let linear = Selection { head, ..self.linear.clone() };
+        let start = behind(&start(self.tuning, self.method, &linear, name)?, &self.plan)?;
+        self.train(&Cell { name, train: &train, validation: &validation, start: &start }, context)
+    }
+
+    /// The whole network with what was trained, and the temperature in its head.
+    pub(super) fn whole(&self, finished: &Finished, temperature: f64) -> Result<Model> {
+        let mut history = self.start.history().to_vec();
+        history.push(format!("trained by '{}' behind '{}'", self.method.name(), self.plan.boundary));
+        let frozen = Some(self.plan.boundary.clone()).filter(|wire| wire != self.start.graph().input());
+        let model = self.start.clone().with_weights_of(&finished.model).map_err(Error::model)?;
+        let factor = 1.0 / temperature;
+        let model = with_head(model, &mut |_, number| *number = (f64::from(*number) * factor) as f32)?;
+        model.with_record(frozen, history).map_err(Error::model)
+    }
+
+    /// What the report is told.
+    pub(super) fn record(&self, history: Vec<EpochRecord>) -> TuningRecord {
+        let settings = &self.tuning.config.tuning;
+        let parameters = self.start.graph().parameters().into_iter();
+        let trained = parameters.filter(|parameter| self.plan.trained.contains(&parameter.name));
+        let sizes = trained.map(|parameter| parameter.shape.iter().product::<usize>() as u64);
+        TuningRecord {
+            method: self.method.name().to_owned(),
+            method_in_words: self.method.in_words().to_owned(),
+            boundary: self.plan.boundary.clone(),
+            prefix_cached: self.boundary.is_cached(),
+            trained_parameters: sizes.sum(),
+            epochs: settings.epochs,
+            batch_size: settings.batch_size,
+            optimizer: settings.optimizer.name().to_owned(),
+            learning_rate: settings.head_rate(),
+            source_rate_factor: settings.source_rate_factor,
+            schedule: settings.schedule.name().to_owned(),
+            weight_decay: settings.weight_decay,
+            norm_statistics: settings.norm_statistics.name().to_owned(),
+            history,
+            ..TuningRecord::default()
+        }
+    }
+}
+
+/// The source with the head that the method begins with.
+fn start(tuning: &Tuning<'_>, method: Method, linear: &Selection, training: &str) -> Result<Model> {
+    let model = graft(tuning.source, tuning.cut, linear, tuning.dataset)?;
+    if method != Method::Full {
+        return Ok(model);
+    }
+    let mut random = stream(tuning.config.seed, &format!("weights of a new head, {training}"), 0);
+    with_head(model, &mut |kind, number| {
+        let drawn: f32 = StandardNormal.sample(&mut random);
+        *number = if kind == ParameterKind::Weight { NEW_HEAD * drawn } else { 0.0 };
+    })
+}
+
+fn behind(model: &Model, plan: &Plan) -> Result<Model> {
+    model.behind(&plan.boundary, model.card().preprocessing.crop).map_err(Error::model)
+}
+
+/// The values at the boundary for everything but the test images.
+fn boundary(tuning: &Tuning<'_>, start: &Model, plan: &Plan, context: &Context<'_>) -> Result<Boundary> {
+    let Dataset { items, contents, split, .. } = tuning.dataset;
+    let paths: Vec<PathBuf> = items.iter().map(|item| item.path.clone()).collect();
+    let images = Images::new(paths, start.card().preprocessing.clone(), context.limits);
+    let boundary = Boundary::open(start, &plan.boundary, images, items.len())?;
+    boundary.prepare(&[split.train.as_slice(), &split.validation].concat(), contents, context)?;
+    Ok(boundary)
+}
+
+/// Standard deviation of the weights of a new head (Jiang et al., Transfer-Learning-Library); its biases are 0.
+const NEW_HEAD: f32 = 0.01;
+
+/// The model with each number of its head changed by its kind.
+fn with_head(model: Model, change: &mut dyn FnMut(ParameterKind, &mut f32)) -> Result<Model> {
+    let head = model.card().roles.logits.as_deref().and_then(|wire| model.graph().node(wire));
+    let parameters = head.map(|node| node.parameters()).unwrap_or_default();
+    let mut weights = model.weights().clone();
+    for parameter in parameters {
+        let mut numbers = weights.get(&parameter.name).map(Tensor::to_f32).unwrap_or_default();
+        numbers.iter_mut().for_each(|number| change(parameter.kind, number));
+        weights.insert(parameter.name, Tensor::from_f32(parameter.shape, &numbers).map_err(Error::model)?);
+    }
+    let part = Model::new(model.graph().clone(), weights, model.card().clone()).map_err(Error::model)?;
+    model.with_weights_of(&part).map_err(Error::model)
+}

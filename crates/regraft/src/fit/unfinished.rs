@@ -1,0 +1,175 @@
+//! The folder of a run that trains, until the run has ended: `RUN.unfinished`, beside the run's place, so that it outlives a
+//! process that is killed. It holds the configuration, the checkpoints and the training's log.
+
+use std::path::{Path, PathBuf};
+
+use regraft_system::files::{self, create_folder, remove_folder_if_there, write_atomically};
+use regraft_system::partial::Lock;
+
+use super::Method;
+use crate::{Context, Error, FitConfig, Result};
+
+const SUFFIX: &str = ".unfinished";
+const CONFIG: &str = "regraft.toml";
+const IDENTITY: &str = "identity";
+
+/// A run that trains.
+pub(crate) struct Unfinished {
+    folder: PathBuf,
+    _lock: Lock,
+}
+
+impl Unfinished {
+    /// Begins the folder of the run at `place`, or goes on with it where it has the same configuration. `None` for a method
+    /// that trains nothing.
+    ///
+    /// # Errors
+    /// It has another configuration, another process is at work in it, or it cannot be written.
+    pub(crate) fn open(config: &FitConfig, place: &Path, context: &Context<'_>) -> Result<Option<Self>> {
+        if config.method == Method::Probe {
+            return Ok(None);
+        }
+        let folder = folder_of(place);
+        let goes_on = match stored(place)? {
+            Some(stored) => same(&stored, config, &folder).map(|()| true)?,
+            None => false,
+        };
+        let failed = || Error::output(&folder, "creating the folder of the checkpoints");
+        create_folder(&folder).map_err(failed())?;
+        let lock = Lock::try_take(&folder.join("lock")).map_err(failed())?;
+        let lock = lock.ok_or_else(|| {
+            Error::Usage(format!("{}: another process is at work on this run", folder.display()))
+        })?;
+        let path = folder.join(CONFIG);
+        write_atomically(&path, config.to_toml()?.as_bytes())
+            .map_err(Error::output(&path, "writing the configuration"))?;
+        if goes_on {
+            context.progress.message(&format!("going on with {}", folder.display()));
+        }
+        Ok(Some(Self { folder, _lock: lock }))
+    }
+
+    /// Where things go.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Notes what the checkpoints are made from, or compares it with what they were made from.
+    ///
+    /// # Errors
+    /// It is something else, or it cannot be written.
+    pub(crate) fn check_identity(&self, identity: &str) -> Result<()> {
+        let path = self.folder.join(IDENTITY);
+        match files::read(&path) {
+            Ok(found) if found == identity.as_bytes() => Ok(()),
+            Ok(_) => Err(Error::Data(format!(
+                "{}: the images, the source or this program have changed since these checkpoints were written; remove the folder \
+                 to begin again",
+                self.folder.display()
+            ))),
+            Err(_) => write_atomically(&path, identity.as_bytes())
+                .map_err(Error::output(&path, "writing the folder of the checkpoints")),
+        }
+    }
+
+    /// Removes it: the run has ended.
+    pub(crate) fn remove(self) -> Result<()> {
+        remove_folder_if_there(&self.folder).map_err(Error::output(&self.folder, "removing the checkpoints"))
+    }
+}
+
+fn folder_of(place: &Path) -> PathBuf {
+    let mut name = place.as_os_str().to_owned();
+    name.push(SUFFIX);
+    PathBuf::from(name)
+}
+
+/// The configuration of a run that trains and was stopped, for [`fit`](super::fit) to go on with. `run` is the folder that it
+/// was to become; `RUN.unfinished` is understood, too.
+///
+/// # Errors
+/// There is no such run, or its configuration cannot be read.
+pub fn unfinished(run: &Path) -> Result<FitConfig> {
+    let text = run.to_string_lossy();
+    let run =
+        text.trim_end_matches('/').strip_suffix(SUFFIX).map_or_else(|| run.to_path_buf(), PathBuf::from);
+    let config = stored(&run)?.ok_or_else(|| {
+        let folder = folder_of(&run);
+        let why = if run.exists() { "the run has ended" } else { "no run was stopped there" };
+        Error::Usage(format!("{}: does not exist: {why}", folder.display()))
+    })?;
+    Ok(FitConfig { out: Some(run), ..config })
+}
+
+/// The configuration of the run at `place` if that has not ended.
+fn stored(place: &Path) -> Result<Option<FitConfig>> {
+    let path = folder_of(place).join(CONFIG);
+    if path.is_file() { FitConfig::read(&path).map(Some) } else { Ok(None) }
+}
+
+/// Whether the run at `place` has not ended and has another configuration.
+pub(crate) fn is_taken(place: &Path, config: &FitConfig) -> bool {
+    let folder = folder_of(place);
+    folder.exists()
+        && !stored(place)
+            .is_ok_and(|stored| stored.is_none_or(|stored| same(&stored, config, &folder).is_ok()))
+}
+
+/// Refuses a configuration that is not the one that the checkpoints were made with.
+fn same(stored: &FitConfig, config: &FitConfig, folder: &Path) -> Result<()> {
+    let changes = changes(&table(stored)?, &table(config)?, "");
+    if changes.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "{}: these checkpoints were made with other settings ({}); give the same ones, choose another --out, or remove the folder",
+        folder.display(),
+        changes.join("; ")
+    )))
+}
+
+/// Everything but the place.
+fn table(config: &FitConfig) -> Result<toml::Table> {
+    let config = FitConfig { out: None, ..config.clone() };
+    toml::Table::try_from(config).map_err(|error| Error::Usage(error.to_string()))
+}
+
+/// `learning-rate: 0.1, was 0.01` for each value that differs.
+fn changes(old: &toml::Table, new: &toml::Table, prefix: &str) -> Vec<String> {
+    let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let mut changes = Vec::new();
+    for name in names {
+        match (old.get(name), new.get(name)) {
+            (Some(toml::Value::Table(old)), Some(toml::Value::Table(new))) => {
+                changes.extend(self::changes(old, new, &format!("{name}.")));
+            }
+            (old, new) if old != new => {
+                let text =
+                    |value: Option<&toml::Value>| value.map_or("not given".to_owned(), ToString::to_string);
+                changes.push(format!("{prefix}{name}: {}, was {}", text(new), text(old)));
+            }
+            _ => {}
+        }
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fit::TuningConfig;
+
+    #[test]
+    fn other_settings_are_named() {
+        let config = FitConfig { method: Method::Full, ..FitConfig::default() };
+        let other = TuningConfig { learning_rate: Some(0.1), ..TuningConfig::default() };
+        let other = FitConfig { seed: 3, tuning: other, ..config.clone() };
+        assert!(same(&config, &config, Path::new("x")).is_ok());
+        let message = same(&config, &other, Path::new("x")).unwrap_err().to_string();
+        assert!(
+            message.contains("seed: 3, was 0")
+                && message.contains("tuning.learning-rate: 0.1, was not given"),
+            "{message}"
+        );
+    }
+}

@@ -1,0 +1,222 @@
+//! Tuning by way of the library: what is trained moves and nothing else does, stopping costs nothing, threads change no bit.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test"
+)]
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use regraft::{
+    Cache, Context, Error, FitConfig, Fitted, FrozenPrecision, HeadKind, Method, Model, Progress,
+    TuningConfig, fit, load_source, metrics_json, predict, with_threads,
+};
+use tempfile::TempDir;
+
+const CLASSES: [&str; 3] = ["animals", "faces", "vehicles"];
+const IMAGES_PER_CLASS: usize = 10;
+/// Small, so that a step takes a tenth of a second without optimisation.
+const IMAGE_SIZE: usize = 64;
+
+/// A folder with a few of the example's images in `data`.
+fn place() -> TempDir {
+    let place = tempfile::tempdir().unwrap();
+    for class in CLASSES {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/emoji").join(class);
+        let destination = place.path().join("data").join(class);
+        std::fs::create_dir_all(&destination).unwrap();
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(source).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        for file in files.iter().take(IMAGES_PER_CLASS) {
+            std::fs::copy(file, destination.join(file.file_name().unwrap())).unwrap();
+        }
+    }
+    place
+}
+
+fn config(place: &TempDir, name: &str, method: Method) -> FitConfig {
+    FitConfig {
+        data: place.path().join("data"),
+        out: Some(place.path().join(name)),
+        image_size: Some(IMAGE_SIZE),
+        curve_repetitions: 0,
+        folds: 3,
+        heads: vec![HeadKind::LogisticRegression],
+        method,
+        tuning: TuningConfig { epochs: 2, batch_size: 8, ..TuningConfig::default() },
+        ..FitConfig::default()
+    }
+}
+
+fn run(place: &TempDir, config: &FitConfig, threads: usize) -> Fitted {
+    with_threads(threads, || {
+        let context = Context { cache: Cache::at(place.path().join("cache")), ..Context::default() };
+        fit(config, &context)
+    })
+    .unwrap()
+}
+
+fn weights(fitted: &Fitted) -> Vec<u8> {
+    regraft_system::files::read(&fitted.folder.join("model/model.safetensors")).unwrap()
+}
+
+fn model(fitted: &Fitted) -> Model {
+    load_source(fitted.folder.to_str().unwrap(), None).unwrap()
+}
+
+/// Names of the source's tensors that are not as they were.
+fn moved(fitted: &Fitted) -> Vec<String> {
+    let source = load_source(regraft::DEFAULT_SOURCE, None).unwrap();
+    let tuned = model(fitted);
+    let differs = |name: &&str| {
+        let (before, after) = (source.weights().get(name), tuned.weights().get(name));
+        matches!((before, after), (Some(before), Some(after)) if before.to_f32() != after.to_f32())
+    };
+    source.weights().iter().map(|(name, _)| name).filter(differs).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_method_moves_what_it_names_and_nothing_else() {
+    let place = place();
+    let last = run(&place, &config(&place, "last", Method::LastBlock), 2);
+    let tuning = last.record.tuning.as_ref().unwrap();
+    assert!(tuning.prefix_cached && tuning.boundary != "input", "{tuning:?}");
+    let names = moved(&last);
+    assert!(
+        !names.is_empty()
+            && names.iter().all(|name| name.starts_with("conv_head") || name.starts_with("bn2")),
+        "{names:?}"
+    );
+    let affine = moved(&run(&place, &config(&place, "affine", Method::BnAffine), 2));
+    assert!(affine.len() > 40 && affine.iter().all(|name| name.contains("bn")), "{affine:?}");
+    // Batch normalisation's statistics are neither scale nor shift.
+    assert!(affine.iter().all(|name| name.ends_with(".weight") || name.ends_with(".bias")), "{affine:?}");
+    let bias = moved(&run(&place, &config(&place, "bias", Method::Bias), 2));
+    assert!(bias.iter().all(|name| name.ends_with(".bias")) && bias.len() > 20, "{bias:?}");
+    let partial = FitConfig { cut: "blocks.5.0".to_owned(), ..config(&place, "partial", Method::Partial) };
+    let partial = run(&place, &partial, 2);
+    assert_eq!(partial.record.tuning.as_ref().unwrap().boundary, "blocks.5.0");
+    let early = |name: &str| name.starts_with("blocks.4") || name.starts_with("conv_stem");
+    assert!(!moved(&partial).iter().any(|name| early(name)));
+}
+
+#[test]
+fn training_lowers_the_loss_and_the_run_says_how() {
+    let place = place();
+    let fitted = run(&place, &config(&place, "run", Method::LpFt), 2);
+    let tuning = fitted.record.tuning.as_ref().unwrap();
+    let losses = |name: &str| -> Vec<f64> {
+        let epochs = tuning.history.iter().filter(|epoch| epoch.training == name);
+        epochs.map(|epoch| epoch.training_loss).collect()
+    };
+    let (judged, last) = (losses("validation"), losses("final"));
+    assert_eq!((judged.len(), last.len()), (2, 2));
+    assert!(last[1] < last[0], "{last:?}");
+    assert!(tuning.history[1].validation_accuracy.is_finite());
+    assert!(tuning.probe.as_ref().unwrap().gain.is_some());
+    let table = std::fs::read_to_string(fitted.folder.join("training.csv")).unwrap();
+    assert_eq!(table.lines().count(), 5, "{table}");
+    assert!(fitted.folder.join("tensorboard/final").is_dir());
+    assert!(!place.path().join("run.unfinished").exists());
+    // What is saved is what was judged.
+    let text = std::fs::read_to_string(fitted.folder.join("predictions.csv")).unwrap();
+    let row: Vec<&str> = text.lines().nth(1).unwrap().split(',').collect();
+    let image = place.path().join("data").join(row[0]);
+    let mut found = Vec::new();
+    predict(&model(&fitted), &FrozenPrecision::Float32, &[image], 3, &Context::default(), &mut |answer| {
+        found.push(answer.unwrap());
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(found[0].label, row[2]);
+    let probability: f64 = row.iter().skip(3).map(|text| text.parse::<f64>().unwrap()).fold(0.0, f64::max);
+    assert!((found[0].probability - probability).abs() < 1e-5, "{found:?} {row:?}");
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let place = place();
+    let one = run(&place, &config(&place, "one", Method::LpFt), 1);
+    let two = run(&place, &config(&place, "two", Method::LpFt), 2);
+    assert!(weights(&one) == weights(&two), "the saved weights differ");
+    assert_eq!(metrics_json(&one.record)["tuning"], metrics_json(&two.record)["tuning"]);
+}
+
+#[test]
+fn the_first_loss_is_that_of_the_linear_probe() {
+    let place = place();
+    let all = TuningConfig { epochs: 1, batch_size: 64, ..TuningConfig::default() };
+    let tuned = run(&place, &FitConfig { tuning: all, ..config(&place, "tuned", Method::LpFt) }, 2);
+    let probe = run(&place, &config(&place, "probe", Method::Probe), 2);
+    let split = std::fs::read_to_string(probe.folder.join("split.csv")).unwrap();
+    let training =
+        split.lines().map(|line| line.split(',').collect::<Vec<_>>()).filter(|row| row[2] == "train");
+    let (mut loss, mut count) = (0.0, 0);
+    for row in training {
+        let image = place.path().join("data").join(row[0]);
+        predict(&model(&probe), &FrozenPrecision::Float32, &[image], 3, &Context::default(), &mut |answer| {
+            let answer = answer.unwrap();
+            let own = answer.top.iter().find(|label| label.label == row[1]).unwrap();
+            loss -= own.probability.ln();
+            count += 1;
+            Ok(())
+        })
+        .unwrap();
+    }
+    let last = tuned.record.tuning.unwrap().history.into_iter().last().unwrap();
+    assert_eq!(last.training, "final");
+    let expected = loss / f64::from(count);
+    assert!(
+        (last.training_loss - expected).abs() < 1e-5 * expected.max(1.0),
+        "{} {expected}",
+        last.training_loss
+    );
+}
+
+/// Asks to stop after so many steps.
+struct Impatient {
+    left: AtomicUsize,
+    training: std::sync::atomic::AtomicBool,
+}
+
+impl Progress for Impatient {
+    fn start(&self, step: &str, _total: u64) {
+        self.training.store(step.starts_with("training"), Ordering::Relaxed);
+    }
+    fn advance(&self, _units: u64) {
+        if self.training.load(Ordering::Relaxed) {
+            let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        }
+    }
+    fn finish(&self) {}
+    fn message(&self, _text: &str) {}
+    fn interrupted(&self) -> bool {
+        self.left.load(Ordering::Relaxed) == 0
+    }
+}
+
+#[test]
+fn a_run_that_is_stopped_goes_on_to_the_same_bits() {
+    let place = place();
+    let whole = run(&place, &config(&place, "whole", Method::LpFt), 2);
+    let stopped = config(&place, "stopped", Method::LpFt);
+    for steps in [2, 3, 2] {
+        let progress = Impatient { left: AtomicUsize::new(steps), training: false.into() };
+        let cache = Cache::at(place.path().join("cache"));
+        let context = Context { cache, progress: &progress, ..Context::default() };
+        assert!(matches!(fit(&stopped, &context), Err(Error::Interrupted)));
+        assert!(place.path().join("stopped.unfinished").is_dir());
+    }
+    let other = FitConfig { seed: 1, ..stopped.clone() };
+    let refused = fit(&other, &Context::default()).unwrap_err().to_string();
+    assert!(refused.contains("seed: 1, was 0"), "{refused}");
+    assert_eq!(regraft::unfinished(&place.path().join("stopped")).unwrap(), stopped);
+    let finished = run(&place, &stopped, 2);
+    assert!(weights(&whole) == weights(&finished), "the saved weights differ");
+    assert_eq!(metrics_json(&whole.record)["tuning"], metrics_json(&finished.record)["tuning"]);
+    assert!(regraft::unfinished(&place.path().join("stopped")).is_err());
+}
