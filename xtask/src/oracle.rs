@@ -33,6 +33,7 @@ const SCRIPTS: &[Script] = &[
     Script { file: "data_decode.py", arguments: &[DATA] },
     Script { file: "data_emoji.py", arguments: &[DATA, "{emoji}"] },
     Script { file: "data_resize.py", arguments: &[DATA] },
+    Script { file: "data_augment.py", arguments: &[DATA] },
     Script { file: "data_split.py", arguments: &[DATA] },
     Script { file: "engine_cases.py", arguments: &["crates/regraft-engine/tests/golden"] },
     Script { file: "eval_calibration.py", arguments: &[EVAL] },

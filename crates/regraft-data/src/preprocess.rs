@@ -4,6 +4,8 @@
 //! deviations on the scale 0 … 255. Where the resized image is smaller than the crop, black is put around it. The engine
 //! normalises while it loads pixels, so that a batch on its way takes a byte a sample: [`crop`].
 
+use std::ops::Range;
+
 use regraft_graph::{Preprocessing, Resize};
 
 use crate::raster::{Image, Samples};
@@ -53,17 +55,26 @@ pub fn output_length(preprocessing: &Preprocessing) -> usize {
 /// # Errors
 /// A size in `preprocessing` is zero, or the image has other channels than the network.
 pub fn crop(image: &Image, preprocessing: &Preprocessing) -> Result<Image, PreprocessError> {
+    crop_at(image, preprocessing, centre, centre)
+}
+
+/// Where a crop of so many pixels lies along a side of so many, and the padding before it: as [`centre`].
+pub(crate) type Place = fn(usize, usize) -> (Range<usize>, usize);
+
+/// As [`crop`], with the crop at another place across and down.
+pub(crate) fn crop_at(
+    image: &Image,
+    preprocessing: &Preprocessing,
+    across: Place,
+    down: Place,
+) -> Result<Image, PreprocessError> {
+    check_channels(image, preprocessing)?;
     let [height, width] = preprocessing.crop;
-    let (expected, found) = (preprocessing.channels(), image.channels());
-    if expected != found {
-        return Err(PreprocessError::WrongChannels { expected, found });
-    }
-    let zero = PreprocessError::ZeroSize { resize: preprocessing.resize, crop: preprocessing.crop };
     let size = resized_size(image, preprocessing.resize);
-    let (columns, left) = centre(size.0, width);
-    let (rows, top) = centre(size.1, height);
-    let window =
-        resize_window(image, size, columns.clone(), rows.clone(), preprocessing.filter).ok_or(zero)?;
+    let (columns, left) = across(size.0, width);
+    let (rows, top) = down(size.1, height);
+    let window = resize_window(image, size, columns.clone(), rows.clone(), preprocessing.filter)
+        .ok_or_else(|| zero_size(preprocessing))?;
     if (columns.len(), rows.len()) == (width, height) {
         return Ok(window);
     }
@@ -72,7 +83,17 @@ pub fn crop(image: &Image, preprocessing: &Preprocessing) -> Result<Image, Prepr
         Samples::Bytes(bytes) => Samples::Bytes(padded(bytes, &window, place, (width, height))),
         Samples::Numbers(numbers) => Samples::Numbers(padded(numbers, &window, place, (width, height))),
     };
-    Ok(window.with_samples((width, height), found, padded).unwrap_or(window))
+    Ok(window.with_samples((width, height), image.channels(), padded).unwrap_or(window))
+}
+
+/// That the image has the channels of the network.
+pub(crate) fn check_channels(image: &Image, preprocessing: &Preprocessing) -> Result<(), PreprocessError> {
+    let (expected, found) = (preprocessing.channels(), image.channels());
+    if expected == found { Ok(()) } else { Err(PreprocessError::WrongChannels { expected, found }) }
+}
+
+pub(crate) fn zero_size(preprocessing: &Preprocessing) -> PreprocessError {
+    PreprocessError::ZeroSize { resize: preprocessing.resize, crop: preprocessing.crop }
 }
 
 /// The window's samples with black around them.

@@ -22,6 +22,12 @@ pub enum Samples {
     Numbers(Vec<f32>),
 }
 
+/// The numbers of an image, to change but not to add to.
+pub(crate) enum SamplesMut<'a> {
+    Bytes(&'a mut [u8]),
+    Numbers(&'a mut [f32]),
+}
+
 /// What the pixels of a file are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Channels {
@@ -131,6 +137,14 @@ impl Image {
     /// The rows of bytes from the top.
     pub fn rows(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
         self.pixels().chunks_exact(self.channels * self.width)
+    }
+
+    /// All samples, to be changed in place.
+    pub(crate) fn samples_mut(&mut self) -> SamplesMut<'_> {
+        match &mut self.samples {
+            Samples::Bytes(bytes) => SamplesMut::Bytes(bytes),
+            Samples::Numbers(numbers) => SamplesMut::Numbers(numbers),
+        }
     }
 
     /// Gives the samples back.
