@@ -1,7 +1,8 @@
 //! Image sources, splits, the data doctor, decoding and resizing.
 //!
 //! A folder of files becomes a list of items ([`source`]); a file's bytes become pixels ([`decode`]), a summary of its
-//! content ([`inspect`]) and the network's input ([`preprocess`]), in training a random variant of it ([`augment`]). Summaries give groups of equal and nearly equal
+//! content ([`inspect`]) and the network's input ([`preprocess`]), in training a random variant of it ([`augment`]), and for one
+//! prediction several views ([`views`]). Summaries give groups of equal and nearly equal
 //! images ([`duplicates`]), which no [`split`] tears apart, and findings for the user ([`doctor`]).
 //!
 //! Every pixel equals what Pillow and torchvision compute, bit for bit where the format allows: published weights were
@@ -18,3 +19,4 @@ pub mod resize;
 pub mod source;
 pub mod split;
 pub mod thumbnail;
+pub mod views;
