@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use regraft::{
-    ChannelChoice, ExportFormat, ExtraChannels, HeadKind, InputChoice, Method, NormStatistics,
-    OptimizerChoice, PrecisionChoice, ScheduleChoice, Stem, TuningConfig,
+    Augmentation, ChannelChoice, ExportFormat, ExtraChannels, HeadKind, InputChoice, Method, Mixing,
+    NormStatistics, OptimizerChoice, PrecisionChoice, ScheduleChoice, Stem, TuningConfig,
 };
 
 use crate::zoo;
@@ -130,7 +130,7 @@ pub(crate) struct Fit {
 
     /// What to train of the source: probe (nothing: a head on frozen features), bn-affine (scales and shifts of the
     /// normalisations), bias (biases), last-block, partial (everything behind --cut), lp-ft (everything, from the linear probe
-    /// on), or full (everything, from a random head on) [default: probe]
+    /// on), full (everything, from a random head on), or auto (what pays off in cross-validation) [default: probe]
     #[arg(long, short, value_name = "METHOD", value_parser = method)]
     pub(crate) method: Option<Method>,
 
@@ -182,6 +182,23 @@ pub(crate) struct Tuning {
     #[arg(long, value_name = "NAME", value_parser = norm_statistics)]
     pub(crate) norm_statistics: Option<NormStatistics>,
 
+    /// What happens at random to the training images: none, flip, standard (random parts, flips) or strong (TrivialAugment and
+    /// random erasing, too); a table in regraft.toml says more [default: none]
+    #[arg(long, value_name = "NAME", value_parser = augmentation)]
+    pub(crate) augmentation: Option<Augmentation>,
+
+    /// Mix each image with another one of its batch, with a share from Beta(ALPHA, ALPHA); from 0 to 1000 [default: 0, not]
+    #[arg(long, value_name = "ALPHA", allow_negative_numbers = true)]
+    pub(crate) mixup: Option<f64>,
+
+    /// Put a part of another image of the batch into each, with a share from Beta(ALPHA, ALPHA); from 0 to 1000 [default: 0, not]
+    #[arg(long, value_name = "ALPHA", allow_negative_numbers = true)]
+    pub(crate) cutmix: Option<f64>,
+
+    /// Random variants of each image that are kept behind the frozen part, 1 to 1000 [default: 4]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) variants: Option<usize>,
+
     /// Minutes between two checkpoints; there is one at the end of each epoch, too [default: 5]
     #[arg(long, value_name = "MINUTES", allow_negative_numbers = true)]
     pub(crate) checkpoint_minutes: Option<f64>,
@@ -202,6 +219,12 @@ impl Tuning {
             label_smoothing: self.label_smoothing.unwrap_or(base.label_smoothing),
             norm_statistics: self.norm_statistics.unwrap_or(base.norm_statistics),
             checkpoint_minutes: self.checkpoint_minutes.unwrap_or(base.checkpoint_minutes),
+            variants: self.variants.unwrap_or(base.variants),
+            augmentation: self.augmentation.clone().unwrap_or(base.augmentation),
+            mixing: Mixing {
+                mixup: self.mixup.unwrap_or(base.mixing.mixup),
+                cutmix: self.cutmix.unwrap_or(base.mixing.cutmix),
+            },
         }
     }
 }
@@ -390,6 +413,11 @@ fn batch(text: &str) -> Result<Batch, String> {
 /// The precision that a name stands for.
 fn precision(name: &str) -> Result<PrecisionChoice, String> {
     named(&PrecisionChoice::ALL, PrecisionChoice::name, name)
+}
+
+/// The augmentation that a name stands for.
+fn augmentation(name: &str) -> Result<Augmentation, String> {
+    name.parse().map_err(|_| format!("known are: {}", Augmentation::PRESETS.join(", ")))
 }
 
 /// The method that a name stands for.

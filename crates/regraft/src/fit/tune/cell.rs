@@ -2,18 +2,20 @@
 
 use std::ops::ControlFlow;
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayD, Ix4};
 use regraft_adapt::training::{ParameterGroup, Targets, clip_by_global_norm, softmax_cross_entropy};
 use regraft_engine::{InstructionSet, Precision, Program, Settings, Tape, TapeOptions, Trained};
 use regraft_graph::{Model, ParameterKind};
 use regraft_report::record::EpochRecord;
 use regraft_system::clock::Stopwatch;
+use regraft_system::memory::available_bytes;
 use regraft_system::random::{shuffle, stream};
 
 use super::boundary::Boundary;
 use super::checkpoint::{Checkpoints, State};
 use super::config::{NormStatistics, TuningConfig};
 use super::history::History;
+use super::images::Look;
 use super::plan::Plan;
 use crate::{Context, Error, Result};
 
@@ -24,7 +26,15 @@ pub(crate) struct Setting<'a> {
     pub(crate) boundary: &'a Boundary,
     /// The class of each image.
     pub(crate) labels: &'a [usize],
+    /// Number of classes.
+    pub(crate) classes: usize,
     pub(crate) seed: u64,
+}
+
+impl Setting<'_> {
+    fn labels_of(&self, positions: &[usize]) -> Vec<usize> {
+        positions.iter().filter_map(|place| self.labels.get(*place).copied()).collect()
+    }
 }
 
 /// A training.
@@ -95,6 +105,7 @@ struct Training<'a> {
 impl<'a> Training<'a> {
     fn new(cell: &'a Cell<'a>, setting: &'a Setting<'a>, state: State) -> Result<Self> {
         let tape = tape(&state.model, setting)?;
+        check_memory(&tape, setting.config.batch_size)?;
         let groups = tape.parameters().iter().map(|trained| group(trained, setting)).collect();
         Ok(Self { cell, setting, tape, groups, state })
     }
@@ -144,14 +155,12 @@ impl<'a> Training<'a> {
     /// One step; stops where the loss is not finite.
     fn step(&mut self, batch: &[usize], steps: usize) -> Result<ControlFlow<()>> {
         let config = self.setting.config;
-        let inputs = self.setting.boundary.batch(batch)?;
+        let (inputs, targets) = self.examples(batch)?;
         let logits = self.tape.forward(inputs.view()).map_err(Error::model)?.pop();
         let logits = logits.and_then(|logits| logits.into_dimensionality().ok());
         let logits: Array2<f32> =
             logits.ok_or_else(|| Error::Model("the network gives no row of logits".to_owned()))?;
-        let labels: Vec<usize> =
-            batch.iter().filter_map(|place| self.setting.labels.get(*place).copied()).collect();
-        let targets = Targets::Classes(&labels);
+        let targets = Targets::Probabilities(targets.view());
         let (loss, gradient) =
             softmax_cross_entropy(logits.view(), targets, config.label_smoothing).map_err(Error::model)?;
         if !loss.is_finite() {
@@ -169,6 +178,22 @@ impl<'a> Training<'a> {
         self.state.loss += loss * batch.len() as f64;
         self.state.images += batch.len();
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// What the network is shown in the next step, and what it should answer.
+    fn examples(&self, batch: &[usize]) -> Result<(ArrayD<f32>, Array2<f32>)> {
+        let Setting { config, boundary, classes, seed, .. } = *self.setting;
+        let inputs = boundary.batch(batch, Look::Variant(self.state.step / self.steps_per_epoch()))?;
+        let labels = self.setting.labels_of(batch);
+        let maps = inputs.view().into_dimensionality::<Ix4>();
+        if let (Ok(maps), false) = (maps, config.mixing.is_none()) {
+            let mut random = stream(seed, &format!("mixing, {}", self.cell.name), self.state.step as u64);
+            let (mixed, targets) =
+                config.mixing.apply(maps, &labels, classes, &mut random).map_err(Error::data)?;
+            return Ok((mixed.into_dyn(), targets));
+        }
+        let target = |(row, class): (usize, usize)| f32::from(u8::from(labels.get(row) == Some(&class)));
+        Ok((inputs, Array2::from_shape_fn((batch.len(), classes), target)))
     }
 
     /// Learning rate of the head in the next step.
@@ -234,12 +259,7 @@ impl<'a> Training<'a> {
         };
         if !self.cell.validation.is_empty() {
             let logits = self.validate()?;
-            let labels: Vec<usize> = self
-                .cell
-                .validation
-                .iter()
-                .filter_map(|place| self.setting.labels.get(*place).copied())
-                .collect();
+            let labels = self.setting.labels_of(self.cell.validation);
             let (loss, _) =
                 softmax_cross_entropy(logits.view(), Targets::Classes(&labels), 0.0).map_err(Error::model)?;
             record.validation_loss = loss;
@@ -279,6 +299,30 @@ fn output(model: &Model) -> Result<&str> {
     output.ok_or_else(|| Error::Model("the network has no output".to_owned()))
 }
 
+/// Numbers for each trained one: its value, its gradient, what the optimiser keeps, and what the kernels pack of it.
+const COPIES: usize = 7;
+
+/// Refuses a step that would not fit into the memory that is free.
+fn check_memory(tape: &Tape, images: usize) -> Result<()> {
+    let Some(available) = available_bytes() else { return Ok(()) };
+    let fixed = (tape.values().len() * COPIES * size_of::<f32>()) as u64;
+    let (needed, one) = (fixed + tape.bytes(images) as u64, tape.bytes(1).max(1) as u64);
+    if needed <= available {
+        return Ok(());
+    }
+    let most = available.saturating_sub(fixed) / one;
+    let advice = match most {
+        0 => "choose a smaller --image-size, or a --method that trains less".to_owned(),
+        most => format!("--batch-size {most} would fit"),
+    };
+    let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+    Err(Error::Usage(format!(
+        "a step of {images} images needs {:.1} GB of memory, {:.1} GB are free: {advice}",
+        gigabytes(needed),
+        gigabytes(available)
+    )))
+}
+
 fn tape(model: &Model, setting: &Setting<'_>) -> Result<Tape> {
     let by_batch = setting.config.norm_statistics == NormStatistics::Batch;
     let options = TapeOptions {
@@ -315,7 +359,8 @@ fn logits(model: &Model, boundary: &Boundary, positions: &[usize]) -> Result<Arr
         let program = Program::compile_with(model, sides(boundary.shape()), &[wire], settings);
         let program = program.map_err(Error::model)?;
         for positions in positions.chunks(JUDGED) {
-            let rows = program.run(boundary.batch(positions)?.view()).map_err(Error::model)?.pop();
+            let rows =
+                program.run(boundary.batch(positions, Look::Plain)?.view()).map_err(Error::model)?.pop();
             let rows = rows.ok_or_else(|| Error::Model("the network has no output".to_owned()))?;
             classes = rows.len() / positions.len();
             all.extend(rows.iter().copied());

@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 
 use regraft_adapt::training::{Optimizer, Schedule};
+use regraft_data::augment::Augmentation;
+use regraft_data::mix::Mixing;
 use serde::{Deserialize, Serialize};
 
 use crate::config::outside;
@@ -206,6 +208,13 @@ pub struct TuningConfig {
     pub norm_statistics: NormStatistics,
     /// Minutes between two checkpoints, above 0; there is one at the end of each epoch, too.
     pub checkpoint_minutes: f64,
+    /// Random variants of each image whose values at the boundary are kept, 1 to 1000. Where nothing is kept, each epoch has a
+    /// variant of its own.
+    pub variants: usize,
+    /// What happens at random to the training images; a preset's name or a table.
+    pub augmentation: Augmentation,
+    /// Mixing the images of a batch with each other.
+    pub mixing: Mixing,
 }
 
 impl Default for TuningConfig {
@@ -222,10 +231,14 @@ impl Default for TuningConfig {
             label_smoothing: 0.0,
             norm_statistics: NormStatistics::default(),
             checkpoint_minutes: 5.0,
+            variants: 4,
+            augmentation: Augmentation::none(),
+            mixing: Mixing::default(),
         }
     }
 }
 
+const VARIANTS: RangeInclusive<usize> = 1..=1000;
 const EPOCHS: RangeInclusive<usize> = 1..=10_000;
 const BATCH_SIZE: RangeInclusive<usize> = 1..=65_536;
 
@@ -233,6 +246,19 @@ impl TuningConfig {
     /// The learning rate of the head.
     pub(crate) fn head_rate(&self) -> f64 {
         self.learning_rate.unwrap_or_else(|| self.optimizer.learning_rate())
+    }
+
+    /// The augmentation for the report; empty for none.
+    pub(crate) fn augmentation_text(&self) -> String {
+        let is = |name: &&str| name.parse::<Augmentation>().is_ok_and(|preset| preset == self.augmentation);
+        let of_images = match Augmentation::PRESETS.into_iter().find(is) {
+            Some("none") => None,
+            Some(name) => Some(name.to_owned()),
+            None => Some("as set in regraft.toml".to_owned()),
+        };
+        let mixed = |name: &str, alpha: f64| (alpha > 0.0).then(|| format!("{name} {alpha}"));
+        let parts = [of_images, mixed("mixup", self.mixing.mixup), mixed("cutmix", self.mixing.cutmix)];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
     /// A line for each value outside its range.
@@ -271,6 +297,9 @@ impl TuningConfig {
                 self.checkpoint_minutes,
                 "a number above 0",
             ),
+            (!VARIANTS.contains(&self.variants)).then(|| outside("variants", self.variants, &VARIANTS)),
+            self.augmentation.check().err().map(|error| error.to_string()),
+            self.mixing.check().err().map(|error| error.to_string()),
         ]
         .into_iter()
         .flatten()

@@ -67,6 +67,7 @@ impl<'a> Rung<'a> {
             plan: &self.plan,
             boundary: &self.boundary,
             labels: &dataset.labels,
+            classes: dataset.classes.len(),
             seed: config.seed,
         };
         let history = History::in_folder(work.folder().to_path_buf())?;
@@ -129,6 +130,7 @@ impl<'a> Rung<'a> {
             schedule: settings.schedule.name().to_owned(),
             weight_decay: settings.weight_decay,
             norm_statistics: settings.norm_statistics.name().to_owned(),
+            augmentation: settings.augmentation_text(),
             history,
             ..TuningRecord::default()
         }
@@ -156,9 +158,11 @@ fn behind(model: &Model, plan: &Plan) -> Result<Model> {
 fn boundary(tuning: &Tuning<'_>, start: &Model, plan: &Plan, context: &Context<'_>) -> Result<Boundary> {
     let Dataset { items, contents, split, .. } = tuning.dataset;
     let paths: Vec<PathBuf> = items.iter().map(|item| item.path.clone()).collect();
-    let images = Images::new(paths, start.card().preprocessing.clone(), context.limits);
-    let boundary = Boundary::open(start, &plan.boundary, images, items.len())?;
-    boundary.prepare(&[split.train.as_slice(), &split.validation].concat(), contents, context)?;
+    let variety = (tuning.config.tuning.augmentation.clone(), tuning.config.seed);
+    let preprocessing = start.card().preprocessing.clone();
+    let images = Images::new(paths, contents.clone(), preprocessing, variety, context.limits);
+    let mut boundary = Boundary::open(start, &plan.boundary, images, tuning.config.tuning.variants)?;
+    boundary.prepare(&[split.train.as_slice(), &split.validation].concat(), context)?;
     Ok(boundary)
 }
 
