@@ -128,7 +128,9 @@ def votes(x, weight, labels, a):
 def compute(node, inputs, tensors):
     op = node["op"]
     kind, a = next(iter(op.items())) if isinstance(op, dict) else (op, {})
-    p = {name.removeprefix(node["name"] + "."): t for name, t in tensors.items() if name.startswith(node["name"] + ".")}
+    prefix = node.get("parameter_prefix", node["name"]) + "."
+    p = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    p |= {suffix: tensors[name] for suffix, name in node.get("parameter_names", {}).items()}
     x = inputs[0] if inputs else None
     match kind:
         case "batch_normalization" | "layer_normalization" | "gemm" | "position_embedding" if x.ndim != 4 or kind != "batch_normalization":
@@ -433,6 +435,8 @@ for channels in [1, 17, 48]:
     case(net().conv("c", channels, 20, 1).norm("n", 20).relu("r").add("a", "add", ["c", "r"]), f"conv read twice {channels}")
     net_ = net().conv("c", channels, 20, 1).conv("d", 20, 20, 3, 1, 1).add("s", "add", ["c", "d"])
     case(net_.add("r", "relu", ["c"]).add("t", "add", ["s", "r"]), f"residual with an activation of its own {channels}")
+    net_ = net().conv("c", channels, 20, 3, 1, 1).add("r", "relu", ["c"]).add("k", {"clip": {"min": -0.5, "max": 0.5}}, ["c"])
+    case(net_.add("a", "add", ["r", "k"]), f"convolution of two activations {channels}", ["a", "r"])
 for batch, inputs, outputs in [(2, 25088, 16), (1, 5, 3), (2, 17, 33), (5, 100, 10), (5, 1024, 100), (16, 64, 40), (31, 33, 16)]:
     case(Net("rows", inputs, 1, 1, batch).add("f", "flatten").gemm("g", inputs, outputs), f"gemm {inputs}to{outputs}")
     case(Net("rows", inputs, 1, 1, batch).add("f", "flatten").gemm("g", inputs, outputs, False).relu(), f"gemm relu {inputs}to{outputs}")

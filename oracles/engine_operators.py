@@ -492,3 +492,11 @@ def trained(Net, case):
     net.add("lrn", {"lrn": lrn_attributes}).conv("c", 24, 20, 3, 1, 1, bias=False).norm("n", 20)
     scale(net, "s", 20).add("leaky", {"leaky_relu": {"alpha": 0.1}}).pool("p", "max_pool", 3, 2, 1)
     case(net.add("f", "flatten").add("drop", {"dropout": {"ratio": 0.5}}).gemm("fc", 180, 7), "Caffe's")
+    net = Net("trained", 7, 1, 1, 3, shape=[7], levels=30)
+    net.add("e", {"embedding": dict(entries=30, features=12)}, None, [("weight", [30, 12], 1.0, 0.0)])
+    dense(net, "a", 12, 12).add("tanh1", "tanh").add("b", net.nodes[1]["op"]).add("tanh2", "tanh")
+    net.nodes[3]["parameter_prefix"] = "a"
+    net.add("mean", {"reduce": dict(kind="mean", axes=[1], keep_axes=False)})
+    net.add("fc", {"gemm": dict(in_features=12, out_features=30, bias=False)})
+    net.nodes[-1]["parameter_names"] = {"weight": "e.weight"}
+    case(net, "tensors of two nodes")

@@ -160,21 +160,58 @@ fn residual() -> Case {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    let case = residual();
-    let with_threads = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| {
-            let mut tape = compile(&case, true, InstructionSet::detect());
-            run(&case, &mut tape);
-            let bits = |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect::<Vec<_>>();
-            (bits(tape.gradients()), bits(tape.input_gradient().unwrap().unwrap().as_slice().unwrap()))
-        })
-    };
-    let one = with_threads(1);
-    assert!(one.0.iter().any(|bits| *bits != 0));
-    for threads in [2, 3, 7] {
-        assert!(with_threads(threads) == one, "{threads} threads");
+    let trained = support::family("trained");
+    for case in trained.iter().chain([&residual()]) {
+        let with_threads = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| bits_of_gradients(case))
+        };
+        let one = with_threads(1);
+        assert!(one.iter().any(|bits| *bits != 0));
+        for threads in [2, 3, 7] {
+            assert!(with_threads(threads) == one, "{}: {threads} threads", case.name);
+        }
     }
+}
+
+/// With everything that is a sum over the batch, and dropout.
+fn bits_of_gradients(case: &Case) -> Vec<u32> {
+    let options = TapeOptions { dropout: Some(1), input_gradient: true, ..TapeOptions::default() };
+    let mut tape = Tape::compile(&case.model, case.image(), &case.wires(), &options).unwrap();
+    run(case, &mut tape);
+    let of_input = tape.input_gradient().unwrap();
+    let all = tape.gradients().iter().chain(of_input.iter().flatten());
+    all.map(|number| number.to_bits()).collect()
+}
+
+#[test]
+fn dropout_drops_other_numbers_in_every_batch_and_with_every_seed() {
+    let case = support::family("networks")
+        .into_iter()
+        .find(|case| case.name.ends_with("inverted residual"))
+        .unwrap();
+    let kept = |dropout: Option<u64>, batches: usize| {
+        let options = TapeOptions { dropout, batch_statistics: &|_| false, ..TapeOptions::default() };
+        let mut tape = Tape::compile(&case.model, case.image(), &["drop"], &options).unwrap();
+        let mut run = || tape.forward(case.input.view()).unwrap().remove(0);
+        (0..batches).for_each(|_| drop(run()));
+        run()
+    };
+    let all = kept(None, 0);
+    let is_kept = |(number, all): (&f32, &f32)| {
+        assert!(*number == 0.0 || (number - all / 0.8).abs() <= 1e-6 * all.abs());
+        *number != 0.0
+    };
+    let pattern = |number: &ArrayD<f32>| {
+        let pairs = number.iter().zip(&all).filter(|(_, all)| **all != 0.0);
+        pairs.map(is_kept).collect::<Vec<bool>>()
+    };
+    let first = pattern(&kept(Some(1), 0));
+    let share = first.iter().filter(|is_kept| **is_kept).count() as f64 / first.len() as f64;
+    assert!((0.65..0.95).contains(&share), "{share}");
+    assert_eq!(first, pattern(&kept(Some(1), 0)));
+    assert_ne!(first, pattern(&kept(Some(1), 1)));
+    assert_ne!(first, pattern(&kept(Some(2), 0)));
 }
 
 #[test]
