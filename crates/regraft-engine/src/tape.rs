@@ -29,6 +29,7 @@ use crate::{
     kernels::gradient::{Shared, batch_norm::Vector},
     layout,
     network::Network,
+    program::check_rows,
     views::Views,
 };
 use build::Builder;
@@ -105,6 +106,8 @@ pub struct Tape {
     input_gradient: Option<usize>,
     /// Sizes of the input behind the batch axis.
     input: Vec<usize>,
+    /// The embedding with the fewest rows, and how many.
+    table: Option<(String, usize)>,
     /// Of the last batch.
     images: usize,
     /// How many there were before it.
@@ -183,7 +186,8 @@ impl Tape {
     /// array an output, with rows in the order of the batch.
     ///
     /// # Errors
-    /// The batch has another image shape than the tape, or memory runs out.
+    /// The batch has another image shape than the tape, its numbers name rows that an embedding does not have, or memory runs
+    /// out.
     pub fn forward<D: Dimension>(
         &mut self,
         input: ArrayView<'_, f32, D>,
@@ -201,6 +205,9 @@ impl Tape {
         if !input.fit(geometry) {
             let expected = [geometry.channels, geometry.height, geometry.width];
             return Err(EngineError::InputShape { expected, found: input.shape() });
+        }
+        if let (Some(table), Images::Numbers(numbers)) = (&self.table, input) {
+            check_rows(table, numbers.iter())?;
         }
         self.refresh()?;
         self.batch += u64::from(self.images > 0);

@@ -273,6 +273,19 @@ fn what_cannot_be_trained_is_told_by_its_name() {
     assert!(Tape::compile(&case.model, case.image(), &[], &options).is_err());
 }
 
+#[test]
+fn numbers_that_name_no_row_are_refused() {
+    let case =
+        support::family("trained").into_iter().find(|case| case.name.ends_with("encoder of words")).unwrap();
+    let mut tape = Tape::compile(&case.model, case.image(), &["fc"], &TapeOptions::default()).unwrap();
+    for wrong in [-1.0, 0.5, 30.0, f32::NAN] {
+        let mut input = case.input.clone();
+        *input.last_mut().unwrap() = wrong;
+        assert!(tape.forward(input.view()).is_err(), "{wrong}");
+    }
+    assert!(tape.forward(case.input.view()).is_ok());
+}
+
 /// Mean cross-entropy and its gradient.
 fn cross_entropy(logits: &ArrayD<f32>, class_of: impl Fn(usize) -> usize) -> (f64, ArrayD<f32>) {
     let mut gradient = logits.clone();

@@ -17,6 +17,7 @@ use crate::{
     geometry::{Border, Geometry},
     kernels::gradient::table::SumGradient,
     network::{Instruction, Network},
+    program::smallest_table,
 };
 
 /// A tape under construction.
@@ -204,6 +205,7 @@ impl<'a> Builder<'a> {
             outputs,
             input_gradient,
             input,
+            table: smallest_table(self.network),
             images: 0,
             batch: 0,
             is_stale: false,
