@@ -59,8 +59,7 @@ impl Builder<'_> {
             return Ok(Work::gradient(DepthwiseGradient::new([from, input], window, to)?));
         }
         let recipe = weight::Recipe { from, input, window, groups, to, sums: self.state };
-        let [_, blocks] = self.settings.instruction_set.dense_tile();
-        let step = WeightGradient::new(&recipe, blocks.min(2))?;
+        let step = WeightGradient::new(&recipe, self.settings.instruction_set)?;
         self.state += step.sums();
         Ok(Work::gradient(step))
     }
@@ -157,6 +156,7 @@ impl Builder<'_> {
             to: result.map(|result| self.geometry(result)),
             statistics,
             of_batch,
+            clamp: instruction.clamp,
             weight,
             bias,
         };
