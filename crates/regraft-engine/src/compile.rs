@@ -310,7 +310,7 @@ impl Compiler<'_> {
 
     fn gemm(&self, node: &Node, gemm: &Gemm, shapes: Shapes, last: Last) -> Result<Operation, EngineError> {
         let tensors = [self.tensor(node, ParameterKind::Weight)?, self.bias(node, gemm.bias)?];
-        Ok(Operation::Dense(Dense::new(&shapes.recipe(&tensors, last), self.settings)?))
+        Ok(Operation::Dense(Box::new(Dense::new(&shapes.recipe(&tensors, last), self.settings)?)))
     }
 
     /// Scale and shift of a batch normalisation, computed in double precision.
@@ -371,7 +371,7 @@ impl Compiler<'_> {
         let rows = Rows::Votes { vote: vote.clone(), labels, input: dots, query, output };
         let queries = instruction.inputs.first().copied().unwrap_or(0);
         let name = |part: &str| format!("{} ({part})", node.name);
-        self.push_step(&name("similarity"), vec![queries], value, Operation::Dense(similarity));
+        self.push_step(&name("similarity"), vec![queries], value, Operation::Dense(Box::new(similarity)));
         self.push_step(&name("vote"), vec![value, queries], instruction.output, Operation::Rows(rows));
         Ok(())
     }
@@ -425,7 +425,7 @@ pub(crate) fn convolution(recipe: &Recipe<'_>, settings: Settings) -> Result<Ope
     if winograd::pays(recipe, settings) {
         return Ok(Operation::Winograd(Winograd::new(recipe, settings.instruction_set)?));
     }
-    Ok(Operation::Dense(Dense::new(recipe, settings)?))
+    Ok(Operation::Dense(Box::new(Dense::new(recipe, settings)?)))
 }
 
 /// Whether every channel has a window of its own.
@@ -445,7 +445,19 @@ impl Shapes {
     /// A dense layer with this weight and bias.
     fn recipe<'a>(&self, [weight, bias]: &'a [Vec<f32>; 2], (clamp, function): Last) -> Recipe<'a> {
         let Self { input, second: residual, output } = *self;
-        Recipe { input, output, residual, window: Window::SINGLE, groups: 1, weight, bias, clamp, function }
+        Recipe {
+            input,
+            output,
+            residual,
+            window: Window::SINGLE,
+            groups: 1,
+            weight,
+            turned: None,
+            bias,
+            clamp,
+            function,
+            apart: [1; 2],
+        }
     }
 }
 

@@ -3,11 +3,20 @@
 use std::ops::Range;
 
 use crate::{
-    Settings,
+    InstructionSet, Settings,
     kernels::{
-        Computation, Operands, attention::Attention, average::GlobalAverage, concat::Concat, dense::Dense,
-        depthwise::Depthwise, elementwise::Elementwise, normalization::LayerNorm, pool::Pool, rows::Rows,
-        tokens::Tokens, winograd::Winograd,
+        Computation, Operands,
+        attention::Attention,
+        average::GlobalAverage,
+        concat::Concat,
+        dense::{Dense, Recipe},
+        depthwise::Depthwise,
+        elementwise::Elementwise,
+        normalization::LayerNorm,
+        pool::Pool,
+        rows::Rows,
+        tokens::Tokens,
+        winograd::Winograd,
     },
 };
 
@@ -26,7 +35,7 @@ pub(crate) struct Step {
 /// A kernel family.
 #[derive(Debug)]
 pub(crate) enum Operation {
-    Dense(Dense),
+    Dense(Box<Dense>),
     Depthwise(Depthwise),
     Pool(Pool),
     Average(GlobalAverage),
@@ -75,6 +84,16 @@ impl Operation {
             Self::Tokens(step) => step.units(images),
             Self::Winograd(step) => step.units(images, threads),
             Self::Other(step) => step.units(images),
+        }
+    }
+
+    /// Packs a weight and a bias of the same sizes as before, in single precision.
+    pub(crate) fn repack(&mut self, recipe: &Recipe<'_>, set: InstructionSet) {
+        match self {
+            Self::Dense(step) => step.repack(recipe),
+            Self::Depthwise(step) => step.repack(recipe),
+            Self::Winograd(step) => step.repack(recipe, set),
+            _ => {}
         }
     }
 

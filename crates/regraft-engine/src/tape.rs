@@ -316,9 +316,8 @@ impl Tape {
         for norm in &self.norms {
             norm.load(&self.values, &mut self.state);
         }
-        let settings = crate::Settings { instruction_set: self.set, ..crate::Settings::default() };
         let steps = self.forward.iter_mut().chain(&mut self.backward);
-        steps.into_iter().try_for_each(|step| step.work.refresh(&self.values, settings))
+        steps.into_iter().try_for_each(|step| step.work.refresh(&self.values, self.set))
     }
 
     /// running ← (1 − momentum) · running + momentum · of the batch, with the unbiased variance.

@@ -16,6 +16,7 @@ use crate::{
         gather::{Constant, Gather, Otherwise, Sources},
         lrn::Lrn,
         matmul::MatMul,
+        reading::Turned,
         recurrent::{Cell, Recurrent},
     },
     network::{Clamp, Instruction},
@@ -112,14 +113,13 @@ impl Compiler<'_> {
         let name = format!("{} (spread)", node.name);
         self.push_step(&name, instruction.inputs.clone(), value, Operation::Other(Box::new(step)));
 
-        let taps = rows * columns;
-        let channels = [conv.in_channels, conv.out_channels];
-        let weight = turned(channels, conv.groups, taps, &self.tensor(node, ParameterKind::Weight)?);
-        let tensors = [weight, self.bias(node, conv.bias)?];
+        let turned = Turned::round(rows * columns);
+        let tensors = [self.tensor(node, ParameterKind::Weight)?, self.bias(node, conv.bias)?];
         let shapes = Shapes { input: spread, second: None, output };
         let window = Window { kernel: conv.kernel, stride: [1; 2], dilation: conv.dilation, before: [0; 2] };
         let recipe = shapes.recipe(&tensors, (Clamp::NONE, None));
-        let operation = self.convolution(&Recipe { window, groups: conv.groups, ..recipe })?;
+        let operation =
+            self.convolution(&Recipe { window, groups: conv.groups, turned: Some(&turned), ..recipe })?;
         self.push_step(&node.name, vec![value], instruction.output, operation);
         Ok(())
     }
@@ -141,7 +141,7 @@ impl Compiler<'_> {
         let (value, products) = self.new_value([kind.0.gates() * padded, 1, output.width])?;
         let dense = inputs([input, products], kind, [&weight, &bias, &state_bias], self.settings)?;
         let name = format!("{} (inputs)", node.name);
-        self.push_step(&name, instruction.inputs.clone(), value, Operation::Dense(dense));
+        self.push_step(&name, instruction.inputs.clone(), value, Operation::Dense(Box::new(dense)));
         let step = recurrence([products, output], kind, [&state_weight, &state_bias])?;
         self.push_step(&node.name, vec![value], instruction.output, Operation::Other(Box::new(step)));
         Ok(())
@@ -228,22 +228,4 @@ pub(crate) fn apart(places: &[u32], size: usize, stride: usize, [reach, cut]: [u
         place.and_then(|place| places.get(place / stride)).copied().unwrap_or(NOWHERE)
     };
     (0..size).map(at).collect()
-}
-
-/// From in × out / groups × rows × columns to out × in / groups × rows × columns, both of the latter backwards.
-pub(crate) fn turned(
-    [in_channels, out_channels]: [usize; 2],
-    groups: usize,
-    taps: usize,
-    weight: &[f32],
-) -> Vec<f32> {
-    let [out_group, in_group] = [out_channels, in_channels].map(|channels| channels / groups.max(1));
-    let number = |index: usize| {
-        let (tap, row) = (index % taps, index / taps);
-        let (output, input) = (row / in_group, row % in_group);
-        let (group, output) = (output / out_group, output % out_group);
-        let from = ((group * in_group + input) * out_group + output) * taps + (taps - 1 - tap);
-        weight.get(from).copied().unwrap_or(0.0)
-    };
-    (0..weight.len()).map(number).collect()
 }

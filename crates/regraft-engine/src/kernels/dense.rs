@@ -29,6 +29,7 @@ use super::{
     factor::Factor,
     int8::{self, Rescaling},
     packing::{BYTES_OF_A_CHUNK, Layout, Panel, Run, Source, is_tiled, pack_panel, rounded},
+    reading::Turned,
     register_tile::{MOST_PIXELS, Pixels, Portion, tile_of_any_size},
 };
 use crate::{
@@ -50,7 +51,11 @@ pub(crate) struct Dense {
     pub(super) residual: Option<Geometry>,
     start: usize,
     steps: [usize; 2],
+    /// Pixels of the output from one that is computed to the next.
+    apart: [usize; 2],
     pub(super) runs: Vec<Run>,
+    /// Where each run's numbers stand in the weight tensor.
+    sources: Vec<Source>,
     panels: Vec<Panel>,
     /// Parts of the runs that all pixels of a chunk see before the next part.
     slabs: usize,
@@ -75,12 +80,16 @@ pub(crate) struct Recipe<'a> {
     pub(crate) residual: Option<Geometry>,
     pub(crate) window: Window,
     pub(crate) groups: usize,
-    /// out × in / groups × kernel height × kernel width.
+    /// out × in / groups × kernel height × kernel width, if it is not turned round.
     pub(crate) weight: &'a [f32],
+    pub(crate) turned: Option<&'a Turned>,
     /// One number an output channel, or nothing.
     pub(crate) bias: &'a [f32],
     pub(crate) clamp: Clamp,
     pub(crate) function: Option<Function>,
+    /// Pixels from an output, and its residual, to the one below it and to the one right of it. If that is more than one, the
+    /// outputs' geometries say where the first of them is and how many there are; the rest is border.
+    pub(crate) apart: [usize; 2],
 }
 
 impl Dense {
@@ -99,9 +108,9 @@ impl Dense {
             dense.weights = int8::signed_bytes(&dense.weights)?;
             return Ok(dense);
         }
-        let mut bias = Buffer::zeroed(recipe.output.blocks() * LANES)?;
-        bias[..recipe.bias.len()].copy_from_slice(recipe.bias);
+        let bias = Buffer::zeroed(recipe.output.blocks() * LANES)?;
         let mut dense = Self::packed(recipe, settings, bias, None)?;
+        dense.initial[..recipe.bias.len()].copy_from_slice(recipe.bias);
         if recipe.input.element == Element::BFloat16 {
             dense.weights = rounded(&dense.weights)?;
         }
@@ -131,7 +140,9 @@ impl Dense {
             steps: window.steps(&input),
             weights: Buffer::zeroed(layout.weights)?,
             slabs: slabs.clamp(1, layout.runs.len().max(1)),
+            apart: recipe.apart,
             runs: layout.runs,
+            sources: layout.sources,
             panels: layout.panels,
             initial,
             clamp: recipe.clamp,
@@ -140,8 +151,14 @@ impl Dense {
             tile_pixels,
         };
         dense.check()?;
-        dense.pack(recipe, &layout.sources);
+        dense.pack(recipe);
         Ok(dense)
+    }
+
+    /// Packs a weight and a bias of the same sizes, in single precision.
+    pub(crate) fn repack(&mut self, recipe: &Recipe<'_>) {
+        self.initial[..recipe.bias.len()].copy_from_slice(recipe.bias);
+        self.pack(recipe);
     }
 
     fn check(&self) -> Result<(), EngineError> {
@@ -151,8 +168,8 @@ impl Dense {
         check_bounds(corner + reach, &self.input)
     }
 
-    fn pack(&mut self, recipe: &Recipe<'_>, sources: &[Source]) {
-        let (runs, mut rest) = (&self.runs, &mut self.weights[..]);
+    fn pack(&mut self, recipe: &Recipe<'_>) {
+        let (runs, sources, mut rest) = (&self.runs, &self.sources, &mut self.weights[..]);
         let mut parts = Vec::with_capacity(self.panels.len());
         for panel in &self.panels {
             let (part, tail) = rest.split_at_mut(panel.rows * panel.blocks * LANES);
@@ -365,7 +382,7 @@ impl Dense {
         let Geometry { width, .. } = self.output;
         let per_image = self.output.pixels();
         let residual = self.residual.unwrap_or(self.output);
-        let first = pixels.start;
+        let ([down, right], first) = (self.apart, pixels.start);
         let (mut image, mut y, mut x) = (first / per_image, first % per_image / width, first % width);
         for _ in pixels {
             // Wrapping, because an address is only formed here; the kernel that reads it proves that it is valid.
@@ -373,8 +390,8 @@ impl Dense {
             let window = self.start + y * self.steps[0] + x * self.steps[1];
             take(
                 at(operands.input, window * self.input.element.size()),
-                at(operands.output, self.output.pixel(y, x) * self.output.element.size()),
-                at(operands.second, residual.pixel(y, x) * residual.element.size()),
+                at(operands.output, self.output.pixel(y * down, x * right) * self.output.element.size()),
+                at(operands.second, residual.pixel(y * down, x * right) * residual.element.size()),
             );
             x += 1;
             if x == width {

@@ -18,7 +18,7 @@ use crate::{
     buffer::Buffer,
     element::{Affine, BFloat16, Element, Number, UInt8, load_real, with_floats, with_numbers},
     geometry::Geometry,
-    kernels::{activation::Function, dense::Recipe},
+    kernels::{activation::Function, dense::Recipe, reading::Reading},
     network::Clamp,
     simd::{self, Kernel, LANES, Simd},
     window::Window,
@@ -40,6 +40,8 @@ pub(crate) struct Depthwise {
     input_plane: usize,
     start: usize,
     steps: [usize; 2],
+    /// Pixels of the output from one that is computed to the next.
+    apart: [usize; 2],
     /// Distance of each kernel element from the start of the window.
     taps: Vec<usize>,
     /// Width of the kernel and horizontal stride, if the columns of a window follow each other.
@@ -59,15 +61,8 @@ impl Depthwise {
     pub(crate) fn new(recipe: &Recipe<'_>) -> Result<Self, EngineError> {
         let Recipe { input, output, window, .. } = *recipe;
         let taps = offsets(&window, &input);
-        let mut weights = Buffer::zeroed(output.blocks() * taps.len() * LANES)?;
-        for (channel, kernel) in recipe.weight.chunks_exact(taps.len()).enumerate() {
-            for (tap, weight) in kernel.iter().enumerate() {
-                weights[(channel / LANES * taps.len() + tap) * LANES + channel % LANES] = *weight;
-            }
-        }
-        let mut bias = Buffer::zeroed(output.blocks() * LANES)?;
-        bias[..recipe.bias.len()].copy_from_slice(recipe.bias);
-        scale_to_input(recipe, taps.len(), &mut weights, &mut bias);
+        let weights = Buffer::zeroed(output.blocks() * taps.len() * LANES)?;
+        let bias = Buffer::zeroed(output.blocks() * LANES)?;
         let (start, steps) = (window.start(&input), window.steps(&input));
         let corner = start + (output.height - 1) * steps[0] + (output.width - 1) * steps[1];
         let reach = taps.last().copied().unwrap_or(0) + LANES;
@@ -76,7 +71,8 @@ impl Depthwise {
         let function = recipe.function;
         let follow = window.dilation[1] == 1 && input.lanes == LANES;
         let columns = follow.then_some([window.kernel[1], window.stride[1]]);
-        Ok(Self {
+        let mut depthwise = Self {
+            apart: recipe.apart,
             columns,
             input: input.element,
             output,
@@ -89,7 +85,22 @@ impl Depthwise {
             bias,
             clamp,
             function,
-        })
+        };
+        depthwise.repack(recipe);
+        Ok(depthwise)
+    }
+
+    /// Packs a weight and a bias of the same sizes.
+    pub(crate) fn repack(&mut self, recipe: &Recipe<'_>) {
+        let (reading, taps) = (Reading::new(recipe), self.taps.len());
+        for channel in 0..self.output.channels {
+            for tap in 0..taps {
+                let place = (channel / LANES * taps + tap) * LANES + channel % LANES;
+                self.weights[place] = reading.number(channel, 0, tap);
+            }
+        }
+        self.bias[..recipe.bias.len()].copy_from_slice(recipe.bias);
+        scale_to_input(recipe, taps, &mut self.weights, &mut self.bias);
     }
 
     /// Number of units: rows of one block of one image.
@@ -187,10 +198,11 @@ impl Depthwise {
                 output: operands
                     .output
                     .at::<O>(image)
-                    .add(block * self.output.plane() + self.output.pixel(y, 0)),
+                    .add(block * self.output.plane() + self.output.pixel(y * self.apart[0], 0)),
                 // Not dereferenced without a residual, and then perhaps outside.
                 residual: operands.second.at::<u8>(image).wrapping_add(
-                    (block * residual.plane() + residual.pixel(y, 0)) * residual.element.size(),
+                    (block * residual.plane() + residual.pixel(y * self.apart[0], 0))
+                        * residual.element.size(),
                 ),
                 block,
             }
@@ -326,12 +338,13 @@ impl Depthwise {
     ) {
         let (low, high) = (simd.splat(self.clamp.low), simd.splat(self.clamp.high));
         let Affine { factor, shift } = self.output.element.to_stored();
+        let apart = self.apart[1] * LANES;
         for pixel in 0..P {
             let mut sum = sums[pixel];
             // SAFETY: the caller's promise.
             unsafe {
                 if let Some(residual) = &self.residual {
-                    let from = row.residual.add((x + pixel) * LANES * residual.element.size());
+                    let from = row.residual.add((x + pixel) * apart * residual.element.size());
                     sum = simd.add(sum, load_real(simd, residual.element, from));
                 }
                 let mut value = simd.clamp(sum, low, high);
@@ -341,7 +354,7 @@ impl Depthwise {
                     }
                     value = simd.fused_multiply_add(value, simd.splat(factor), simd.splat(shift));
                 }
-                O::store(simd, row.output.add((x + pixel) * LANES), value);
+                O::store(simd, row.output.add((x + pixel) * apart), value);
             }
         }
     }

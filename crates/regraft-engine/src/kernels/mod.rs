@@ -27,6 +27,7 @@ pub(crate) mod matmul;
 pub(crate) mod normalization;
 pub(crate) mod packing;
 pub(crate) mod pool;
+pub(crate) mod reading;
 pub(crate) mod recurrent;
 pub(crate) mod reduce;
 mod register_tile;

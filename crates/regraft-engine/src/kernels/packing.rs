@@ -8,7 +8,7 @@ use std::ops::Range;
 
 #[cfg(target_arch = "x86_64")]
 use super::tiled::Gathering;
-use super::{blocking::SLAB, dense::Recipe, factor::Factor as _};
+use super::{blocking::SLAB, dense::Recipe, factor::Factor as _, reading::Reading};
 use crate::{
     EngineError, InstructionSet, Settings,
     buffer::Buffer,
@@ -206,10 +206,29 @@ pub(super) fn pack_panel<'a>(
     runs: impl Iterator<Item = (&'a Run, &'a Source)>,
     packed: &mut [f32],
 ) {
+    let outputs = panel.block * LANES..((panel.block + panel.blocks) * LANES).min(recipe.output.channels);
+    let Recipe { input, groups, .. } = recipe;
+    if *groups != 1 || together(input) != 1 || input.lanes != LANES {
+        return pack_any(recipe, panel, outputs, runs, packed);
+    }
+    let (reading, width) = (Reading::new(recipe), panel.blocks * LANES);
+    for (run, source) in runs {
+        let rows = &mut packed[run.row * width..][..run.len * width];
+        reading.matrix((outputs.clone(), source.channel), source.tap, width, rows);
+    }
+}
+
+/// Of any layout and any number of groups.
+fn pack_any<'a>(
+    recipe: &Recipe<'_>,
+    panel: &Panel,
+    outputs: Range<usize>,
+    runs: impl Iterator<Item = (&'a Run, &'a Source)>,
+    packed: &mut [f32],
+) {
     let [out_group, in_group] =
         [recipe.output.channels, recipe.input.channels].map(|channels| channels / recipe.groups);
-    let taps = recipe.window.kernel[0] * recipe.window.kernel[1];
-    let outputs = panel.block * LANES..((panel.block + panel.blocks) * LANES).min(recipe.output.channels);
+    let reading = Reading::new(recipe);
     let together = together(&recipe.input);
     // Columns of a planar image that are read together; a run may be longer.
     let row_len = if recipe.window.dilation[1] == 1 { recipe.window.kernel[1] } else { 1 };
@@ -224,7 +243,7 @@ pub(super) fn pack_panel<'a>(
                 let group = output / out_group * in_group;
                 let behind_row = recipe.input.lanes == 1 && index + part >= row_len;
                 if (group..group + in_group).contains(&channel) && !behind_row {
-                    *packed = recipe.weight[(output * in_group + channel - group) * taps + tap];
+                    *packed = reading.number(output, channel - group, tap);
                 }
             }
         }

@@ -18,9 +18,9 @@
     reason = "indices come from the step's own sizes, checked when it is built"
 )]
 
-use std::{cell::RefCell, f32::consts::FRAC_1_SQRT_2, f32::consts::SQRT_2, ops::Range};
+mod weights;
 
-use rayon::prelude::*;
+use std::{cell::RefCell, f32::consts::FRAC_1_SQRT_2, f32::consts::SQRT_2, ops::Range};
 
 use super::{
     Operands,
@@ -71,8 +71,9 @@ pub(crate) struct Winograd {
 
 /// Whether the algorithm can compute a layer and is expected to be faster than the direct one.
 pub(crate) fn pays(recipe: &Recipe<'_>, settings: Settings) -> bool {
-    let Recipe { input, output, window, groups, .. } = *recipe;
-    let fits = window.kernel == [3; 2] && window.stride == [1; 2] && window.dilation == [1; 2] && groups == 1;
+    let Recipe { input, output, window, groups, apart, .. } = *recipe;
+    let steps = [window.stride, window.dilation, apart];
+    let fits = window.kernel == [3; 2] && steps == [[1; 2]; 3] && groups == 1;
     // The direct kernel multiplies pairs, or tiles, where the processor can; the products here are single precision always.
     let halves = input.element == Element::BFloat16;
     let speed = match settings.instruction_set {
@@ -101,10 +102,8 @@ impl Winograd {
     pub(crate) fn new(recipe: &Recipe<'_>, set: InstructionSet) -> Result<Self, EngineError> {
         let Recipe { input, output, window, residual, clamp, function, .. } = *recipe;
         let [tile_pixels, tile_blocks] = set.dense_tile();
-        let mut bias = Buffer::zeroed(output.blocks() * LANES)?;
-        bias[..recipe.bias.len()].copy_from_slice(recipe.bias);
-        let mut weights = Buffer::zeroed(PRODUCTS * output.blocks() * input.channels * LANES)?;
-        pack(recipe, tile_blocks, &mut weights);
+        let bias = Buffer::zeroed(output.blocks() * LANES)?;
+        let weights = Buffer::zeroed(PRODUCTS * output.blocks() * input.channels * LANES)?;
         let [top, left, bottom, right] = input.border;
         let stored = [
             top + input.height + bottom - (top - window.before[0]),
@@ -112,7 +111,7 @@ impl Winograd {
         ];
         let tiles = [output.height.div_ceil(OUTPUTS), output.width.div_ceil(OUTPUTS)];
         let start = Window::start(&window, &input);
-        Ok(Self {
+        let mut winograd = Self {
             input,
             output,
             residual,
@@ -125,7 +124,15 @@ impl Winograd {
             function,
             tile_pixels,
             tile_blocks,
-        })
+        };
+        winograd.repack(recipe, set);
+        Ok(winograd)
+    }
+
+    /// Packs a weight and a bias of the same sizes.
+    pub(crate) fn repack(&mut self, recipe: &Recipe<'_>, set: InstructionSet) {
+        self.bias[..recipe.bias.len()].copy_from_slice(recipe.bias);
+        weights::pack(recipe, self.tile_blocks, set, &mut self.weights);
     }
 
     fn total(&self, images: usize) -> usize {
@@ -207,59 +214,6 @@ impl Winograd {
             }
         });
     }
-}
-
-/// Scales of the weights' transformation `G`: one over the product of a point's distances to the others.
-const SCALES: [f64; INPUTS] = [1.0, -2.0 / 3.0, -2.0 / 3.0, 1.0 / 6.0, 1.0 / 6.0, 1.0];
-
-/// `G g` for three numbers, in double precision.
-fn transform_weights([a, b, c]: [f64; 3]) -> [f64; INPUTS] {
-    use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
-    let at = |point: f64| a + point * (b + point * c);
-    let values = [a, at(FRAC_1_SQRT_2), at(-FRAC_1_SQRT_2), at(SQRT_2), at(-SQRT_2), c];
-    std::array::from_fn(|index| values[index] * SCALES[index])
-}
-
-fn transform_kernel(kernel: &[f32]) -> [[f64; INPUTS]; INPUTS] {
-    let rows: [[f64; INPUTS]; 3] =
-        std::array::from_fn(|y| transform_weights(std::array::from_fn(|x| f64::from(kernel[3 * y + x]))));
-    let mut transformed = [[0.0; INPUTS]; INPUTS];
-    for x in 0..INPUTS {
-        let column = transform_weights([rows[0][x], rows[1][x], rows[2][x]]);
-        for y in 0..INPUTS {
-            transformed[y][x] = column[y];
-        }
-    }
-    transformed
-}
-
-/// Each thread packs the kernels of some input channels into one panel, which no other thread writes.
-fn pack(recipe: &Recipe<'_>, tile_blocks: usize, weights: &mut Buffer) {
-    let (channels, outputs) = (recipe.input.channels, recipe.output.channels);
-    let plane = recipe.output.blocks() * channels * LANES;
-    let panel_outputs = tile_blocks * LANES;
-    let mut panels: Vec<Vec<&mut [f32]>> = Vec::new();
-    for product in weights.chunks_exact_mut(plane) {
-        for (index, panel) in product.chunks_mut(channels * panel_outputs).enumerate() {
-            if panels.len() <= index {
-                panels.push(Vec::with_capacity(PRODUCTS));
-            }
-            panels[index].push(panel);
-        }
-    }
-    panels.into_par_iter().enumerate().for_each(|(index, mut panel)| {
-        let width = panel[0].len() / channels;
-        let first = index * panel_outputs;
-        for output in first..(first + width).min(outputs) {
-            for channel in 0..channels {
-                let kernel = &recipe.weight[(output * channels + channel) * 9..][..9];
-                let transformed = transform_kernel(kernel);
-                for (product, value) in transformed.iter().flatten().enumerate() {
-                    panel[product][channel * width + output - first] = *value as f32;
-                }
-            }
-        }
-    });
 }
 
 /// A chunk of tiles and some blocks of output channels. `inputs` holds products × input blocks × tiles × 16 numbers,

@@ -7,7 +7,7 @@ use regraft_graph::{Model, Node, Op, Parameter, ParameterKind, Weights};
 use super::{
     Output, Tape, TapeOptions, Trained,
     memory::{Memory, lifetimes},
-    reverse::layers::window_back,
+    reverse::phases::phases,
     steps::{Normalization, Step},
 };
 use crate::{
@@ -159,8 +159,8 @@ impl<'a> Builder<'a> {
         match &instruction.node.op {
             Op::Conv(conv) if self.is_needed(input_of(instruction)) => {
                 let input = self.geometry(input_of(instruction));
-                let window = window_back(conv, &input, &self.geometry(instruction.output));
-                window.map_or([0; 4], |(_, border)| border)
+                let phases = phases(conv, &input, &self.geometry(instruction.output));
+                phases.map_or([0; 4], |(_, border)| border)
             }
             Op::Add => {
                 let borders = instruction.inputs.iter().filter_map(|input| self.borders.get(*input));

@@ -57,10 +57,16 @@ impl Builder<'_> {
     }
 
     fn layer(&self, instruction: &Instruction<'_>) -> Result<Work, EngineError> {
+        let layer = Layer::new(self.plan(instruction)?, &self.values, self.settings)?;
+        Ok(Work::Layer(Box::new(layer)))
+    }
+
+    /// What a layer is packed from forward.
+    pub(super) fn plan(&self, instruction: &Instruction<'_>) -> Result<LayerPlan, EngineError> {
         let node = instruction.node;
         let input = self.geometry(input_of(instruction));
         let (window, groups) = window_of(&node.op, &input);
-        let plan = LayerPlan {
+        Ok(LayerPlan {
             weight: self.source(node, ParameterKind::Weight)?,
             bias: self.source(node, ParameterKind::Bias)?,
             input,
@@ -69,9 +75,9 @@ impl Builder<'_> {
             window,
             groups,
             clamp: instruction.clamp,
-            is_turned: false,
-        };
-        Ok(Work::Layer(Box::new(Layer::new(plan, &self.values, self.settings)?)))
+            turned: None,
+            apart: [1; 2],
+        })
     }
 
     fn norm(&mut self, instruction: &Instruction<'_>, attributes: &BatchNormalization) -> Work {

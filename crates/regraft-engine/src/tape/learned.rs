@@ -154,7 +154,7 @@ impl Builder<'_> {
             Work::made(&[&weight.clone(), &bias.clone(), &state_bias.clone()], &self.values, move |values| {
                 let numbers = [&weight, &bias, &state_bias].map(|source| source.numbers(values));
                 let dense = layers::inputs([input, products], (cell, &layer), numbers, settings)?;
-                Ok(Work::kernel(Operation::Dense(dense)))
+                Ok(Work::kernel(Operation::Dense(Box::new(dense))))
             })?
         };
         let (state_weight, layer) = (source(StateWeight)?, layer.clone());

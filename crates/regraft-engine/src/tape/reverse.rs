@@ -2,8 +2,9 @@
 
 mod arithmetic;
 mod functions;
-pub(super) mod layers;
+mod layers;
 mod moves;
+pub(super) mod phases;
 mod pools;
 mod recurrent;
 mod reductions;

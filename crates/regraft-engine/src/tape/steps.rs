@@ -6,7 +6,7 @@ use regraft_graph::{BatchNormalization, Node, ParameterKind, Weights};
 
 use crate::{
     EngineError, InstructionSet, Settings,
-    compile::{convolution, layers::turned},
+    compile::convolution,
     geometry::Geometry,
     kernels::{
         self, Computation, Span,
@@ -15,6 +15,7 @@ use crate::{
             self, Gradient, Shared,
             batch_norm::{Statistics, Vector},
         },
+        reading::Turned,
     },
     network::Clamp,
     simd::LANES,
@@ -111,15 +112,13 @@ impl Work {
     }
 
     /// Packs weights that have changed.
-    pub(super) fn refresh(&mut self, values: &[f32], settings: Settings) -> Result<(), EngineError> {
+    pub(super) fn refresh(&mut self, values: &[f32], set: InstructionSet) -> Result<(), EngineError> {
         match self {
-            Self::Layer(layer) if layer.is_trained() => layer.pack(values, settings),
-            Self::Made(made) => {
-                made.work = (made.make)(values)?;
-                Ok(())
-            }
-            _ => Ok(()),
+            Self::Layer(layer) if layer.is_trained() => layer.pack(values, set),
+            Self::Made(made) => made.work = (made.make)(values)?,
+            _ => {}
         }
+        Ok(())
     }
 
     /// Computes some units.
@@ -187,30 +186,23 @@ pub(super) struct LayerPlan {
     pub(super) window: Window,
     pub(super) groups: usize,
     pub(super) clamp: Clamp,
-    /// Whether the weights are turned round: the layer gives the gradient of the input.
-    pub(super) is_turned: bool,
+    /// Of a layer that gives the gradient of the input of another one.
+    pub(super) turned: Option<Turned>,
+    pub(super) apart: [usize; 2],
 }
 
 impl LayerPlan {
-    fn operation(&self, values: &[f32], settings: Settings) -> Result<Operation, EngineError> {
-        let Self { input, output, residual, window, groups, clamp, .. } = *self;
-        let (mut weight, bias) = (self.weight.numbers(values), self.bias.numbers(values));
-        let turned_weight;
-        if self.is_turned {
-            let taps = window.kernel.iter().product();
-            turned_weight = turned([input.channels, output.channels], groups, taps, weight);
-            weight = &turned_weight;
-        }
-        convolution(
-            &Recipe { input, output, residual, window, groups, weight, bias, clamp, function: None },
-            settings,
-        )
+    fn recipe<'a>(&'a self, values: &'a [f32]) -> Recipe<'a> {
+        let Self { input, output, residual, window, groups, clamp, apart, .. } = *self;
+        let (weight, bias) = (self.weight.numbers(values), self.bias.numbers(values));
+        let (turned, function) = (self.turned.as_ref(), None);
+        Recipe { input, output, residual, window, groups, weight, turned, bias, clamp, function, apart }
     }
 }
 
 impl Layer {
     pub(super) fn new(mut plan: LayerPlan, values: &[f32], settings: Settings) -> Result<Self, EngineError> {
-        let operation = plan.operation(values, settings)?;
+        let operation = convolution(&plan.recipe(values), settings)?;
         // What is packed once is not needed any more.
         if let (Source::Fixed(weight), Source::Fixed(bias)) = (&mut plan.weight, &mut plan.bias) {
             (*weight, *bias) = (Vec::new(), Vec::new());
@@ -222,9 +214,8 @@ impl Layer {
         [&self.plan.weight, &self.plan.bias].iter().any(|source| matches!(source, Source::Trained(_)))
     }
 
-    fn pack(&mut self, values: &[f32], settings: Settings) -> Result<(), EngineError> {
-        self.operation = self.plan.operation(values, settings)?;
-        Ok(())
+    fn pack(&mut self, values: &[f32], set: InstructionSet) {
+        self.operation.repack(&self.plan.recipe(values), set);
     }
 }
 

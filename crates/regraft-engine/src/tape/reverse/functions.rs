@@ -1,6 +1,6 @@
 //! Functions of a number, or of the channels of a pixel.
 
-use regraft_graph::Lrn as Attributes;
+use regraft_graph::{Lrn as Attributes, Op};
 
 use crate::{
     EngineError,
@@ -23,9 +23,9 @@ use crate::{
 };
 
 impl Builder<'_> {
-    /// The gradient in front of the clamp that an instruction ends with.
+    /// The gradient in front of the clamp that an instruction ends with; a normalisation's has it in itself.
     pub(super) fn before_clamp(&mut self, instruction: &Instruction<'_>, given: usize) -> usize {
-        if instruction.clamp == Clamp::NONE {
+        if instruction.clamp == Clamp::NONE || matches!(instruction.node.op, Op::BatchNormalization(_)) {
             return given;
         }
         let result = self.new_gradient(instruction.output);

@@ -6,7 +6,7 @@ use crate::{
     EngineError,
     axes::Axes,
     compile::{is_depthwise, layers::apart},
-    geometry::{Border, Geometry},
+    geometry::Geometry,
     kernels::{
         gather::{Gather, Otherwise, Sources},
         gradient::{
@@ -19,6 +19,7 @@ use crate::{
     tape::{
         build::{Builder, input_of, norm_nodes},
         forward::window_of,
+        reverse::phases::{Phase, phases},
         steps::{Layer, LayerPlan, Source, Work},
     },
     window::Window,
@@ -54,54 +55,58 @@ impl Builder<'_> {
             return Ok(Work::gradient(DepthwiseGradient::new([from, input], window, to)?));
         }
         let recipe = weight::Recipe { from, input, window, groups, to, sums: self.state };
-        let [_, blocks] = self.settings.instruction_set.dense_tile();
-        let step = WeightGradient::new(&recipe, blocks.min(2))?;
+        let step = WeightGradient::new(&recipe, self.settings.instruction_set)?;
         self.state += step.sums();
         Ok(Work::gradient(step))
     }
 
-    /// The gradient of a layer's input: a convolution of the output's gradient with the kernel turned round.
+    /// The gradient of a layer's input: convolutions of the output's gradient with the kernel turned round. What the value's
+    /// gradient has been so far is their residual.
     fn input_back(&mut self, instruction: &Instruction<'_>, gradient: usize) -> Result<(), EngineError> {
-        let (node, value) = (instruction.node, input_of(instruction));
-        let (source, window, groups) = self.source_back(instruction, gradient)?;
+        let value = input_of(instruction);
+        let (source, phases, apart) = self.phases_back(instruction, gradient)?;
         let before = self.gradient(value);
         let to = self.new_gradient(value);
-        let plan = LayerPlan {
-            weight: self.source(node, ParameterKind::Weight)?,
-            bias: Source::Fixed(Vec::new()),
-            input: self.geometry(source),
-            output: self.geometry(to),
-            residual: before.map(|before| self.geometry(before)),
-            window,
-            groups,
-            clamp: Clamp::NONE,
-            is_turned: true,
-        };
-        let layer = Layer::new(plan, &self.values, self.settings)?;
-        let reads = [Some(source), before].into_iter().flatten().collect();
-        self.push_back(&node.name, reads, Some(to), Work::Layer(Box::new(layer)));
+        for phase in phases {
+            let plan = LayerPlan {
+                bias: Source::Fixed(Vec::new()),
+                input: self.geometry(source),
+                output: phase.part(&self.geometry(to)),
+                residual: before.map(|before| phase.part(&self.geometry(before))),
+                window: phase.window,
+                clamp: Clamp::NONE,
+                turned: Some(phase.turned),
+                apart,
+                ..self.plan(instruction)?
+            };
+            let layer = Layer::new(plan, &self.values, self.settings)?;
+            let reads = [Some(source), before].into_iter().flatten().collect();
+            self.push_back(&instruction.node.name, reads, Some(to), Work::Layer(Box::new(layer)));
+        }
         self.set_gradient(value, Some(to));
         Ok(())
     }
 
-    /// What the gradient of a layer's input is a convolution of, by which window and in how many groups.
-    fn source_back(
+    /// What the gradient of a layer's input is made of: a gradient, the convolutions of it, and how far apart their outputs
+    /// are.
+    fn phases_back(
         &mut self,
         instruction: &Instruction<'_>,
         gradient: usize,
-    ) -> Result<(usize, Window, usize), EngineError> {
-        let Op::Conv(conv) = &instruction.node.op else {
-            return Ok((gradient, Window::SINGLE, 1));
-        };
+    ) -> Result<(usize, Vec<Phase>, [usize; 2]), EngineError> {
         let (input, from) = (self.geometry(input_of(instruction)), self.geometry(gradient));
-        if let Some((window, _)) = window_back(conv, &input, &from) {
-            return Ok((gradient, window, conv.groups));
+        let Op::Conv(conv) = &instruction.node.op else {
+            return Ok((gradient, vec![Phase::whole(Window::SINGLE, &input)], [1; 2]));
+        };
+        if let Some((phases, _)) = phases(conv, &input, &from) {
+            return Ok((gradient, phases, conv.stride));
         }
         let window = Window { kernel: conv.kernel, dilation: conv.dilation, ..Window::SINGLE };
-        Ok((self.spread(instruction, conv, gradient)?, window, conv.groups))
+        let source = self.spread(instruction, conv, gradient)?;
+        Ok((source, vec![Phase::whole(window, &input)], [1; 2]))
     }
 
-    /// A gradient with zeros between its pixels and around them, for a convolution that steps over pixels.
+    /// A gradient with zeros between its pixels and around them, for a convolution whose first windows lie in the border alone.
     fn spread(
         &mut self,
         instruction: &Instruction<'_>,
@@ -148,6 +153,7 @@ impl Builder<'_> {
             to: result.map(|result| self.geometry(result)),
             statistics,
             of_batch,
+            clamp: instruction.clamp,
             weight,
             bias,
         };
@@ -162,23 +168,4 @@ fn reach(conv: &Conv) -> [usize; 2] {
     let [down, right] = conv.dilation;
     let [height, width] = conv.kernel;
     [(height - 1) * down, (width - 1) * right]
-}
-
-/// The window of the convolution that gives the gradient of another one's input, and the border that the output's gradient
-/// needs for it. `None` for one that steps over pixels, or whose first window lies in the border alone.
-pub(in crate::tape) fn window_back(
-    conv: &Conv,
-    input: &Geometry,
-    output: &Geometry,
-) -> Option<(Window, Border)> {
-    if conv.stride != [1; 2] {
-        return None;
-    }
-    let before = Window::of_conv(conv, [input.height, input.width]).before;
-    let [down, right] = reach(conv);
-    let before = [down.checked_sub(before[0])?, right.checked_sub(before[1])?];
-    let window = Window { kernel: conv.kernel, stride: [1; 2], dilation: conv.dilation, before };
-    let below = (input.height + down).saturating_sub(before[0] + output.height);
-    let beside = (input.width + right).saturating_sub(before[1] + output.width);
-    Some((window, [before[0], before[1], below, beside]))
 }

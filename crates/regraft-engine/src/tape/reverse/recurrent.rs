@@ -13,6 +13,7 @@ use crate::{
             recurrent::{RecurrentGradient, VECTORS},
             weight::{self, WeightGradient},
         },
+        reading::Turned,
         recurrent::Cell,
     },
     network::{Clamp, Instruction},
@@ -154,8 +155,7 @@ impl Builder<'_> {
     ) -> Result<(), EngineError> {
         let (from, input) = (self.geometry(gradient), self.geometry(value));
         let recipe = weight::Recipe { from, input, window: Window::SINGLE, groups: 1, to, sums: self.state };
-        let [_, blocks] = self.settings.instruction_set.dense_tile();
-        let step = WeightGradient::new(&recipe, blocks.min(2))?;
+        let step = WeightGradient::new(&recipe, self.settings.instruction_set)?;
         self.state += step.sums();
         self.push_back(&instruction.node.name, vec![gradient, value], None, Work::gradient(step));
         Ok(())
@@ -173,7 +173,8 @@ impl Builder<'_> {
             window: Window::SINGLE,
             groups: 1,
             clamp: Clamp::NONE,
-            is_turned: true,
+            turned: Some(Turned::round(1)),
+            apart: [1; 2],
         };
         let layer = Layer::new(plan, &self.values, self.settings)?;
         self.push_back(&node.name, vec![gradient], Some(result), Work::Layer(Box::new(layer)));

@@ -1,0 +1,114 @@
+//! The transformation of the weights, in double precision: `G g Gᵀ` of 16 kernels at a time.
+
+use std::{cell::RefCell, ops::Range};
+
+use rayon::prelude::*;
+
+use super::{INPUTS, PRODUCTS};
+use crate::{
+    InstructionSet,
+    kernels::{dense::Recipe, reading::Reading},
+    simd::{self, Kernel, LANES, Simd},
+};
+
+/// Scales of the transformation `G`: one over the product of a point's distances to the others.
+const SCALES: [f64; INPUTS] = [1.0, -2.0 / 3.0, -2.0 / 3.0, 1.0 / 6.0, 1.0 / 6.0, 1.0];
+
+/// Taps of a kernel.
+const TAPS: usize = 9;
+
+/// Numbers of 16 kernels.
+type Vector = [f64; LANES];
+
+/// Each thread packs the kernels of some output channels into one panel, which no other thread writes.
+pub(super) fn pack(recipe: &Recipe<'_>, tile_blocks: usize, set: InstructionSet, weights: &mut [f32]) {
+    let (channels, outputs) = (recipe.input.channels, recipe.output.channels);
+    let plane = recipe.output.blocks() * channels * LANES;
+    let panel_outputs = tile_blocks * LANES;
+    let mut panels: Vec<Vec<&mut [f32]>> = Vec::new();
+    for product in weights.chunks_exact_mut(plane) {
+        for (index, panel) in product.chunks_mut(channels * panel_outputs).enumerate() {
+            if panels.len() <= index {
+                panels.push(Vec::with_capacity(PRODUCTS));
+            }
+            panels[index].push(panel);
+        }
+    }
+    let reading = Reading::new(recipe);
+    panels.into_par_iter().enumerate().for_each(|(index, panel)| {
+        let first = index * panel_outputs;
+        let outputs = first..outputs.min(first + panel_outputs);
+        simd::launch(set, &Panel { reading: &reading, channels, outputs, products: RefCell::new(panel) });
+    });
+}
+
+/// Some blocks of output channels.
+struct Panel<'a> {
+    reading: &'a Reading<'a>,
+    channels: usize,
+    outputs: Range<usize>,
+    /// Where the numbers of each product go.
+    products: RefCell<Vec<&'a mut [f32]>>,
+}
+
+impl Kernel for Panel<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, _: S) {
+        let Ok(mut products) = self.products.try_borrow_mut() else { return };
+        let width = self.outputs.len().next_multiple_of(LANES);
+        for (block, first) in self.outputs.clone().step_by(LANES).enumerate() {
+            let outputs = first..self.outputs.end.min(first + LANES);
+            for channel in 0..self.channels {
+                let kernels = self.reading.kernels::<TAPS>(outputs.clone(), channel);
+                transform(&kernels, channel * width + block * LANES, &mut products);
+            }
+        }
+    }
+}
+
+/// Plain loops over all lanes, because a closure would lose the instruction set.
+#[inline(always)]
+fn transform(kernels: &[[f32; LANES]; TAPS], place: usize, products: &mut [&mut [f32]]) {
+    let mut rows = [[[0.0; LANES]; INPUTS]; 3];
+    for y in 0..3 {
+        rows[y] =
+            line([doubles(&kernels[3 * y]), doubles(&kernels[3 * y + 1]), doubles(&kernels[3 * y + 2])]);
+    }
+    for x in 0..INPUTS {
+        let column = line([rows[0][x], rows[1][x], rows[2][x]]);
+        for y in 0..INPUTS {
+            let to = &mut products[y * INPUTS + x][place..place + LANES];
+            for lane in 0..LANES {
+                to[lane] = column[y][lane] as f32;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn doubles(numbers: &[f32; LANES]) -> Vector {
+    let mut doubles = [0.0; LANES];
+    for lane in 0..LANES {
+        doubles[lane] = f64::from(numbers[lane]);
+    }
+    doubles
+}
+
+/// `G g` for three numbers.
+#[inline(always)]
+fn line([a, b, c]: [Vector; 3]) -> [Vector; INPUTS] {
+    use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
+    let points = [0.0, FRAC_1_SQRT_2, -FRAC_1_SQRT_2, SQRT_2, -SQRT_2];
+    let mut values = [[0.0; LANES]; INPUTS];
+    for lane in 0..LANES {
+        values[0][lane] = a[lane] * SCALES[0];
+        values[INPUTS - 1][lane] = c[lane] * SCALES[INPUTS - 1];
+    }
+    for index in 1..INPUTS - 1 {
+        let point = points[index];
+        for lane in 0..LANES {
+            values[index][lane] = (a[lane] + point * (b[lane] + point * c[lane])) * SCALES[index];
+        }
+    }
+    values
+}
