@@ -8,9 +8,10 @@ results of a family one after the other.
 <family>.gradients.npy holds gradients of the families below: of the sum of all results, each times numbers of the same
 generator ("gradient of WIRE"), with respect to the input and every tensor but running statistics by their names; of more
 than 256 numbers every n-th is kept. <family>.batch.npy holds the same where batch normalisation goes by the statistics of the
-batch, and before that the results of these, subsampled too. networks.training.npy holds the cross-entropies of 20 steps of
-gradient descent with momentum on the wire "fc" of each network, with stored statistics and with those of the batch: image i of
-step s is of numbers("input R"), R being s modulo 4, and has the class 3i + s modulo the number of classes.
+batch, and before that the results of these, subsampled too. networks.training.npy and trained.training.npy hold the
+cross-entropies of 20 steps of gradient descent with momentum on the wire "fc" of each network, with stored statistics, if it
+has any with those of the batch, and if it drops numbers with dropout of seed 7: image i of step s is of numbers("input R"), R
+being s modulo 4, and has the class 3i + s modulo the number of classes.
 
 usage: engine_cases.py OUT
 versions: torch 2.15, numpy
@@ -127,7 +128,9 @@ def votes(x, weight, labels, a):
 def compute(node, inputs, tensors):
     op = node["op"]
     kind, a = next(iter(op.items())) if isinstance(op, dict) else (op, {})
-    p = {name.removeprefix(node["name"] + "."): t for name, t in tensors.items() if name.startswith(node["name"] + ".")}
+    prefix = node.get("parameter_prefix", node["name"]) + "."
+    p = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    p |= {suffix: tensors[name] for suffix, name in node.get("parameter_names", {}).items()}
     x = inputs[0] if inputs else None
     match kind:
         case "batch_normalization" | "layer_normalization" | "gemm" | "position_embedding" if x.ndim != 4 or kind != "batch_normalization":
@@ -198,9 +201,18 @@ def compute(node, inputs, tensors):
 
 
 families = {}
-# Families whose operators have gradients.
-DIFFERENTIABLE = "conv conv_sizes conv_first conv_windows conv_groups depthwise pool pool_modes concat elementwise networks".split()
-BATCH = "elementwise networks concat".split()
+# Families with gradients, and operators that have none.
+DIFFERENTIABLE = """conv conv_sizes conv_first conv_windows conv_groups depthwise pool pool_modes concat elementwise rows transformers
+    networks normalisations functions moves pairs sequences trained""".split()
+REFUSED = {"nearest_neighbors"}
+BATCH = "elementwise networks concat trained".split()
+# Families that are trained for some steps.
+TRAINED = "networks trained".split()
+
+
+def kind_of(node):
+    op = node["op"]
+    return next(iter(op)) if isinstance(op, dict) else op
 
 
 def some(tensor):
@@ -211,7 +223,8 @@ def some(tensor):
 def differentiate(net, wires, known_input, tensors, training):
     """The results and their gradients, subsampled."""
     trained = {key: tensors[key] for key in sorted(tensors) if "running_" not in key}
-    variables = [known_input, *trained.values()]
+    # Whole numbers that name rows have no gradient.
+    variables = [*([] if net.levels else [known_input]), *trained.values()]
     for variable in variables:
         variable.requires_grad_(True)
     known = {"input": known_input}
@@ -219,8 +232,7 @@ def differentiate(net, wires, known_input, tensors, training):
         inputs, op = [known[wire] for wire in node["inputs"]], node["op"]
         if training and isinstance(op, dict) and "batch_normalization" in op:
             weight, bias = (tensors[f"{node['name']}.{suffix}"] for suffix in ("weight", "bias"))
-            epsilon = op["batch_normalization"]["epsilon"]
-            known[node["name"]] = F.batch_norm(inputs[0], None, None, weight, bias, training=True, eps=epsilon)
+            known[node["name"]] = batch_norm(inputs[0], None, None, weight, bias, op["batch_normalization"]["epsilon"])
         else:
             known[node["name"]] = compute(node, inputs, tensors)
     factors = {wire: numbers(f"gradient of {wire}", known[wire].shape, 1.0, 0.0) for wire in wires}
@@ -235,19 +247,53 @@ def differentiate(net, wires, known_input, tensors, training):
 STEPS, RATE, MOMENTUM = 20, 0.02, 0.9
 
 
-def train(net, tensors, shape, training):
+def batch_norm(x, mean, variance, weight, bias, epsilon):
+    """By the statistics of the batch; the channels of sequences are their last axis."""
+    turn = lambda x: x.transpose(1, 2) if x.ndim == 3 else x
+    return turn(F.batch_norm(turn(x), mean, variance, weight, bias, training=True, momentum=0.1, eps=epsilon))
+
+
+def mixed(x):
+    """SplitMix64's output function."""
+    with np.errstate(over="ignore"):
+        x = np.asarray(x, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return x ^ (x >> np.uint64(31))
+
+
+def drop(x, ratio, seed, batch, node):
+    """Dropout as the engine's, whose numbers lie with the channels before the pixels, or tokens."""
+    with np.errstate(over="ignore"):
+        key = mixed(mixed(mixed(seed) + np.uint64(batch)) + np.uint64(node))
+    turned = x.movedim(-1, 1) if x.ndim == 3 else x
+    index = np.arange(x.numel(), dtype=np.uint64).reshape(turned.shape)
+    kept = torch.from_numpy((mixed(key ^ index) >> np.uint64(40)).astype(np.float64) / (1 << 24) >= ratio)
+    return x * (kept.movedim(1, -1) if x.ndim == 3 else kept) / (1 - ratio)
+
+
+def batches(net, step, shape):
+    numbers_ = numbers(f"input {step % 4}", shape, net.input_scale, 0.0)
+    if net.levels:
+        numbers_ = np.floor((numbers_ + np.float32(1)) / 2 * net.levels)
+    return torch.from_numpy(numbers_).double()
+
+
+def train(net, tensors, shape, training, seed=None):
     """Losses of some steps of gradient descent."""
     tensors = {key: t.clone().requires_grad_("running_" not in key) for key, t in tensors.items()}
     optimizer = torch.optim.SGD([t for t in tensors.values() if t.requires_grad], lr=RATE, momentum=MOMENTUM)
     losses = []
     for step in range(STEPS):
-        known = {"input": torch.from_numpy(numbers(f"input {step % 4}", shape, net.input_scale, 0.0)).double()}
+        known = {"input": batches(net, step, shape)}
         for node in net.nodes:
             inputs, op = [known[wire] for wire in node["inputs"]], node["op"]
             if training and isinstance(op, dict) and "batch_normalization" in op:
                 named = (tensors[f"{node['name']}.{suffix}"] for suffix in ("running_mean", "running_var", "weight", "bias"))
-                epsilon = op["batch_normalization"]["epsilon"]
-                known[node["name"]] = F.batch_norm(inputs[0], *named, training=True, momentum=0.1, eps=epsilon)
+                known[node["name"]] = batch_norm(inputs[0], *named, op["batch_normalization"]["epsilon"])
+            elif seed is not None and kind_of(node) == "dropout":
+                place = [other["name"] for other in net.nodes].index(node["name"])
+                known[node["name"]] = drop(inputs[0], op["dropout"]["ratio"], seed, step, place)
             else:
                 known[node["name"]] = compute(node, inputs, tensors)
         logits = known["fc"]
@@ -281,16 +327,18 @@ def case(net, name, wires=None):
         known[node["name"]] = compute(node, [known[wire] for wire in node["inputs"]], tensors)
     wires = wires or [net.last]
     entry = families.setdefault(net.family, {"cases": [], "results": [], "gradients": [], "batch": []})
-    if net.family in DIFFERENTIABLE:
+    if net.family in DIFFERENTIABLE and not REFUSED & {kind_of(node) for node in net.nodes}:
         entry["gradients"] += differentiate(net, wires, known["input"], tensors, False)[1]
     has_norm = any("batch_normalization" in node["op"] for node in net.nodes)
-    if net.family == "networks":
-        entry["training"] = entry.get("training", []) + train(net, tensors, shape, False) + train(net, tensors, shape, True)
+    if net.family in TRAINED:
+        has_dropout = any(kind_of(node) == "dropout" for node in net.nodes)
+        runs = [(False, None)] + [(True, None)] * has_norm + [(False, 7)] * has_dropout
+        entry["training"] = entry.get("training", []) + sum((train(net, tensors, shape, *run) for run in runs), [])
     if net.family in BATCH and has_norm:
         entry["batch"] += sum(differentiate(net, wires, known["input"], tensors, True), [])
     symbol = lambda s: {"symbolic": dict(symbol=s, offset=0, divisor=1)}
     # Flattening needs sizes that are known when the graph is built.
-    fixed = net.family in ("rows", "transformers", "normalisations", "functions", "windows", "moves", "pairs", "sequences")
+    fixed = net.family in "rows transformers normalisations functions windows moves pairs sequences trained".split()
     size = [{"fixed": s} for s in net.size] if fixed else [symbol("height"), symbol("width")]
     sizes = [{"fixed": s} for s in net.shape] if net.shape else [{"fixed": net.channels}, *size]
     graph = {
@@ -387,6 +435,8 @@ for channels in [1, 17, 48]:
     case(net().conv("c", channels, 20, 1).norm("n", 20).relu("r").add("a", "add", ["c", "r"]), f"conv read twice {channels}")
     net_ = net().conv("c", channels, 20, 1).conv("d", 20, 20, 3, 1, 1).add("s", "add", ["c", "d"])
     case(net_.add("r", "relu", ["c"]).add("t", "add", ["s", "r"]), f"residual with an activation of its own {channels}")
+    net_ = net().conv("c", channels, 20, 3, 1, 1).add("r", "relu", ["c"]).add("k", {"clip": {"min": -0.5, "max": 0.5}}, ["c"])
+    case(net_.add("a", "add", ["r", "k"]), f"convolution of two activations {channels}", ["a", "r"])
 for batch, inputs, outputs in [(2, 25088, 16), (1, 5, 3), (2, 17, 33), (5, 100, 10), (5, 1024, 100), (16, 64, 40), (31, 33, 16)]:
     case(Net("rows", inputs, 1, 1, batch).add("f", "flatten").gemm("g", inputs, outputs), f"gemm {inputs}to{outputs}")
     case(Net("rows", inputs, 1, 1, batch).add("f", "flatten").gemm("g", inputs, outputs, False).relu(), f"gemm relu {inputs}to{outputs}")
@@ -478,6 +528,7 @@ net.gemm("mlp1", 20, 48).add("gelu", {"gelu": {"approximate": "none"}}).gemm("ml
 case(net.add("s", {"select_token": {"index": 0}}).gemm("head", 20, 7), "vision transformer", ["head", "s", "sum2", "att", "e", "c"])
 
 engine_operators.cases(Net, case)
+engine_operators.trained(Net, case)
 
 for family, entry in families.items():
     results = np.concatenate(entry["results"])

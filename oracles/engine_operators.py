@@ -109,9 +109,13 @@ def reduce(x, a):
 
 
 def pad(x, a):
-    mode, value = ("constant", a["mode"]["constant"]) if isinstance(a["mode"], dict) else (a["mode"], None)
-    more = {"constant_values": value} if value is not None else {}
-    return torch.from_numpy(np.pad(x.numpy(), a["borders"], mode=mode, **more))
+    """NumPy's borders, of which PyTorch has not all modes for all axes."""
+    if isinstance(a["mode"], dict):
+        sides = [side for border in reversed(a["borders"]) for side in border]
+        return F.pad(x, sides, value=a["mode"]["constant"])
+    for axis, border in enumerate(a["borders"]):
+        x = x.index_select(axis, torch.from_numpy(np.pad(np.arange(x.shape[axis]), border, mode=a["mode"])))
+    return x
 
 
 def compute(kind, a, p, inputs):
@@ -351,7 +355,9 @@ def sequences(Net, case):
     # Attention as it is in ONNX files.
     net = Net("sequences", 24, 1, 10).add("t", "tokens")
     for name in "qkv":
-        net.add(name, {"gemm": dict(in_features=24, out_features=24, bias=True)}, ["t"], [("weight", [24, 24], 0.25, 0.0), ("bias", [24], 0.5, 0.0)])
+        # A bias of the keys has no effect, and so a gradient of nothing but rounding errors.
+        bias = [("bias", [24], 0.5, 0.0)] if name != "k" else []
+        net.add(name, {"gemm": dict(in_features=24, out_features=24, bias=bool(bias))}, ["t"], [("weight", [24, 24], 0.25, 0.0), *bias])
         net.add(f"{name}.heads", {"reshape": {"shape": [0, 3, 8]}}).add(f"{name}.first", {"transpose": {"axes": [0, 2, 3, 1] if name == "k" else [0, 2, 1, 3]}})
     net.add("scores", "mat_mul", ["q.first", "k.first"]).add("scaled", {"power": dict(scale=8.0**-0.5, shift=0.0, power=1.0)}).add("weights", "softmax")
     net.add("sums", "mat_mul", ["weights", "v.first"]).add("back", {"transpose": {"axes": [0, 2, 1, 3]}}).add("joined", {"reshape": {"shape": [0, -1]}}).gemm("out", 24, 24)
@@ -393,3 +399,104 @@ def cases(Net, case):
         family(single, case)
     for family in [normalisations, functions, sequences]:
         family(Net, case)
+
+
+def dense(net, name, inputs, outputs, source=None):
+    weights = [("weight", [outputs, inputs], 2.0 ** -math.floor(math.log2(inputs) / 2), 0.0), ("bias", [outputs], 0.5, 0.0)]
+    attributes = dict(in_features=inputs, out_features=outputs, bias=True)
+    return net.add(name, {"gemm": attributes}, source and [source], weights)
+
+
+def encoder(net, name, features, heads, gelu, first):
+    """Attention and feed-forward, normalised before (`first`) or behind."""
+    source = net.last
+    norm = lambda part: layer_norm(net, f"{name}.{part}", features)
+    norm("norm1") if first else None
+    dense(net, f"{name}.qkv", features, 3 * features).add(f"{name}.attention", {"attention": {"heads": heads}})
+    dense(net, f"{name}.out", features, features).add(f"{name}.sum1", "add", [source, f"{name}.out"])
+    norm("norm1") if not first else None
+    middle = net.last
+    norm("norm2") if first else None
+    dense(net, f"{name}.wide", features, 2 * features).add(f"{name}.gelu", {"gelu": {"approximate": gelu}})
+    dense(net, f"{name}.narrow", 2 * features, features).add(f"{name}.sum2", "add", [f"{name}.narrow", middle])
+    norm("norm2") if not first else None
+
+
+def recurrent_layer(net, kind, name, features, hidden, reverse, source):
+    rows = hidden * (4 if kind == "lstm" else 3)
+    attributes = dict(features=features, hidden=hidden, reverse=reverse, gates="sigmoid", reset_after=kind == "gru")
+    weights = [("weight_ih", [rows, features], 0.5, 0.0), ("weight_hh", [rows, hidden], 0.5, 0.0), ("bias_ih", [rows], 0.5, 0.0), ("bias_hh", [rows], 0.5, 0.0)]
+    return net.add(name, {kind: attributes}, [source], weights)
+
+
+def squeezed(net, name, cin, middle, cout, kernel, stride, activation, gates):
+    """An inverted residual with a factor for each channel, of EfficientNet or MobileNetV3."""
+    source = net.last
+    net.conv(f"{name}.expand", cin, middle, 1, bias=False).norm(f"{name}.bn1", middle).add(f"{name}.act1", activation)
+    net.conv(f"{name}.depthwise", middle, middle, kernel, stride, kernel // 2, groups=middle, bias=False).norm(f"{name}.bn2", middle).add(f"{name}.act2", activation)
+    wide = net.last
+    net.add(f"{name}.mean", "global_average_pool").conv(f"{name}.reduce", middle, 8, 1).add(f"{name}.act3", gates[0])
+    net.conv(f"{name}.widen", 8, middle, 1).add(f"{name}.gate", gates[1]).add(f"{name}.scaled", "mul", [wide, f"{name}.gate"])
+    net.conv(f"{name}.project", middle, cout, 1, bias=False).norm(f"{name}.bn3", cout)
+    if cin == cout and stride == 1:
+        net.add(f"{name}.drop", {"dropout": {"ratio": 0.2}}).add(f"{name}.add", "add", [f"{name}.drop", source])
+
+
+def trained(Net, case):
+    """Small networks of every kind that is trained, and tensors that two nodes have."""
+    for name, activation, gates in [("efficient", "silu", ["silu", "sigmoid"]), ("mobile", "hard_swish", ["relu", "hard_sigmoid"])]:
+        net = Net("trained", 3, 17, 14).conv("stem", 3, 20, 3, 2, 1, bias=False).norm("stem_bn", 20).add("stem_act", activation)
+        squeezed(net, "a", 20, 40, 20, 3, 1, activation, gates)
+        squeezed(net, "b", 20, 36, 24, 5, 2, activation, gates)
+        net.add("mean", "global_average_pool").add("flat", "flatten").add("drop", {"dropout": {"ratio": 0.3}}).gemm("fc", 24, 7)
+        case(net, name)
+    net = Net("trained", 3, 9, 12).conv("patches", 3, 24, 3, 3).add("t", "tokens")
+    net.add("c", {"class_token": {"features": 24}}, None, [("class_token", [1, 1, 24], 0.5, 0.0)])
+    net.add("e", {"position_embedding": dict(tokens=13, features=24)}, None, [("pos_embedding", [1, 13, 24], 0.5, 0.0)])
+    net.add("drop", {"dropout": {"ratio": 0.1}})
+    encoder(net, "0", 24, 3, "none", True)
+    encoder(net, "1", 24, 3, "none", True)
+    layer_norm(net, "norm", 24).add("s", {"select_token": {"index": 0}}).gemm("fc", 24, 7)
+    case(net, "vision transformer")
+    net = Net("trained", 3, 16, 12).conv("stem", 3, 20, 2, 2)
+    layer_norm(net, "stem_norm", 20)
+    for index in range(2):
+        source = net.last
+        net.conv(f"{index}.depthwise", 20, 20, 3, 1, 1, groups=20)
+        layer_norm(net, f"{index}.norm", 20)
+        dense(net, f"{index}.wide", 20, 40).add(f"{index}.gelu", {"gelu": {"approximate": "none"}})
+        dense(net, f"{index}.narrow", 40, 20)
+        scale(net, f"{index}.scale", 20, False).add(f"{index}.add", "add", [f"{index}.scale", source])
+    layer_norm(net, "down_norm", 20).conv("down", 20, 24, 2, 2).add("mean", "global_average_pool").add("flat", "flatten")
+    layer_norm(net, "norm", 24).gemm("fc", 24, 7)
+    case(net, "convolutions like a transformer's")
+    for kind in ["lstm", "gru"]:
+        net = Net("trained", 9, 1, 1, 3, shape=[9], levels=30)
+        net.add("e", {"embedding": dict(entries=30, features=12)}, None, [("weight", [30, 12], 1.0, 0.0)])
+        recurrent_layer(net, kind, "there", 12, 10, False, "e")
+        recurrent_layer(net, kind, "back", 12, 10, True, "e").add("both", {"concat": {"axis": 2}}, ["there", "back"])
+        recurrent_layer(net, kind, "second", 20, 16, False, "both")
+        net.add("last", {"select_token": {"index": 8}}).add("mean", {"reduce": dict(kind="mean", axes=[1], keep_axes=False)}, ["both"])
+        net.add("cat", {"concat": {"axis": 1}}, ["last", "mean"]).add("drop", {"dropout": {"ratio": 0.5}}).gemm("fc", 36, 5)
+        case(net, f"{kind} of words")
+    net = Net("trained", 7, 1, 1, 3, shape=[7], levels=30)
+    net.add("e", {"embedding": dict(entries=30, features=24)}, None, [("weight", [30, 24], 1.0, 0.0)])
+    net.add("p", {"position_embedding": dict(tokens=16, features=24, shorter=True)}, None, [("pos_embedding", [16, 24], 0.5, 0.0)])
+    layer_norm(net, "norm", 24)
+    encoder(net, "0", 24, 2, "tanh", False)
+    encoder(net, "1", 24, 2, "tanh", False)
+    net.add("mean", {"reduce": dict(kind="mean", axes=[1], keep_axes=False)}).gemm("fc", 24, 5)
+    case(net, "encoder of words")
+    net = Net("trained", 3, 11, 10).conv("stem", 3, 24, 3, 2, 1).add("r", {"p_relu": {"slopes": 24}}, None, [("weight", [24], 0.25, 0.25)])
+    lrn_attributes = dict(size=5, alpha=0.5, beta=0.75, bias=1.0, region="across_channels")
+    net.add("lrn", {"lrn": lrn_attributes}).conv("c", 24, 20, 3, 1, 1, bias=False).norm("n", 20)
+    scale(net, "s", 20).add("leaky", {"leaky_relu": {"alpha": 0.1}}).pool("p", "max_pool", 3, 2, 1)
+    case(net.add("f", "flatten").add("drop", {"dropout": {"ratio": 0.5}}).gemm("fc", 180, 7), "Caffe's")
+    net = Net("trained", 7, 1, 1, 3, shape=[7], levels=30)
+    net.add("e", {"embedding": dict(entries=30, features=12)}, None, [("weight", [30, 12], 1.0, 0.0)])
+    dense(net, "a", 12, 12).add("tanh1", "tanh").add("b", net.nodes[1]["op"]).add("tanh2", "tanh")
+    net.nodes[3]["parameter_prefix"] = "a"
+    net.add("mean", {"reduce": dict(kind="mean", axes=[1], keep_axes=False)})
+    net.add("fc", {"gemm": dict(in_features=12, out_features=30, bias=False)})
+    net.nodes[-1]["parameter_names"] = {"weight": "e.weight"}
+    case(net, "tensors of two nodes")

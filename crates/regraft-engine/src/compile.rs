@@ -1,7 +1,7 @@
 //! From instructions to steps: layouts and borders of the values, kernels with packed weights.
 
 pub(crate) mod layers;
-mod moves;
+pub(crate) mod moves;
 
 use std::ops::Range;
 
@@ -290,21 +290,7 @@ impl Compiler<'_> {
     /// A tensor of 1×S×D, or S×D.
     fn table(&self, node: &Node, kind: ParameterKind) -> Result<Table, EngineError> {
         let tensor = self.weights.parameter(node, kind)?;
-        let [pixels, features] = match tensor.shape() {
-            [.., pixels, features] => [*pixels, *features],
-            _ => [0, 0],
-        };
-        let geometry = Geometry::blocked([features, 1, pixels]);
-        geometry.check()?;
-        let mut numbers = Buffer::zeroed(geometry.image())?;
-        for (token, row) in tensor.to_f32().chunks_exact(features.max(1)).enumerate() {
-            for (feature, value) in row.iter().enumerate() {
-                if let Some(place) = numbers.get_mut(geometry.element(feature, 0, token)) {
-                    *place = *value;
-                }
-            }
-        }
-        Ok(Table { numbers, pixels })
+        table(&tensor.to_f32(), tensor.shape().last().copied().unwrap_or(0))
     }
 
     fn bias(&self, node: &Node, has_bias: bool) -> Result<Vec<f32>, EngineError> {
@@ -346,13 +332,9 @@ impl Compiler<'_> {
 
     /// Factors and summands of the channels, padded to whole blocks.
     fn factors(&self, node: &Node, scale: &Scale) -> Result<[Buffer; 2], EngineError> {
-        let padded = |numbers: &[f32]| {
-            let mut buffer = Buffer::zeroed(scale.channels.next_multiple_of(LANES))?;
-            buffer.iter_mut().zip(numbers).for_each(|(to, number)| *to = *number);
-            Ok::<_, EngineError>(buffer)
-        };
+        let size = scale.channels.next_multiple_of(LANES);
         let shifts = self.bias(node, scale.bias)?;
-        Ok([padded(&self.tensor(node, ParameterKind::Weight)?)?, padded(&shifts)?])
+        Ok([padded(&self.tensor(node, ParameterKind::Weight)?, size)?, padded(&shifts, size)?])
     }
 
     /// A step for each input that is not computed in its place.
@@ -409,6 +391,29 @@ impl Compiler<'_> {
         let message = format!("a stored label is not a whole number below {}", vote.classes);
         indices.ok_or_else(|| unsupported(node, query, message))
     }
+}
+
+/// Numbers and zeros behind them.
+pub(crate) fn padded(numbers: &[f32], size: usize) -> Result<Buffer, EngineError> {
+    let mut buffer = Buffer::zeroed(size)?;
+    buffer.iter_mut().zip(numbers).for_each(|(to, number)| *to = *number);
+    Ok(buffer)
+}
+
+/// Tokens of so many features as they are added to others.
+pub(crate) fn table(tokens: &[f32], features: usize) -> Result<Table, EngineError> {
+    let pixels = tokens.len() / features.max(1);
+    let geometry = Geometry::blocked([features, 1, pixels]);
+    geometry.check()?;
+    let mut numbers = Buffer::zeroed(geometry.image())?;
+    for (token, row) in tokens.chunks_exact(features.max(1)).enumerate() {
+        for (feature, value) in row.iter().enumerate() {
+            if let Some(place) = numbers.get_mut(geometry.element(feature, 0, token)) {
+                *place = *value;
+            }
+        }
+    }
+    Ok(Table { numbers, pixels })
 }
 
 /// The kernel that is expected to be the fastest.

@@ -97,9 +97,13 @@ impl<'a> Network<'a> {
         Self::lowered(graph, image, Fusion::All)
     }
 
-    /// As [`new`](Self::new), with every value from which a gradient is computed.
-    pub(crate) fn for_gradients(graph: &'a Graph, image: [usize; 2]) -> Result<Self, EngineError> {
-        Self::lowered(graph, image, Fusion::Clamps)
+    /// As [`new`](Self::new), with every value from which a gradient is computed, and, if it `drops` numbers, with dropout.
+    pub(crate) fn for_gradients(
+        graph: &'a Graph,
+        image: [usize; 2],
+        drops: bool,
+    ) -> Result<Self, EngineError> {
+        Self::lowered(graph, image, if drops { Fusion::ClampsAndDropout } else { Fusion::Clamps })
     }
 
     fn lowered(graph: &'a Graph, image: [usize; 2], fusion: Fusion) -> Result<Self, EngineError> {
@@ -133,6 +137,8 @@ enum Fusion {
     All,
     /// Only clamps: the derivative of a clamp can be told from its output.
     Clamps,
+    /// As above, and dropout is a computation.
+    ClampsAndDropout,
 }
 
 struct Lowering<'a> {
@@ -197,7 +203,7 @@ impl<'a> Lowering<'a> {
     /// Whether a node's output has the numbers of its input in the same order in memory.
     fn is_renaming(&self, node: &Node) -> Result<bool, EngineError> {
         match (&node.op, node.inputs.first()) {
-            (Op::Dropout { .. }, _) => Ok(true),
+            (Op::Dropout { .. }, _) => Ok(self.fusion != Fusion::ClampsAndDropout),
             (Op::AdaptiveAveragePool { .. }, Some(input)) => {
                 Ok(self.shape(input)?.0 == self.shape(&node.name)?.0)
             }
@@ -268,7 +274,7 @@ impl<'a> Lowering<'a> {
 
     /// Makes `node` the last step of the instruction before it, if it can be, and returns that one's value.
     fn fuse(&mut self, node: &'a Node, inputs: &[usize], sizes: [usize; 3]) -> Option<usize> {
-        if self.fusion == Fusion::Clamps && clamp_of(&node.op).is_none() {
+        if self.fusion != Fusion::All && clamp_of(&node.op).is_none() {
             return None;
         }
         if let (Some(function), [value], [wire]) = (Function::of(&node.op), inputs, node.inputs.as_slice()) {

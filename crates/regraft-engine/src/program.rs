@@ -350,14 +350,7 @@ impl Program {
             return Err(self.misfit(input));
         }
         match (&self.table, input) {
-            (Some((node, entries)), Images::Numbers(numbers)) => {
-                let names_row =
-                    |number: f32| number.fract() == 0.0 && number >= 0.0 && number < *entries as f32;
-                let wrong = numbers.iter().find(|number| !names_row(**number));
-                wrong.map_or(Ok(()), |found| {
-                    Err(EngineError::NoEntry { node: node.clone(), entries: *entries, found: *found })
-                })
-            }
+            (Some(table), Images::Numbers(numbers)) => check_rows(table, numbers.iter()),
             _ => Ok(()),
         }
     }
@@ -508,7 +501,20 @@ impl Program {
     }
 }
 
-fn smallest_table(network: &Network<'_>) -> Option<(String, usize)> {
+/// Refuses numbers that name no row of a node's table.
+pub(crate) fn check_rows<'a>(
+    (node, entries): &(String, usize),
+    mut numbers: impl Iterator<Item = &'a f32>,
+) -> Result<(), EngineError> {
+    let names_row = |number: f32| number.fract() == 0.0 && number >= 0.0 && number < *entries as f32;
+    let wrong = numbers.find(|number| !names_row(**number));
+    wrong.map_or(Ok(()), |found| {
+        Err(EngineError::NoEntry { node: node.clone(), entries: *entries, found: *found })
+    })
+}
+
+/// The node whose embedding has the fewest rows, and how many.
+pub(crate) fn smallest_table(network: &Network<'_>) -> Option<(String, usize)> {
     let table = |instruction: &Instruction<'_>| match &instruction.node.op {
         Op::Embedding(embedding) => Some((instruction.node.name.clone(), embedding.entries)),
         _ => None,

@@ -10,13 +10,14 @@
 
 mod build;
 mod forward;
+mod learned;
 mod memory;
 mod reverse;
 mod steps;
 
 use std::ops::Range;
 
-use ndarray::{ArrayD, ArrayView, ArrayViewD, Dimension, IxDyn};
+use ndarray::{ArrayD, ArrayView, ArrayViewD, CowArray, Dimension, IxDyn};
 use regraft_graph::{Model, Parameter, ParameterKind, Tensor, Weights};
 
 use crate::{
@@ -28,6 +29,7 @@ use crate::{
     kernels::gradient::{Shared, batch_norm::Vector},
     layout,
     network::Network,
+    program::check_rows,
     views::Views,
 };
 use build::Builder;
@@ -44,6 +46,12 @@ pub struct TapeOptions<'a> {
     pub batch_statistics: &'a dyn Fn(&str) -> bool,
     /// Whether the gradient of the input is computed too.
     pub input_gradient: bool,
+    /// Seed of dropout; without one, nothing is dropped, as at prediction time and in a network that is frozen. With one,
+    /// every [`forward`](Tape::forward) drops other numbers, and [`backward`](Tape::backward) the same ones: which they are
+    /// depends on the seed, on how often the tape has gone forward before, on the node and on the place in the batch alone.
+    /// The others are divided by the probability of being kept. For answers that depend on no chance,
+    /// compile a [`Program`](crate::Program) of [`model`](Tape::model).
+    pub dropout: Option<u64>,
     /// Share of a batch's statistics in the running ones, 0 to 1: 0.1 in PyTorch.
     pub momentum: f32,
     /// Vector instructions.
@@ -57,6 +65,7 @@ impl Default for TapeOptions<'_> {
             trains: &|_| true,
             batch_statistics: &|_| true,
             input_gradient: false,
+            dropout: None,
             momentum: 0.1,
             instruction_set: InstructionSet::detect(),
         }
@@ -83,6 +92,7 @@ pub struct Tape {
     model: Model,
     parameters: Vec<Trained>,
     values: Vec<f32>,
+    /// Behind those of the parameters what other nodes with the same parameters add.
     gradients: Vec<f32>,
     /// Statistics of batch normalisation, and sums that are not complete.
     state: Buffer,
@@ -94,8 +104,14 @@ pub struct Tape {
     memory: Memory,
     outputs: Vec<Output>,
     input_gradient: Option<usize>,
+    /// Sizes of the input behind the batch axis.
+    input: Vec<usize>,
+    /// The embedding with the fewest rows, and how many.
+    table: Option<(String, usize)>,
     /// Of the last batch.
     images: usize,
+    /// How many there were before it.
+    batch: u64,
     /// Whether the values were changed since the weights were packed.
     is_stale: bool,
 }
@@ -132,7 +148,7 @@ impl Tape {
         }
         let mut graph = model.graph().clone();
         graph.set_outputs(outputs.iter().copied())?;
-        let network = Network::for_gradients(&graph, image)?;
+        let network = Network::for_gradients(&graph, image, options.dropout.is_some())?;
         let settings = crate::Settings { instruction_set: set, ..crate::Settings::default() };
         let compiled = compile(&graph, model.weights().clone(), &network, settings, None, Views::default())?;
         Builder::new(model, &network, compiled, settings, options)?.build()
@@ -156,7 +172,7 @@ impl Tape {
 
     /// Gradients of the trained parameters, as [`backward`](Self::backward) computed them last.
     pub fn gradients(&self) -> &[f32] {
-        &self.gradients
+        self.gradients.get(..self.values.len()).unwrap_or(&[])
     }
 
     /// As [`gradients`](Self::gradients), to be scaled or added to before an optimiser sees them.
@@ -172,14 +188,16 @@ impl Tape {
     /// Values and gradients at once, for an optimiser.
     pub fn values_and_gradients(&mut self) -> (&mut [f32], &[f32]) {
         self.is_stale = true;
-        (&mut self.values, &self.gradients)
+        let gradients = self.gradients.get(..self.values.len()).unwrap_or(&[]);
+        (&mut self.values, gradients)
     }
 
     /// Runs a batch and keeps what the way back needs. Running statistics move where those of the batch are used. Returns one
     /// array an output, with rows in the order of the batch.
     ///
     /// # Errors
-    /// The batch has another image shape than the tape, or memory runs out.
+    /// The batch has another image shape than the tape, its numbers name rows that an embedding does not have, or memory runs
+    /// out.
     pub fn forward<D: Dimension>(
         &mut self,
         input: ArrayView<'_, f32, D>,
@@ -198,7 +216,11 @@ impl Tape {
             let expected = [geometry.channels, geometry.height, geometry.width];
             return Err(EngineError::InputShape { expected, found: input.shape() });
         }
-        self.refresh();
+        if let (Some(table), Images::Numbers(numbers)) = (&self.table, input) {
+            check_rows(table, numbers.iter())?;
+        }
+        self.refresh()?;
+        self.batch += u64::from(self.images > 0);
         after("weights", "pack");
         self.images = input.len();
         self.memory.reserve(self.images)?;
@@ -243,6 +265,7 @@ impl Tape {
         for (output, gradient) in self.outputs.iter().zip(gradients) {
             let Some(value) = output.gradient else { continue };
             let geometry = self.geometry(value);
+            let gradient = of_image(gradient, &geometry, self.images);
             let images = images::shaped(gradient.view(), &geometry)?;
             let images = Images::Numbers(images);
             if !images.fit(geometry) || images.len() != self.images {
@@ -261,9 +284,7 @@ impl Tape {
     /// # Errors
     /// Memory runs out.
     pub fn input_gradient(&self) -> Result<Option<ArrayD<f32>>, EngineError> {
-        let shape = |geometry: Geometry| vec![geometry.channels, geometry.height, geometry.width];
-        let value = self.input_gradient;
-        value.map(|value| self.read(value, &shape(self.geometry(value)))).transpose()
+        self.input_gradient.map(|value| self.read(value, &self.input)).transpose()
     }
 
     /// The model with the parameters and running statistics as they are now.
@@ -294,19 +315,19 @@ impl Tape {
     }
 
     fn shared(&mut self) -> Shared {
-        Shared { gradients: self.gradients.as_mut_ptr(), state: self.state.as_mut_ptr() }
+        Shared { gradients: self.gradients.as_mut_ptr(), state: self.state.as_mut_ptr(), batch: self.batch }
     }
 
     /// Packs the weights again after a change.
-    fn refresh(&mut self) {
+    fn refresh(&mut self) -> Result<(), EngineError> {
         if !std::mem::take(&mut self.is_stale) {
-            return;
+            return Ok(());
         }
         for norm in &self.norms {
             norm.load(&self.values, &mut self.state);
         }
         let steps = self.forward.iter_mut().chain(&mut self.backward);
-        steps.for_each(|step| step.refresh(&self.values, self.set));
+        steps.into_iter().try_for_each(|step| step.work.refresh(&self.values, self.set))
     }
 
     /// running ← (1 − momentum) · running + momentum · of the batch, with the unbiased variance.
@@ -331,4 +352,17 @@ impl Tape {
         let shape = [&[self.images], shape].concat();
         ArrayD::from_shape_vec(IxDyn(&shape), numbers).map_err(|_| EngineError::NoOutputs)
     }
+}
+
+/// A single number, or more axes than an image has, as an image; everything else as it is.
+fn of_image<'a>(
+    numbers: &'a ArrayViewD<'_, f32>,
+    geometry: &Geometry,
+    images: usize,
+) -> CowArray<'a, f32, IxDyn> {
+    let Geometry { channels, height, width, .. } = *geometry;
+    let sizes = IxDyn(&[images, channels, height, width]);
+    let is_other = !(2..=4).contains(&numbers.ndim());
+    let image = is_other.then(|| numbers.to_shape(sizes).ok()).flatten();
+    image.unwrap_or_else(|| numbers.view().into())
 }

@@ -52,6 +52,7 @@ fn one_output_at_a_time_equals_pytorch() {
         for set in available() {
             for (wire, expected) in &case.outputs {
                 let single = Case {
+                    levels: case.levels,
                     name: case.name.clone(),
                     model: case.model.clone(),
                     input: case.input.clone(),

@@ -12,7 +12,7 @@ mod support;
 
 use ndarray::{ArrayD, IxDyn};
 use regraft_engine::{InstructionSet, Tape, TapeOptions};
-use regraft_graph::Parameter;
+use regraft_graph::{Op, Parameter};
 use support::{Case, golden_numbers, numbers};
 
 const TOLERANCE: f64 = 1e-5;
@@ -20,7 +20,7 @@ const TOLERANCE: f64 = 1e-5;
 /// The gradient in front of batch normalisation is what is left of sums that cancel.
 const BATCH_TOLERANCE: f64 = 3e-5;
 
-const FAMILIES: [&str; 11] = [
+const FAMILIES: [&str; 19] = [
     "conv",
     "conv_sizes",
     "conv_first",
@@ -31,7 +31,15 @@ const FAMILIES: [&str; 11] = [
     "pool_modes",
     "concat",
     "elementwise",
+    "rows",
+    "transformers",
     "networks",
+    "normalisations",
+    "functions",
+    "moves",
+    "pairs",
+    "sequences",
+    "trained",
 ];
 
 fn available() -> impl Iterator<Item = InstructionSet> {
@@ -83,8 +91,10 @@ fn run(case: &Case, tape: &mut Tape) -> Vec<ArrayD<f32>> {
 }
 
 fn check_gradients(case: &Case, tape: &Tape, tolerance: f64, expected: &mut impl Iterator<Item = f32>) {
-    let of_input = tape.input_gradient().unwrap().unwrap();
-    check(&format!("{}: input", case.name), of_input.as_slice().unwrap(), tolerance, expected);
+    // Numbers that name rows have no gradient.
+    if let Some(of_input) = tape.input_gradient().unwrap() {
+        check(&format!("{}: input", case.name), of_input.as_slice().unwrap(), tolerance, expected);
+    }
     let mut parameters = tape.parameters().to_vec();
     parameters.sort_by(|a, b| a.name.cmp(&b.name));
     for parameter in parameters {
@@ -93,12 +103,24 @@ fn check_gradients(case: &Case, tape: &Tape, tolerance: f64, expected: &mut impl
     }
 }
 
+fn has(case: &Case, is_it: impl Fn(&Op) -> bool) -> bool {
+    case.model.graph().nodes().iter().any(|node| is_it(&node.op))
+}
+
+fn has_gradients(case: &Case) -> bool {
+    !has(case, |op| matches!(op, Op::NearestNeighbors(_)))
+}
+
+fn has_norm(case: &Case) -> bool {
+    has(case, |op| matches!(op, Op::BatchNormalization(_)))
+}
+
 #[test]
 fn gradients_equal_pytorch() {
     for set in available() {
         for family in FAMILIES {
             let mut expected = golden_numbers(&format!("{family}.gradients")).into_iter();
-            for case in support::family(family) {
+            for case in support::family(family).into_iter().filter(has_gradients) {
                 let mut tape = compile(&case, false, set);
                 let outputs = run(&case, &mut tape);
                 for ((wire, expected), found) in case.outputs.iter().zip(&outputs) {
@@ -115,12 +137,8 @@ fn gradients_equal_pytorch() {
 #[test]
 fn gradients_through_the_statistics_of_a_batch_equal_pytorch() {
     for set in available() {
-        for family in ["concat", "elementwise", "networks"] {
+        for family in ["concat", "elementwise", "networks", "trained"] {
             let mut expected = golden_numbers(&format!("{family}.batch")).into_iter();
-            let has_norm = |case: &Case| {
-                let nodes = case.model.graph().nodes();
-                nodes.iter().any(|node| matches!(node.op, regraft_graph::Op::BatchNormalization(_)))
-            };
             for case in support::family(family).into_iter().filter(has_norm) {
                 let mut tape = compile(&case, true, set);
                 let outputs = run(&case, &mut tape);
@@ -142,21 +160,58 @@ fn residual() -> Case {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    let case = residual();
-    let with_threads = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| {
-            let mut tape = compile(&case, true, InstructionSet::detect());
-            run(&case, &mut tape);
-            let bits = |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect::<Vec<_>>();
-            (bits(tape.gradients()), bits(tape.input_gradient().unwrap().unwrap().as_slice().unwrap()))
-        })
-    };
-    let one = with_threads(1);
-    assert!(one.0.iter().any(|bits| *bits != 0));
-    for threads in [2, 3, 7] {
-        assert!(with_threads(threads) == one, "{threads} threads");
+    let trained = support::family("trained");
+    for case in trained.iter().chain([&residual()]) {
+        let with_threads = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| bits_of_gradients(case))
+        };
+        let one = with_threads(1);
+        assert!(one.iter().any(|bits| *bits != 0));
+        for threads in [2, 3, 7] {
+            assert!(with_threads(threads) == one, "{}: {threads} threads", case.name);
+        }
     }
+}
+
+/// With everything that is a sum over the batch, and dropout.
+fn bits_of_gradients(case: &Case) -> Vec<u32> {
+    let options = TapeOptions { dropout: Some(1), input_gradient: true, ..TapeOptions::default() };
+    let mut tape = Tape::compile(&case.model, case.image(), &case.wires(), &options).unwrap();
+    run(case, &mut tape);
+    let of_input = tape.input_gradient().unwrap();
+    let all = tape.gradients().iter().chain(of_input.iter().flatten());
+    all.map(|number| number.to_bits()).collect()
+}
+
+#[test]
+fn dropout_drops_other_numbers_in_every_batch_and_with_every_seed() {
+    let case = support::family("networks")
+        .into_iter()
+        .find(|case| case.name.ends_with("inverted residual"))
+        .unwrap();
+    let kept = |dropout: Option<u64>, batches: usize| {
+        let options = TapeOptions { dropout, batch_statistics: &|_| false, ..TapeOptions::default() };
+        let mut tape = Tape::compile(&case.model, case.image(), &["drop"], &options).unwrap();
+        let mut run = || tape.forward(case.input.view()).unwrap().remove(0);
+        (0..batches).for_each(|_| drop(run()));
+        run()
+    };
+    let all = kept(None, 0);
+    let is_kept = |(number, all): (&f32, &f32)| {
+        assert!(*number == 0.0 || (number - all / 0.8).abs() <= 1e-6 * all.abs());
+        *number != 0.0
+    };
+    let pattern = |number: &ArrayD<f32>| {
+        let pairs = number.iter().zip(&all).filter(|(_, all)| **all != 0.0);
+        pairs.map(is_kept).collect::<Vec<bool>>()
+    };
+    let first = pattern(&kept(Some(1), 0));
+    let share = first.iter().filter(|is_kept| **is_kept).count() as f64 / first.len() as f64;
+    assert!((0.65..0.95).contains(&share), "{share}");
+    assert_eq!(first, pattern(&kept(Some(1), 0)));
+    assert_ne!(first, pattern(&kept(Some(1), 1)));
+    assert_ne!(first, pattern(&kept(Some(2), 0)));
 }
 
 #[test]
@@ -207,14 +262,28 @@ fn running_statistics_move_with_those_of_the_batch() {
 
 #[test]
 fn what_cannot_be_trained_is_told_by_its_name() {
-    let case = support::family("transformers").into_iter().find(|case| case.name.contains("vision")).unwrap();
-    let error = Tape::compile(&case.model, case.image(), &["head"], &TapeOptions::default()).unwrap_err();
+    let case = support::family("rows").into_iter().find(|case| !has_gradients(case)).unwrap();
+    let error = Tape::compile(&case.model, case.image(), &["v"], &TapeOptions::default()).unwrap_err();
     assert!(error.to_string().contains("has no gradient yet"), "{error}");
+    let case = support::family("transformers").into_iter().find(|case| case.name.contains("vision")).unwrap();
     let trains: &dyn Fn(&Parameter) -> bool = &|parameter| parameter.name.starts_with("head.");
     let options = TapeOptions { trains, ..TapeOptions::default() };
     let mut tape = Tape::compile(&case.model, case.image(), &["head"], &options).unwrap();
     assert!(tape.forward(ArrayD::<f32>::zeros(IxDyn(&[1, 3, 2, 2])).view()).is_err());
     assert!(Tape::compile(&case.model, case.image(), &[], &options).is_err());
+}
+
+#[test]
+fn numbers_that_name_no_row_are_refused() {
+    let case =
+        support::family("trained").into_iter().find(|case| case.name.ends_with("encoder of words")).unwrap();
+    let mut tape = Tape::compile(&case.model, case.image(), &["fc"], &TapeOptions::default()).unwrap();
+    for wrong in [-1.0, 0.5, 30.0, f32::NAN] {
+        let mut input = case.input.clone();
+        *input.last_mut().unwrap() = wrong;
+        assert!(tape.forward(input.view()).is_err(), "{wrong}");
+    }
+    assert!(tape.forward(case.input.view()).is_ok());
 }
 
 /// Mean cross-entropy and its gradient.
@@ -235,13 +304,12 @@ fn cross_entropy(logits: &ArrayD<f32>, class_of: impl Fn(usize) -> usize) -> (f6
 }
 
 /// Losses of 20 steps of gradient descent with momentum, as `oracles/engine_cases.py` takes them.
-fn losses(case: &Case, of_batch: bool) -> Vec<f64> {
-    let options = TapeOptions { batch_statistics: &|_| of_batch, ..TapeOptions::default() };
+fn losses(case: &Case, of_batch: bool, dropout: Option<u64>) -> Vec<f64> {
+    let options = TapeOptions { batch_statistics: &|_| of_batch, dropout, ..TapeOptions::default() };
     let mut tape = Tape::compile(&case.model, case.image(), &["fc"], &options).unwrap();
     let mut momenta = vec![0.0f32; tape.values().len()];
     let step = |step: usize| {
-        let batch = numbers(&format!("input {}", step % 4), case.input.len(), 1.0, 0.0);
-        let batch = ArrayD::from_shape_vec(case.input.raw_dim(), batch).unwrap();
+        let batch = case.batch(&format!("input {}", step % 4));
         let logits = tape.forward(batch.view()).unwrap().remove(0);
         let classes = logits.shape()[1];
         let (loss, gradient) = cross_entropy(&logits, |row| (3 * row + step) % classes);
@@ -258,15 +326,23 @@ fn losses(case: &Case, of_batch: bool) -> Vec<f64> {
 
 #[test]
 fn losses_of_twenty_steps_equal_pytorch() {
-    let mut expected = golden_numbers("networks.training").into_iter();
-    for case in support::family("networks") {
-        for of_batch in [false, true] {
-            for (step, loss) in losses(&case, of_batch).into_iter().enumerate() {
-                let expected = f64::from(expected.next().unwrap());
-                let off = (loss / expected - 1.0).abs();
-                assert!(off < 1e-4, "{} {of_batch} step {step}: {loss} for {expected}", case.name);
+    for family in ["networks", "trained"] {
+        let mut expected = golden_numbers(&format!("{family}.training")).into_iter();
+        for case in support::family(family) {
+            let runs = [
+                Some((false, None)),
+                has_norm(&case).then_some((true, None)),
+                has(&case, |op| matches!(op, Op::Dropout { .. })).then_some((false, Some(7))),
+            ];
+            for (of_batch, dropout) in runs.into_iter().flatten() {
+                for (step, loss) in losses(&case, of_batch, dropout).into_iter().enumerate() {
+                    let expected = f64::from(expected.next().unwrap());
+                    let off = (loss / expected - 1.0).abs();
+                    let what = format!("{} {of_batch} {dropout:?} step {step}", case.name);
+                    assert!(off < 1e-4, "{what}: {loss} for {expected}");
+                }
             }
         }
+        assert_eq!(expected.next(), None, "{family}");
     }
-    assert_eq!(expected.next(), None);
 }

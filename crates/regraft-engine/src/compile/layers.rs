@@ -4,7 +4,7 @@ use regraft_graph::{ConvTranspose, Node, Op, ParameterKind, Recurrent as Layer};
 
 use super::{Compiler, Shapes};
 use crate::{
-    EngineError,
+    EngineError, Settings,
     axes::{Axes, NOWHERE},
     buffer::Buffer,
     geometry::Geometry,
@@ -70,29 +70,11 @@ impl Compiler<'_> {
     }
 
     fn formula(&self, node: &Node, input: &Geometry) -> Result<Option<Formula>, EngineError> {
-        let slopes = |slope: &dyn Fn(usize) -> f32| {
-            let mut slopes = Buffer::zeroed(input.blocks() * LANES)?;
-            slopes.iter_mut().enumerate().for_each(|(channel, place)| *place = slope(channel));
-            Ok::<_, EngineError>(Formula::Rectify(slopes))
+        let learned = match &node.op {
+            Op::PRelu(_) => self.tensor(node, ParameterKind::Weight)?,
+            _ => Vec::new(),
         };
-        Ok(Some(match &node.op {
-            Op::Tanh => Formula::Tanh,
-            Op::Elu(elu) => Formula::Elu(elu.alpha),
-            Op::LeakyRelu(rectifier) => slopes(&|_| rectifier.alpha)?,
-            Op::PRelu(rectifier) => {
-                let learned = self.tensor(node, ParameterKind::Weight)?;
-                let single = rectifier.slopes == 1;
-                slopes(&|channel| learned.get(if single { 0 } else { channel }).copied().unwrap_or(0.0))?
-            }
-            Op::Softplus => Formula::Softplus,
-            Op::Exp => Formula::Exp,
-            Op::Log => Formula::Log,
-            Op::Abs => Formula::Abs,
-            Op::Power(power) => {
-                Formula::Power { scale: power.scale, shift: power.shift, exponent: power.power }
-            }
-            _ => return Ok(None),
-        }))
+        formula(&node.op, input, &learned)
     }
 
     fn product(&self, instruction: &Instruction<'_>) -> Result<Box<dyn Computation>, EngineError> {
@@ -151,33 +133,84 @@ impl Compiler<'_> {
         use ParameterKind::{InputBias, InputWeight, StateBias, StateWeight};
         let node = instruction.node;
         let Shapes { input, output, .. } = self.shapes(instruction);
-        let cell = match (&node.op, layer.reset_after) {
-            (Op::Lstm(_), _) => Cell::Lstm,
-            (_, true) => Cell::GruAfter,
-            (_, false) => Cell::GruBefore,
-        };
-        let [weight, state_weight] = [self.tensor(node, InputWeight)?, self.tensor(node, StateWeight)?];
-        let [bias, state_bias] = [self.tensor(node, InputBias)?, self.tensor(node, StateBias)?];
-        // The state's bias of a GRU's new gate is not added to the input's product but to the state's.
-        let added = if cell == Cell::Lstm { 4 } else { 2 } * layer.hidden;
-        let bias = bias.iter().zip(&state_bias).enumerate();
-        let bias: Vec<f32> =
-            bias.map(|(row, (bias, more))| if row < added { bias + more } else { *bias }).collect();
-        let new_bias = state_bias.get(added..).unwrap_or(&[]);
-
+        let kind = (cell(&node.op, layer), layer);
+        let tensor = |kind| self.tensor(node, kind);
+        let [weight, bias] = [tensor(InputWeight)?, tensor(InputBias)?];
+        let [state_weight, state_bias] = [tensor(StateWeight)?, tensor(StateBias)?];
         let padded = layer.hidden.next_multiple_of(LANES);
-        let (value, products) = self.new_value([cell.gates() * padded, 1, output.width])?;
-        let tensors = [by_blocks(&weight, layer, layer.features), by_blocks(&bias, layer, 1)];
-        let shapes = Shapes { input, second: None, output: products };
-        let dense = Dense::new(&shapes.recipe(&tensors, (Clamp::NONE, None)), self.settings)?;
+        let (value, products) = self.new_value([kind.0.gates() * padded, 1, output.width])?;
+        let dense = inputs([input, products], kind, [&weight, &bias, &state_bias], self.settings)?;
         let name = format!("{} (inputs)", node.name);
         self.push_step(&name, instruction.inputs.clone(), value, Operation::Dense(Box::new(dense)));
-
-        let kind = (cell, layer.gates, layer.reverse);
-        let step = Recurrent::new([products, output], kind, &state_weight, new_bias)?;
+        let step = recurrence([products, output], kind, [&state_weight, &state_bias])?;
         self.push_step(&node.name, vec![value], instruction.output, Operation::Other(Box::new(step)));
         Ok(())
     }
+}
+
+/// The formula that an operator is, on so many channels; `learned` are the slopes of its negative side.
+pub(crate) fn formula(op: &Op, input: &Geometry, learned: &[f32]) -> Result<Option<Formula>, EngineError> {
+    Ok(Some(match op {
+        Op::Tanh => Formula::Tanh,
+        Op::Elu(elu) => Formula::Elu(elu.alpha),
+        Op::LeakyRelu(rectifier) => Formula::Rectify(rectify(input, true, &[rectifier.alpha])?),
+        Op::PRelu(rectifier) => Formula::Rectify(rectify(input, rectifier.slopes == 1, learned)?),
+        Op::Softplus => Formula::Softplus,
+        Op::Exp => Formula::Exp,
+        Op::Log => Formula::Log,
+        Op::Abs => Formula::Abs,
+        Op::Power(power) => Formula::Power { scale: power.scale, shift: power.shift, exponent: power.power },
+        _ => return Ok(None),
+    }))
+}
+
+/// A slope for each channel, from a single one or from as many.
+pub(crate) fn rectify(input: &Geometry, single: bool, slopes: &[f32]) -> Result<Buffer, EngineError> {
+    let mut buffer = Buffer::zeroed(input.blocks() * LANES)?;
+    let slope = |channel: usize| slopes.get(if single { 0 } else { channel }).copied().unwrap_or(0.0);
+    buffer.iter_mut().enumerate().for_each(|(channel, place)| *place = slope(channel));
+    Ok(buffer)
+}
+
+/// What becomes of the gates of a recurrent layer.
+pub(crate) fn cell(op: &Op, layer: &Layer) -> Cell {
+    match (op, layer.reset_after) {
+        (Op::Lstm(_), _) => Cell::Lstm,
+        (_, true) => Cell::GruAfter,
+        (_, false) => Cell::GruBefore,
+    }
+}
+
+/// Rows of the state's bias that are added to the inputs' products: not those of a GRU's new gate, whose bias is added to the
+/// state's product.
+pub(crate) fn added(cell: Cell, layer: &Layer) -> usize {
+    if cell == Cell::Lstm { 4 * layer.hidden } else { 2 * layer.hidden }
+}
+
+/// The products of all tokens' inputs, with the biases that can be added there.
+pub(crate) fn inputs(
+    [input, output]: [Geometry; 2],
+    (cell, layer): (Cell, &Layer),
+    [weight, bias, state_bias]: [&[f32]; 3],
+    settings: Settings,
+) -> Result<Dense, EngineError> {
+    let added = added(cell, layer);
+    let bias = bias.iter().zip(state_bias).enumerate();
+    let bias: Vec<f32> =
+        bias.map(|(row, (bias, more))| if row < added { bias + more } else { *bias }).collect();
+    let tensors = [by_blocks(weight, layer, layer.features), by_blocks(&bias, layer, 1)];
+    let shapes = Shapes { input, second: None, output };
+    Dense::new(&shapes.recipe(&tensors, (Clamp::NONE, None)), settings)
+}
+
+/// The state's part.
+pub(crate) fn recurrence(
+    ends: [Geometry; 2],
+    (cell, layer): (Cell, &Layer),
+    [weight, bias]: [&[f32]; 2],
+) -> Result<Recurrent, EngineError> {
+    let kind = (cell, layer.gates, layer.reverse);
+    Recurrent::new(ends, kind, weight, bias.get(added(cell, layer)..).unwrap_or(&[]))
 }
 
 /// Rows of each gate followed by zeros up to a whole block.

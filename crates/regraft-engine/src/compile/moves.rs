@@ -5,7 +5,7 @@ use regraft_graph::{Coordinates, Interpolation, InterpolationMode, Op, Pad, PadM
 use super::{Compiler, input_wire, unsupported};
 use crate::{
     EngineError,
-    axes::{Axes, NOWHERE, sizes},
+    axes::{Axes, NOWHERE, Parts, sizes},
     geometry::Geometry,
     kernels::{
         Computation,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What each index of an axis adds to a place, for all axes.
-type Places = Vec<Vec<u32>>;
+pub(crate) type Places = Vec<Vec<u32>>;
 
 impl Compiler<'_> {
     /// The tensor on a wire, whose numbers are a value.
@@ -106,20 +106,7 @@ impl Compiler<'_> {
         reduce: &Reduction,
     ) -> Result<Box<dyn Computation>, EngineError> {
         let [from, to] = self.ends(instruction)?;
-        let (mut kept, mut distances) = (Vec::new(), vec![0]);
-        for axis in 0..from.shape.len() {
-            let places = from.places(axis);
-            if !reduce.axes.contains(&(axis + 1)) {
-                kept.push(places);
-                continue;
-            }
-            distances =
-                distances.iter().flat_map(|before| places.iter().map(move |place| before + place)).collect();
-            if reduce.keep_axes {
-                kept.push(vec![0]);
-            }
-        }
-        let first = to.parts(&from.geometry, kept);
+        let (first, distances) = reduction(&from, &to, &reduce.axes, reduce.keep_axes);
         Ok(Box::new(Reduce::new([from.geometry, to.geometry], reduce.kind, first, distances)?))
     }
 
@@ -187,12 +174,7 @@ impl Compiler<'_> {
         }
         let (repeated, geometry) = self.new_value(sizes(&to.shape))?;
         let to = Axes::new(to.shape.clone(), geometry)?;
-        let places = to.shape.iter().zip(all_places(&from));
-        let places = places.map(|(size, places)| match places.as_slice() {
-            [single] => vec![*single; *size],
-            _ => places,
-        });
-        let operation = self.gathered(&[from, to.clone()], places.collect(), Otherwise::Fill(0.0))?;
+        let operation = Box::new(repetition(&from, &to)?);
         self.push_step(&format!("{name} (repeated)"), vec![value], repeated, Operation::Other(operation));
         Ok(repeated)
     }
@@ -203,7 +185,37 @@ impl Compiler<'_> {
     }
 }
 
-fn all_places(tensor: &Axes) -> Places {
+/// Where the first number of each set of numbers is that become one of `to`, and the distances of the others from there,
+/// itself included.
+pub(crate) fn reduction(from: &Axes, to: &Axes, axes: &[usize], keep_axes: bool) -> (Parts, Vec<u32>) {
+    let (mut kept, mut distances) = (Vec::new(), vec![0]);
+    for axis in 0..from.shape.len() {
+        let places = from.places(axis);
+        if !axes.contains(&(axis + 1)) {
+            kept.push(places);
+            continue;
+        }
+        distances =
+            distances.iter().flat_map(|before| places.iter().map(move |place| before + place)).collect();
+        if keep_axes {
+            kept.push(vec![0]);
+        }
+    }
+    (to.parts(&from.geometry, kept), distances)
+}
+
+/// A tensor repeated along the axes of which it has one place.
+pub(crate) fn repetition(from: &Axes, to: &Axes) -> Result<Gather, EngineError> {
+    let places = to.shape.iter().zip(all_places(from));
+    let places = places.map(|(size, places)| match places.as_slice() {
+        [single] => vec![*single; *size],
+        _ => places,
+    });
+    let sources = Sources::Parts(to.parts(&from.geometry, places.collect()));
+    Gather::new([from.geometry, to.geometry], sources, Otherwise::Fill(0.0))
+}
+
+pub(crate) fn all_places(tensor: &Axes) -> Places {
     (0..tensor.shape.len()).map(|axis| tensor.places(axis)).collect()
 }
 
@@ -215,22 +227,31 @@ fn replace(places: &mut Places, axis: usize, change: impl FnOnce(&[u32]) -> Vec<
 }
 
 fn padded(from: &Axes, pad: &Pad) -> (Places, f32) {
-    let axis = |(places, [before, after]): (Vec<u32>, &[usize; 2])| {
+    let axis = |(places, border): (Vec<u32>, &[usize; 2])| {
         let size = places.len();
         let at = |index: usize| {
-            let inside = index.checked_sub(*before).filter(|place| *place < size);
-            let place = match pad.mode {
-                PadMode::Constant(_) => inside,
-                PadMode::Edge => Some(index.saturating_sub(*before).min(size - 1)),
-                PadMode::Reflect => Some(reflected(index, *before, size)),
-            };
+            let place = padded_from(pad.mode, index, *border, size);
             place.and_then(|place| places.get(place)).copied().unwrap_or(NOWHERE)
         };
-        (0..before + size + after).map(at).collect()
+        (0..border[0] + size + border[1]).map(at).collect()
     };
     let borders = pad.borders.iter().skip(1);
     let places = all_places(from).into_iter().zip(borders).map(axis).collect();
     (places, if let PadMode::Constant(value) = pad.mode { value } else { 0.0 })
+}
+
+/// The place of an axis that a place of the one with a border has its number from.
+pub(crate) fn padded_from(
+    mode: PadMode,
+    index: usize,
+    [before, _]: [usize; 2],
+    size: usize,
+) -> Option<usize> {
+    match mode {
+        PadMode::Constant(_) => index.checked_sub(before).filter(|place| *place < size),
+        PadMode::Edge => Some(index.saturating_sub(before).min(size - 1)),
+        PadMode::Reflect => Some(reflected(index, before, size)),
+    }
 }
 
 /// The place inside that a place of the output mirrors; the border is narrower than the axis.

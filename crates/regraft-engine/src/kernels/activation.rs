@@ -22,7 +22,7 @@ pub(crate) enum Function {
 }
 
 /// `2 √(2/π)` and that times 0.044715.
-const TANH_GELU: [f32; 2] = [1.595_769_2, 0.071_354_81];
+pub(crate) const TANH_GELU: [f32; 2] = [1.595_769_2, 0.071_354_81];
 
 impl Function {
     /// The function that an operator is.

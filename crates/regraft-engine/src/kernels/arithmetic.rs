@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Computation, Operands, Span, load_block, real, row_of, store_block};
+use super::{Computation, Operands, load_repeated, row_of, store_block};
 use crate::{
     Settings,
     geometry::Geometry,
@@ -53,43 +53,20 @@ impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
         let Arithmetic { pairing, inputs: [left, right], output } = self.step;
+        let channels = output.channels;
         for unit in self.units.clone() {
             let [image, block, y] = row_of(output, unit);
             for x in 0..output.width {
                 // SAFETY: the pixel lies in the image, and an input that is repeated has the first one; `run`'s caller
                 // vouches for the operands.
                 unsafe {
-                    let a = self.repeated(simd, self.operands.input, left, [image, block], [y, x]);
-                    let b = self.repeated(simd, self.operands.second, right, [image, block], [y, x]);
+                    let a = load_repeated(simd, self.operands.input, left, channels, [image, block], [y, x]);
+                    let b =
+                        load_repeated(simd, self.operands.second, right, channels, [image, block], [y, x]);
                     let value = combine(simd, *pairing, a, b);
                     store_block(simd, self.operands.output, output, [image, block], [y, x], value);
                 }
             }
-        }
-    }
-}
-
-impl Task<'_> {
-    /// # Safety
-    /// The span must hold the image, and the image the block and the pixel, or the first ones.
-    #[inline(always)]
-    unsafe fn repeated<S: Simd>(
-        &self,
-        simd: S,
-        span: Span,
-        geometry: &Geometry,
-        [image, block]: [usize; 2],
-        [y, x]: [usize; 2],
-    ) -> S::Vector {
-        let y = if geometry.height == 1 { 0 } else { y };
-        let x = if geometry.width == 1 { 0 } else { x };
-        // SAFETY: the caller's promise.
-        unsafe {
-            if geometry.channels == 1 && self.step.output.channels > 1 {
-                let place = geometry.pixel(y, x) * geometry.element.size();
-                return simd.splat(real(geometry.element, span.at::<u8>(image).add(place)));
-            }
-            load_block(simd, span, geometry, [image, block], [y, x])
         }
     }
 }

@@ -103,7 +103,7 @@ fn evaluate<S: Simd>(simd: S, formula: &Formula, block: usize, x: S::Vector) -> 
 
 /// Powers that are a few products are those; others are computed number by number in double precision.
 #[inline(always)]
-fn power<S: Simd>(simd: S, base: S::Vector, exponent: f32) -> S::Vector {
+pub(super) fn power<S: Simd>(simd: S, base: S::Vector, exponent: f32) -> S::Vector {
     let one = simd.splat(1.0);
     if exponent == 1.0 {
         return base;

@@ -31,7 +31,7 @@ impl Lrn {
     }
 
     /// How far the neighbours reach that can be there.
-    fn reach(&self) -> usize {
+    pub(super) fn reach(&self) -> usize {
         let Geometry { channels, height, width, .. } = self.input;
         let most = if self.across() { channels } else { height.max(width) };
         (self.attributes.size / 2).min(most)
@@ -43,7 +43,7 @@ impl Lrn {
     }
 
     /// What the sum of the squares is multiplied by.
-    fn share(&self) -> f32 {
+    pub(super) fn share(&self) -> f32 {
         let size = self.attributes.size as f32;
         self.attributes.alpha / if self.across() { size } else { size * size }
     }

@@ -124,6 +124,32 @@ unsafe fn load_block<S: Simd>(
     }
 }
 
+/// As [`load_block`], of a value that may be repeated along the axes of which it has one place, for a value of so many
+/// channels.
+///
+/// # Safety
+/// As for [`load_block`]; what is repeated need only have the first block, row or column.
+#[inline(always)]
+unsafe fn load_repeated<S: Simd>(
+    simd: S,
+    span: Span,
+    geometry: &Geometry,
+    channels: usize,
+    [image, block]: [usize; 2],
+    [y, x]: [usize; 2],
+) -> S::Vector {
+    let y = if geometry.height == 1 { 0 } else { y };
+    let x = if geometry.width == 1 { 0 } else { x };
+    // SAFETY: the caller's promise.
+    unsafe {
+        if geometry.channels == 1 && channels > 1 {
+            let place = geometry.pixel(y, x) * geometry.element.size();
+            return simd.splat(real(geometry.element, span.at::<u8>(image).add(place)));
+        }
+        load_block(simd, span, geometry, [image, block], [y, x])
+    }
+}
+
 /// Writes a block of a pixel of any element, and zeros into the lanes that have no channel: a later sum multiplies what
 /// is there by zero, so that it must be finite.
 ///

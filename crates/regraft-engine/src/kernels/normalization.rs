@@ -145,7 +145,7 @@ impl Task<'_> {
 /// # Safety
 /// Each of `from` must point to a pixel of the geometry.
 #[inline(always)]
-unsafe fn sums<S: Simd, N: Number, const P: usize, const SQUARES: bool>(
+pub(super) unsafe fn sums<S: Simd, N: Number, const P: usize, const SQUARES: bool>(
     simd: S,
     geometry: &Geometry,
     from: [*const N; P],

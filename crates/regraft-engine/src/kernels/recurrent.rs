@@ -286,12 +286,18 @@ impl Task<'_> {
 
     #[inline(always)]
     fn gate<S: Simd>(&self, simd: S, x: S::Vector) -> S::Vector {
-        match self.step.gates {
-            GateFunction::Sigmoid => functions::sigmoid(simd, x),
-            GateFunction::HardSigmoid => {
-                let line = simd.multiply_add(x, simd.splat(0.2), simd.splat(0.5));
-                simd.clamp(line, simd.splat(0.0), simd.splat(1.0))
-            }
+        open(simd, self.step.gates, x)
+    }
+}
+
+/// What a gate lets through.
+#[inline(always)]
+pub(super) fn open<S: Simd>(simd: S, function: GateFunction, x: S::Vector) -> S::Vector {
+    match function {
+        GateFunction::Sigmoid => functions::sigmoid(simd, x),
+        GateFunction::HardSigmoid => {
+            let line = simd.multiply_add(x, simd.splat(0.2), simd.splat(0.5));
+            simd.clamp(line, simd.splat(0.0), simd.splat(1.0))
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A tape under construction: what is trained, which gradients are needed, and the whole of it.
 
+use std::collections::HashSet;
+
 use regraft_graph::{Model, Node, Op, Parameter, ParameterKind, Weights};
 
 use super::{
@@ -13,7 +15,9 @@ use crate::{
     buffer::Buffer,
     compile::Compiled,
     geometry::{Border, Geometry},
+    kernels::gradient::table::SumGradient,
     network::{Instruction, Network},
+    program::smallest_table,
 };
 
 /// A tape under construction.
@@ -33,6 +37,9 @@ pub(super) struct Builder<'a> {
     pub(super) borders: Vec<Border>,
     /// The value of each value's gradient so far.
     pub(super) gradients: Vec<Option<usize>>,
+    /// Names of the parameters whose place among the gradients a node writes, and the sums of what other nodes add.
+    has_gradient: HashSet<String>,
+    pub(super) more: Vec<SumGradient>,
     pub(super) forward: Vec<Step>,
     pub(super) backward: Vec<Step>,
 }
@@ -59,6 +66,8 @@ impl<'a> Builder<'a> {
             needed: vec![false; count],
             borders: vec![[0; 4]; count],
             gradients: vec![None; count],
+            has_gradient: HashSet::new(),
+            more: Vec::new(),
             forward: Vec::new(),
             backward: Vec::new(),
         };
@@ -75,29 +84,34 @@ impl<'a> Builder<'a> {
     fn take_parameters(&mut self) -> Result<(), EngineError> {
         for instruction in &self.network.instructions {
             for parameter in trainable(instruction.node) {
-                if (self.options.trains)(&parameter) {
-                    self.take_parameter(instruction, parameter)?;
+                // Another node may have the same one.
+                if self.place(&parameter.name).is_none() && (self.options.trains)(&parameter) {
+                    self.take_parameter(instruction.node, parameter)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn take_parameter(
-        &mut self,
-        instruction: &Instruction<'_>,
-        parameter: Parameter,
-    ) -> Result<(), EngineError> {
+    fn take_parameter(&mut self, node: &Node, parameter: Parameter) -> Result<(), EngineError> {
         let Parameter { name, kind, shape } = parameter;
-        if self.place(&name).is_some() {
-            let message = format!("'{name}' is another node's too and cannot be trained yet");
-            return Err(self.refused(instruction, message));
-        }
-        let numbers = self.weights().parameter(instruction.node, kind)?.to_f32();
+        let numbers = self.weights().parameter(node, kind)?.to_f32();
         let range = self.values.len()..self.values.len() + numbers.len();
         self.values.extend(numbers);
         self.parameters.push(Trained { name, kind, shape, range });
         Ok(())
+    }
+
+    /// Where a node's gradient of a parameter goes: to the parameter's own place, or, where that of another node went before,
+    /// to one behind all parameters, from which it is added at the end.
+    pub(super) fn gradient_place(&mut self, node: &Node, kind: ParameterKind) -> Option<usize> {
+        let Trained { name, range, .. } = self.trained(node, kind)?.clone();
+        if self.has_gradient.insert(name) {
+            return Some(range.start);
+        }
+        let from = self.numbers_of_gradients();
+        self.more.push(SumGradient { from, to: range.start, count: range.len() });
+        Some(from)
     }
 
     pub(super) fn trained(&self, node: &Node, kind: ParameterKind) -> Option<&Trained> {
@@ -105,7 +119,11 @@ impl<'a> Builder<'a> {
         self.parameters.iter().find(|trained| trained.name == parameter.name)
     }
 
-    pub(super) fn place(&self, name: &str) -> Option<usize> {
+    pub(super) fn has_trained(&self, node: &Node) -> bool {
+        trainable(node).iter().any(|parameter| self.place(&parameter.name).is_some())
+    }
+
+    fn place(&self, name: &str) -> Option<usize> {
         self.parameters.iter().find(|trained| trained.name == name).map(|trained| trained.range.start)
     }
 
@@ -113,8 +131,7 @@ impl<'a> Builder<'a> {
     fn find_needed(&mut self) {
         self.set_needed(0, self.options.input_gradient);
         for instruction in &self.network.instructions {
-            let has_trained =
-                trainable(instruction.node).iter().any(|parameter| self.place(&parameter.name).is_some());
+            let has_trained = self.has_trained(instruction.node);
             let before = instruction.inputs.iter().any(|input| self.is_needed(*input));
             self.set_needed(instruction.output, has_trained || before);
             let border = self.border_of_gradient(instruction);
@@ -171,10 +188,11 @@ impl<'a> Builder<'a> {
         self.go_back()?;
         let input_gradient = self.gradient(0).filter(|_| self.options.input_gradient);
         let memory = self.memory(&outputs, input_gradient)?;
+        let input = self.shape(self.model.graph().input())?;
         Ok(Tape {
             set: self.settings.instruction_set,
             model: self.model.clone(),
-            gradients: crate::groups::zeros(1, self.values.len())?,
+            gradients: crate::groups::zeros(1, self.numbers_of_gradients())?,
             state: self.state()?,
             parameters: self.parameters,
             values: self.values,
@@ -186,9 +204,17 @@ impl<'a> Builder<'a> {
             memory,
             outputs,
             input_gradient,
+            input,
+            table: smallest_table(self.network),
             images: 0,
+            batch: 0,
             is_stale: false,
         })
+    }
+
+    /// The parameters', and those that are added to them.
+    fn numbers_of_gradients(&self) -> usize {
+        self.values.len() + self.more.iter().map(|sum| sum.count).sum::<usize>()
     }
 
     fn memory(&self, outputs: &[Output], input_gradient: Option<usize>) -> Result<Memory, EngineError> {
@@ -213,12 +239,7 @@ impl<'a> Builder<'a> {
 
 /// Parameters of a node that can be trained.
 fn trainable(node: &Node) -> Vec<Parameter> {
-    let fixed = [
-        ParameterKind::RunningMean,
-        ParameterKind::RunningVariance,
-        ParameterKind::Labels,
-        ParameterKind::Value,
-    ];
+    let fixed = [ParameterKind::RunningMean, ParameterKind::RunningVariance, ParameterKind::Labels];
     node.parameters().into_iter().filter(|parameter| !fixed.contains(&parameter.kind)).collect()
 }
 

@@ -28,7 +28,11 @@ impl Builder<'_> {
             }
             let range = self.compiled.of_instruction.get(index).cloned().unwrap_or_default();
             let steps = steps.get_mut(range).unwrap_or(&mut []).iter_mut().filter_map(Option::take);
-            self.forward.extend(steps.map(Step::from));
+            let mut steps: Vec<Step> = steps.map(Step::from).collect();
+            if let Op::Lstm(layer) | Op::Gru(layer) = &instruction.node.op {
+                self.train_recurrence(instruction, layer, &mut steps)?;
+            }
+            self.forward.extend(steps);
         }
         Ok(())
     }
@@ -38,7 +42,7 @@ impl Builder<'_> {
         Ok(match &instruction.node.op {
             Op::Conv(_) | Op::Gemm(_) => Some(self.layer(instruction)?),
             Op::BatchNormalization(norm) => Some(self.norm(instruction, norm)),
-            _ => None,
+            _ => self.learned_work(instruction)?,
         })
     }
 

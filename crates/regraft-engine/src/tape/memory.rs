@@ -84,7 +84,7 @@ impl Memory {
         let memory = Span { pointer: self.numbers.as_mut_ptr().cast(), image: 0 };
         let threads = rayon::current_num_threads();
         for step in steps {
-            let units = step.units(images, threads);
+            let units = step.work.units(images, threads);
             let parts = units.min(PARTS * threads);
             let spans = |value: &usize| {
                 let (start, image) = self.place(*value);
@@ -98,9 +98,9 @@ impl Memory {
                 // SAFETY: there is room for `images` images of every value at the plan's offsets, values that are alive
                 // together lie apart, memory and shared numbers are borrowed for this run alone, and no unit is in two
                 // parts.
-                unsafe { step.run(set, (&reads, output), (images, threads), shared, units) };
+                unsafe { step.work.run(set, (&reads, output), (images, threads), shared, units) };
             });
-            after(&step.name, step.kind());
+            after(&step.name, step.work.kind());
         }
     }
 }

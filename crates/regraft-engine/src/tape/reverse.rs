@@ -1,12 +1,17 @@
 //! The walk back: instructions in reverse order, and the gradients that their outputs have so far.
 
+mod arithmetic;
 mod functions;
 mod layers;
 mod moves;
 pub(super) mod phases;
 mod pools;
+mod recurrent;
+mod reductions;
+mod tables;
+mod tokens;
 
-use regraft_graph::Op;
+use regraft_graph::{Interpolation, InterpolationMode, Op};
 
 use super::{
     Output,
@@ -67,6 +72,9 @@ impl Builder<'_> {
                 self.operator_back(instruction, gradient)?;
             }
         }
+        for sum in self.more.clone() {
+            self.push_back("parameters of several nodes", Vec::new(), None, Work::gradient(sum));
+        }
         Ok(())
     }
 
@@ -78,13 +86,51 @@ impl Builder<'_> {
             Op::Add if self.network.all_are(&instruction.inputs, self.sizes(instruction.output)) => {
                 self.hand_on(instruction, gradient)
             }
+            Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Max | Op::Min => {
+                self.arithmetic_back(instruction, gradient)
+            }
             Op::MaxPool(_) | Op::AveragePool(_) | Op::AdaptiveAveragePool { .. } | Op::GlobalAveragePool => {
                 self.pool_back(instruction, gradient)
             }
             Op::Softmax => self.softmax_back(instruction, gradient),
-            Op::Concat(_) => self.concat_back(instruction, gradient),
+            Op::Dropout { ratio } => self.dropout_back(instruction, *ratio, gradient),
+            Op::Lrn(attributes) => self.lrn_back(instruction, *attributes, gradient),
+            Op::Reduce(reduce) => self.reduction_back(instruction, reduce, gradient),
+            Op::MatMul => self.product_back(instruction, gradient),
+            Op::Attention(attention) => self.attention_back(instruction, attention.heads, gradient),
+            Op::Lstm(layer) | Op::Gru(layer) => self.recurrence_back(instruction, layer, gradient),
+            _ => self.learned_back(instruction, gradient),
+        }
+    }
+
+    /// Operators with tables or factors that may be trained.
+    fn learned_back(&mut self, instruction: &Instruction<'_>, gradient: usize) -> Result<(), EngineError> {
+        match &instruction.node.op {
+            Op::LayerNormalization(norm) => self.layer_norm_back(instruction, norm.epsilon, gradient),
+            Op::Scale(_) => self.scale_back(instruction, gradient),
+            Op::PRelu(rectifier) => self.rectifier_back(instruction, rectifier.slopes == 1, gradient),
+            Op::Constant(_) => self.constant_back(instruction, gradient),
+            Op::ClassToken(token) => self.token_back(instruction, token.features, gradient),
+            Op::PositionEmbedding(_) => self.positions_back(instruction, gradient),
+            Op::Embedding(embedding) => self.embedding_back(instruction, embedding.entries, gradient),
+            _ => self.move_back(instruction, gradient),
+        }
+    }
+
+    /// Operators that only move numbers, and functions of single ones.
+    fn move_back(&mut self, instruction: &Instruction<'_>, gradient: usize) -> Result<(), EngineError> {
+        match &instruction.node.op {
+            Op::Concat(concat) => self.concat_back(instruction, concat.axis, gradient),
             Op::Flatten | Op::Reshape(_) => self.reshape_back(instruction, gradient),
-            _ => Err(self.no_gradient(instruction)),
+            Op::Transpose(_)
+            | Op::Slice(_)
+            | Op::Pad(_)
+            | Op::Tokens
+            | Op::SelectToken { .. }
+            | Op::Resize(Interpolation { mode: InterpolationMode::Nearest, .. }) => {
+                self.places_back(instruction, gradient)
+            }
+            _ => self.function_back(instruction, gradient),
         }
     }
 
@@ -112,26 +158,28 @@ impl Builder<'_> {
         if !self.is_needed(to) {
             return;
         }
-        let sum = match self.gradient(to) {
-            Some(before) => self.add(name, to, [part, before]),
-            None => part,
-        };
+        let before = self.gradient(to);
+        let border = self.borders.get(to).copied().unwrap_or([0; 4]);
+        let is_wide = self.geometry(part).border.iter().zip(border).all(|(side, needed)| *side >= needed);
+        // What another operator hands on may lack the border.
+        let sum = if before.is_none() && is_wide { part } else { self.add(name, to, part, before) };
         self.set_gradient(to, Some(sum));
     }
 
-    /// The sum of two parts of a value's gradient.
-    fn add(&mut self, name: &str, to: usize, [part, before]: [usize; 2]) -> usize {
+    /// A part of a value's gradient and what was there before, with the border that it needs.
+    fn add(&mut self, name: &str, to: usize, part: usize, before: Option<usize>) -> usize {
         let sum = self.new_gradient(to);
         let step = Elementwise {
             input: self.geometry(part),
-            second: Some(self.geometry(before)),
+            second: before.map(|before| self.geometry(before)),
             output: self.geometry(sum),
             scale_and_shift: None,
             clamp: Clamp::NONE,
             function: None,
             with_second: Second::Add,
         };
-        self.push_back(name, vec![part, before], Some(sum), Work::kernel(Operation::Elementwise(step)));
+        let reads = [Some(part), before].into_iter().flatten().collect();
+        self.push_back(name, reads, Some(sum), Work::kernel(Operation::Elementwise(step)));
         sum
     }
 }

@@ -41,6 +41,23 @@ pub(super) enum Work {
     /// A convolution or dense layer whose weights may change, forward or back.
     Layer(Box<Layer>),
     Gradient(Box<dyn Gradient>),
+    /// A kernel that holds parameters which may change.
+    Made(Box<Made>),
+}
+
+/// Work that is made anew when parameters have changed.
+pub(super) struct Made {
+    make: Box<Make>,
+    work: Work,
+}
+
+/// From the trained values.
+type Make = dyn Fn(&[f32]) -> Result<Work, EngineError> + Send + Sync;
+
+impl std::fmt::Debug for Made {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.work.fmt(formatter)
+    }
 }
 
 impl Work {
@@ -55,6 +72,17 @@ impl Work {
     pub(super) fn gradient(gradient: impl Gradient + 'static) -> Self {
         Self::Gradient(Box::new(gradient))
     }
+
+    /// Work that is made of these sources; for good, if none of them is trained.
+    pub(super) fn made(
+        sources: &[&Source],
+        values: &[f32],
+        make: impl Fn(&[f32]) -> Result<Self, EngineError> + Send + Sync + 'static,
+    ) -> Result<Self, EngineError> {
+        let work = make(values)?;
+        let is_trained = sources.iter().any(|source| matches!(source, Source::Trained(_)));
+        Ok(if is_trained { Self::Made(Box::new(Made { make: Box::new(make), work })) } else { work })
+    }
 }
 
 impl From<step::Step> for Step {
@@ -64,30 +92,33 @@ impl From<step::Step> for Step {
     }
 }
 
-impl Step {
+impl Work {
     pub(super) fn kind(&self) -> &'static str {
-        match &self.work {
-            Work::Kernel(operation) => operation.kind(),
-            Work::Layer(layer) => layer.operation.kind(),
-            Work::Gradient(gradient) => gradient.kind(),
+        match self {
+            Self::Kernel(operation) => operation.kind(),
+            Self::Layer(layer) => layer.operation.kind(),
+            Self::Gradient(gradient) => gradient.kind(),
+            Self::Made(made) => made.work.kind(),
         }
     }
 
     pub(super) fn units(&self, images: usize, threads: usize) -> usize {
-        match &self.work {
-            Work::Kernel(operation) => operation.units(images, threads),
-            Work::Layer(layer) => layer.operation.units(images, threads),
-            Work::Gradient(gradient) => gradient.units(images),
+        match self {
+            Self::Kernel(operation) => operation.units(images, threads),
+            Self::Layer(layer) => layer.operation.units(images, threads),
+            Self::Gradient(gradient) => gradient.units(images),
+            Self::Made(made) => made.work.units(images, threads),
         }
     }
 
     /// Packs weights that have changed.
-    pub(super) fn refresh(&mut self, values: &[f32], set: InstructionSet) {
-        if let Work::Layer(layer) = &mut self.work
-            && layer.is_trained()
-        {
-            layer.pack(values, set);
+    pub(super) fn refresh(&mut self, values: &[f32], set: InstructionSet) -> Result<(), EngineError> {
+        match self {
+            Self::Layer(layer) if layer.is_trained() => layer.pack(values, set),
+            Self::Made(made) => made.work = (made.make)(values)?,
+            _ => {}
         }
+        Ok(())
     }
 
     /// Computes some units.
@@ -109,12 +140,13 @@ impl Step {
         let operands = kernels::Operands { input, second, output, images, threads };
         // SAFETY: the caller's promise is every kernel's.
         unsafe {
-            match &self.work {
-                Work::Kernel(operation) => operation.run(settings, &operands, units),
-                Work::Layer(layer) => layer.operation.run(settings, &operands, units),
-                Work::Gradient(gradient) => {
+            match self {
+                Self::Kernel(operation) => operation.run(settings, &operands, units),
+                Self::Layer(layer) => layer.operation.run(settings, &operands, units),
+                Self::Gradient(gradient) => {
                     gradient.run(set, &gradient::Operands { reads, output, images, shared }, units);
                 }
+                Self::Made(made) => made.work.run(set, (reads, output), (images, threads), shared, units),
             }
         }
     }
@@ -128,7 +160,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    fn numbers<'a>(&'a self, values: &'a [f32]) -> &'a [f32] {
+    pub(super) fn numbers<'a>(&'a self, values: &'a [f32]) -> &'a [f32] {
         match self {
             Self::Trained(range) => values.get(range.clone()).unwrap_or(&[]),
             Self::Fixed(numbers) => numbers,

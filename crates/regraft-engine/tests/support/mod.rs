@@ -11,7 +11,7 @@ use regraft_graph::{
 };
 use serde_json::Value;
 
-pub(crate) const FAMILIES: [&str; 19] = [
+pub(crate) const FAMILIES: [&str; 20] = [
     "conv",
     "conv_sizes",
     "conv_first",
@@ -31,12 +31,15 @@ pub(crate) const FAMILIES: [&str; 19] = [
     "moves",
     "pairs",
     "sequences",
+    "trained",
 ];
 
 pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) model: Model,
     pub(crate) input: ArrayD<f32>,
+    /// Of an input of whole numbers how many there are.
+    pub(crate) levels: Option<f64>,
     /// Wire and what PyTorch computes for it.
     pub(crate) outputs: Vec<(String, ArrayD<f32>)>,
 }
@@ -48,6 +51,12 @@ impl Case {
 
     pub(crate) fn wires(&self) -> Vec<&str> {
         self.outputs.iter().map(|(wire, _)| wire.as_str()).collect()
+    }
+
+    /// Another input, of the numbers of a name.
+    pub(crate) fn batch(&self, name: &str) -> ArrayD<f32> {
+        let numbers = numbers_of(name, self.input.len(), 1.0, self.levels);
+        ArrayD::from_shape_vec(self.input.raw_dim(), numbers).unwrap()
     }
 
     /// All wires of the graph that can be outputs.
@@ -82,10 +91,8 @@ fn read(family: &str, case: &Value, results: &mut impl Iterator<Item = f32>) -> 
         tensors.iter().map(|(name, tensor)| (name.clone(), weight(name, tensor))).collect();
     let shape = sizes(&case["input"]);
     let scale = case["input_scale"].as_f64().unwrap() as f32;
-    let mut input = numbers("input", shape.iter().product(), scale, 0.0);
-    if let Some(levels) = case["input_levels"].as_f64() {
-        input.iter_mut().for_each(|x| *x = ((f64::from(*x) + 1.0) / 2.0 * levels).floor() as f32);
-    }
+    let levels = case["input_levels"].as_f64();
+    let input = numbers_of("input", shape.iter().product(), scale, levels);
     let outputs = case["outputs"].as_array().unwrap().iter().map(|output| {
         let shape = sizes(&output["shape"]);
         let values = results.by_ref().take(shape.iter().product()).collect();
@@ -96,7 +103,17 @@ fn read(family: &str, case: &Value, results: &mut impl Iterator<Item = f32>) -> 
         outputs: outputs.collect(),
         model: model(graph, weights),
         input: ArrayD::from_shape_vec(shape, input).unwrap(),
+        levels,
     }
+}
+
+/// Numbers of an input, whole ones from 0 if there are levels.
+fn numbers_of(name: &str, count: usize, scale: f32, levels: Option<f64>) -> Vec<f32> {
+    let mut numbers = numbers(name, count, scale, 0.0);
+    if let Some(levels) = levels {
+        numbers.iter_mut().for_each(|x| *x = ((f64::from(*x) + 1.0) / 2.0 * levels).floor() as f32);
+    }
+    numbers
 }
 
 /// Height and width of the images that a batch is taken for.

@@ -1,11 +1,15 @@
 //! Batch normalisation by the statistics of the batch or by stored ones, and its gradient.
 //!
 //! `y = (x − mean) / sqrt(variance + epsilon) · weight + bias`, with the mean and the biased variance of each channel over
-//! images and pixels (Ioffe and Szegedy 2015). Sums are of rows, images and the batch one after the other.
+//! images and pixels (Ioffe and Szegedy 2015). Sums are of rows, images and the batch one after the other. The images are
+//! larger than the caches and go by as few times as can be: forward once for mean and variance and once for the result, back
+//! once for both sums and once for the result. The gradient of the clamp behind is made on the way from the input.
+#![allow(clippy::needless_range_loop, reason = "counted loops over constants unroll into registers")]
+#![allow(clippy::indexing_slicing, reason = "indices below the constant number of sums")]
 
 use std::ops::Range;
 
-use super::{Gradient, Operands, row, scatter};
+use super::{Gradient, Operands, clamp::inside, row, scatter};
 use crate::{
     InstructionSet,
     geometry::Geometry,
@@ -106,15 +110,24 @@ impl Forward<'_> {
     #[inline(always)]
     unsafe fn measure<S: Simd>(&self, simd: S, input: Span, block: usize) {
         let geometry = &self.step.input;
-        let count = (self.operands.images * geometry.pixels()) as f32;
-        let share = simd.splat(1.0 / count);
+        let of_image = geometry.pixels() as f32;
         // SAFETY: the caller's promise.
         unsafe {
-            let mean = simd.multiply(sums(simd, input, geometry, self.operands.images, block), share);
-            let shift = simd.multiply(mean, simd.splat(-1.0));
-            let centred = Factor { span: input, geometry, shift };
-            let squares = products(simd, [centred; 2], self.operands.images, block);
-            let variance = simd.multiply(squares, share);
+            let [mut mean, mut squares] = [simd.splat(0.0); 2];
+            for image in 0..self.operands.images {
+                // An image stays in the second-level cache from its mean to its deviations. Sums of squares around the means
+                // of two parts become one around their common mean (Chan, Golub and LeVeque 1979).
+                let sum = sum(simd, input, geometry, [image, block]);
+                let of_this = simd.multiply(sum, simd.splat(1.0 / of_image));
+                let deviations = deviations(simd, input, geometry, [image, block], of_this);
+                let apart = simd.multiply_add(mean, simd.splat(-1.0), of_this);
+                let share = 1.0 / (image + 1) as f32;
+                mean = simd.multiply_add(apart, simd.splat(share), mean);
+                let between = simd.splat(of_image * image as f32 * share);
+                squares =
+                    simd.add(squares, simd.multiply_add(simd.multiply(apart, apart), between, deviations));
+            }
+            let variance = simd.multiply(squares, simd.splat(1.0 / (self.operands.images as f32 * of_image)));
             simd.store(self.place(Vector::Mean, block), mean);
             simd.store(self.place(Vector::Variance, block), variance);
             self.store_inverse(simd, variance, block);
@@ -172,66 +185,70 @@ impl Forward<'_> {
     }
 }
 
-/// A value, and what is added to its numbers.
-#[derive(Clone, Copy)]
-struct Factor<'a, S: Simd> {
+/// Sums that grow side by side, because an addition waits for the one before it.
+const SUMS: usize = 4;
+
+/// Sum of a block of an image.
+///
+/// # Safety
+/// The image must have the block.
+#[inline(always)]
+unsafe fn sum<S: Simd>(simd: S, span: Span, geometry: &Geometry, [image, block]: [usize; 2]) -> S::Vector {
+    let mut sums = [simd.splat(0.0); SUMS];
+    for y in 0..geometry.height {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let line = row(span, geometry, [image, block, y]);
+            let whole = geometry.width / SUMS * SUMS;
+            for x in (0..whole).step_by(SUMS) {
+                for index in 0..SUMS {
+                    sums[index] = simd.add(sums[index], simd.load(line.add((x + index) * LANES)));
+                }
+            }
+            for x in whole..geometry.width {
+                sums[0] = simd.add(sums[0], simd.load(line.add(x * LANES)));
+            }
+        }
+    }
+    total(simd, sums)
+}
+
+/// Sum of the squares of a block's distances from a mean.
+///
+/// # Safety
+/// The image must have the block.
+#[inline(always)]
+unsafe fn deviations<S: Simd>(
+    simd: S,
     span: Span,
-    geometry: &'a Geometry,
-    shift: S::Vector,
-}
-
-/// Sums of a block of a value over pixels and images.
-///
-/// # Safety
-/// The images must have the block.
-#[inline(always)]
-unsafe fn sums<S: Simd>(simd: S, span: Span, geometry: &Geometry, images: usize, block: usize) -> S::Vector {
-    let mut total = simd.splat(0.0);
-    for image in 0..images {
-        let mut sum = simd.splat(0.0);
-        for y in 0..geometry.height {
-            let mut of_row = simd.splat(0.0);
-            // SAFETY: the caller's promise.
-            unsafe {
-                let line = row(span, geometry, [image, block, y]);
-                for x in 0..geometry.width {
-                    of_row = simd.add(of_row, simd.load(line.add(x * LANES)));
+    geometry: &Geometry,
+    [image, block]: [usize; 2],
+    mean: S::Vector,
+) -> S::Vector {
+    let (mut sums, minus) = ([simd.splat(0.0); SUMS], simd.multiply(mean, simd.splat(-1.0)));
+    for y in 0..geometry.height {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let line = row(span, geometry, [image, block, y]);
+            let whole = geometry.width / SUMS * SUMS;
+            for x in (0..whole).step_by(SUMS) {
+                for index in 0..SUMS {
+                    let apart = simd.add(simd.load(line.add((x + index) * LANES)), minus);
+                    sums[index] = simd.multiply_add(apart, apart, sums[index]);
                 }
             }
-            sum = simd.add(sum, of_row);
+            for x in whole..geometry.width {
+                let apart = simd.add(simd.load(line.add(x * LANES)), minus);
+                sums[0] = simd.multiply_add(apart, apart, sums[0]);
+            }
         }
-        total = simd.add(total, sum);
     }
-    total
+    total(simd, sums)
 }
 
-/// Sums of products of a block of two values.
-///
-/// # Safety
-/// The images must have the block.
 #[inline(always)]
-unsafe fn products<S: Simd>(simd: S, factors: [Factor<'_, S>; 2], images: usize, block: usize) -> S::Vector {
-    let [left, right] = factors;
-    let mut total = simd.splat(0.0);
-    for image in 0..images {
-        let mut sum = simd.splat(0.0);
-        for y in 0..left.geometry.height {
-            let mut of_row = simd.splat(0.0);
-            // SAFETY: the caller's promise.
-            unsafe {
-                let lefts = row(left.span, left.geometry, [image, block, y]);
-                let rights = row(right.span, right.geometry, [image, block, y]);
-                for x in 0..left.geometry.width {
-                    let a = simd.add(simd.load(lefts.add(x * LANES)), left.shift);
-                    let b = simd.add(simd.load(rights.add(x * LANES)), right.shift);
-                    of_row = simd.multiply_add(a, b, of_row);
-                }
-            }
-            sum = simd.add(sum, of_row);
-        }
-        total = simd.add(total, sum);
-    }
-    total
+fn total<S: Simd>(simd: S, [a, b, c, d]: [S::Vector; SUMS]) -> S::Vector {
+    simd.add(simd.add(a, b), simd.add(c, d))
 }
 
 /// Reads the gradient of the output and the input.
@@ -243,6 +260,8 @@ pub(crate) struct BatchNormGradient {
     pub(crate) to: Option<Geometry>,
     pub(crate) statistics: Statistics,
     pub(crate) of_batch: bool,
+    /// What the forward step ends with.
+    pub(crate) clamp: Clamp,
     /// Places of the gradients of weight and bias, if they are wanted.
     pub(crate) weight: Option<usize>,
     pub(crate) bias: Option<usize>,
@@ -267,28 +286,57 @@ struct Backward<'a> {
 impl Kernel for Backward<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
-        let [gradient, input] = self.operands.reads else { return };
-        for block in self.units.clone() {
-            // SAFETY: as above.
-            unsafe {
-                let [sum, product] = self.sums(simd, [*gradient, *input], block);
-                let count = LANES.min(self.step.from.channels - block * LANES);
-                let places = [(self.step.bias, sum), (self.step.weight, product)];
-                for (place, numbers) in places {
-                    if let Some(place) = place {
-                        let to = self.operands.shared.gradients.add(place + block * LANES);
-                        scatter(simd.lanes(numbers), count, to, 1);
-                    }
-                }
-                if let Some(to) = &self.step.to {
-                    self.inputs(simd, [*gradient, *input], to, block, [sum, product]);
-                }
-            }
+        // Constants, so that a loop over pixels has no condition in it.
+        if self.step.clamp == Clamp::NONE {
+            self.blocks::<S, false>(simd);
+        } else {
+            self.blocks::<S, true>(simd);
         }
     }
 }
 
+/// What all pixels of a block are computed with.
+#[derive(Clone, Copy)]
+struct Channels<S: Simd> {
+    minus_mean: S::Vector,
+    inverse: S::Vector,
+    scale: S::Vector,
+    shift: S::Vector,
+}
+
 impl Backward<'_> {
+    #[inline(always)]
+    fn blocks<S: Simd, const CLAMPED: bool>(&self, simd: S) {
+        let [gradient, input] = self.operands.reads else { return };
+        for block in self.units.clone() {
+            // SAFETY: the block lies in the images and the vectors; `Gradient::run`'s caller vouches for both.
+            unsafe {
+                let channels = self.channels(simd, block);
+                let sums = self.sums::<S, CLAMPED>(simd, [*gradient, *input], block, &channels);
+                self.store_parameters(simd, block, sums);
+                if let Some(to) = &self.step.to {
+                    self.inputs::<S, CLAMPED>(simd, [*gradient, *input], to, block, (&channels, sums));
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// The vectors must have the block.
+    #[inline(always)]
+    unsafe fn channels<S: Simd>(&self, simd: S, block: usize) -> Channels<S> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let inverse = self.load(simd, Vector::InverseDeviation, block);
+            Channels {
+                minus_mean: simd.multiply(self.load(simd, Vector::Mean, block), simd.splat(-1.0)),
+                inverse,
+                scale: simd.multiply(inverse, self.load(simd, Vector::Weight, block)),
+                shift: self.load(simd, Vector::Bias, block),
+            }
+        }
+    }
+
     /// # Safety
     /// The vectors must have the block.
     #[inline(always)]
@@ -298,56 +346,134 @@ impl Backward<'_> {
         unsafe { simd.load(self.operands.shared.state.add(place)) }
     }
 
+    /// A pixel's gradient in front of the clamp, and its input without the mean.
+    ///
+    /// # Safety
+    /// Both must be readable.
+    #[inline(always)]
+    unsafe fn pixel<S: Simd, const CLAMPED: bool>(
+        &self,
+        simd: S,
+        [gradient, input]: [*const f32; 2],
+        channels: &Channels<S>,
+    ) -> [S::Vector; 2] {
+        // SAFETY: the caller's promise.
+        let (gradient, input) = unsafe { (simd.load(gradient), simd.load(input)) };
+        let centred = simd.add(input, channels.minus_mean);
+        if !CLAMPED {
+            return [gradient, centred];
+        }
+        // As forward, bit for bit.
+        let output = simd.multiply_add(centred, channels.scale, channels.shift);
+        [inside(simd, output, self.step.clamp, gradient), centred]
+    }
+
     /// Sums of the gradients, and of their products with the normalised input.
     ///
     /// # Safety
     /// The images and the vectors must have the block.
     #[inline(always)]
-    unsafe fn sums<S: Simd>(&self, simd: S, [gradient, input]: [Span; 2], block: usize) -> [S::Vector; 2] {
+    unsafe fn sums<S: Simd, const CLAMPED: bool>(
+        &self,
+        simd: S,
+        spans: [Span; 2],
+        block: usize,
+        channels: &Channels<S>,
+    ) -> [S::Vector; 2] {
+        let mut total = [simd.splat(0.0); 2];
+        for image in 0..self.operands.images {
+            let mut of_image = [simd.splat(0.0); 2];
+            for y in 0..self.step.from.height {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let of_row = self.row_sums::<S, CLAMPED>(simd, spans, [image, block, y], channels);
+                    of_image = [simd.add(of_image[0], of_row[0]), simd.add(of_image[1], of_row[1])];
+                }
+            }
+            total = [simd.add(total[0], of_image[0]), simd.add(total[1], of_image[1])];
+        }
+        [total[0], simd.multiply(total[1], channels.inverse)]
+    }
+
+    /// # Safety
+    /// The images must have the row.
+    #[inline(always)]
+    unsafe fn row_sums<S: Simd, const CLAMPED: bool>(
+        &self,
+        simd: S,
+        [gradient, input]: [Span; 2],
+        place: [usize; 3],
+        channels: &Channels<S>,
+    ) -> [S::Vector; 2] {
         let BatchNormGradient { from, input: of_input, .. } = self.step;
-        let images = self.operands.images;
+        let (mut sums, mut products) = ([simd.splat(0.0); SUMS], [simd.splat(0.0); SUMS]);
         // SAFETY: the caller's promise.
         unsafe {
-            let minus = simd.multiply(self.load(simd, Vector::Mean, block), simd.splat(-1.0));
-            let inverse = self.load(simd, Vector::InverseDeviation, block);
-            let sum = sums(simd, gradient, from, images, block);
-            let gradient = Factor { span: gradient, geometry: from, shift: simd.splat(0.0) };
-            let input = Factor { span: input, geometry: of_input, shift: minus };
-            let product = products(simd, [gradient, input], images, block);
-            [sum, simd.multiply(product, inverse)]
+            let gradients = row(gradient, from, place).cast_const();
+            let values = row(input, of_input, place).cast_const();
+            let mut first = 0;
+            while first < from.width {
+                let count = SUMS.min(from.width - first);
+                for index in 0..SUMS {
+                    if index < count {
+                        let x = (first + index) * LANES;
+                        let pixel = [gradients.add(x), values.add(x)];
+                        let [gradient, centred] = self.pixel::<S, CLAMPED>(simd, pixel, channels);
+                        sums[index] = simd.add(sums[index], gradient);
+                        products[index] = simd.multiply_add(gradient, centred, products[index]);
+                    }
+                }
+                first += count;
+            }
+        }
+        [total(simd, sums), total(simd, products)]
+    }
+
+    /// # Safety
+    /// The step was given a place for each channel.
+    #[inline(always)]
+    unsafe fn store_parameters<S: Simd>(&self, simd: S, block: usize, [sum, product]: [S::Vector; 2]) {
+        let count = LANES.min(self.step.from.channels - block * LANES);
+        for (place, numbers) in [(self.step.bias, sum), (self.step.weight, product)] {
+            if let Some(place) = place {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let to = self.operands.shared.gradients.add(place + block * LANES);
+                    scatter(simd.lanes(numbers), count, to, 1);
+                }
+            }
         }
     }
 
     /// # Safety
     /// As for [`Self::sums`].
     #[inline(always)]
-    unsafe fn inputs<S: Simd>(
+    unsafe fn inputs<S: Simd, const CLAMPED: bool>(
         &self,
         simd: S,
         [gradient, input]: [Span; 2],
         to: &Geometry,
         block: usize,
-        [sum, product]: [S::Vector; 2],
+        (channels, [sum, product]): (&Channels<S>, [S::Vector; 2]),
     ) {
         let BatchNormGradient { from, input: of_input, of_batch, .. } = self.step;
         let share = if *of_batch { -1.0 / (self.operands.images * from.pixels()) as f32 } else { 0.0 };
-        // SAFETY: the caller's promise.
-        unsafe {
-            let minus = simd.multiply(self.load(simd, Vector::Mean, block), simd.splat(-1.0));
-            let inverse = self.load(simd, Vector::InverseDeviation, block);
-            let scale = simd.multiply(inverse, self.load(simd, Vector::Weight, block));
-            let constant = simd.multiply(sum, simd.splat(share));
-            let slope = simd.multiply(simd.multiply(product, inverse), simd.splat(share));
-            for image in 0..self.operands.images {
-                for y in 0..from.height {
+        let constant = simd.multiply(sum, simd.splat(share));
+        let slope = simd.multiply(simd.multiply(product, channels.inverse), simd.splat(share));
+        for image in 0..self.operands.images {
+            for y in 0..from.height {
+                // SAFETY: the caller's promise.
+                unsafe {
                     let gradients = row(gradient, from, [image, block, y]);
                     let values = row(input, of_input, [image, block, y]);
                     let result = row(self.operands.output, to, [image, block, y]);
                     for x in 0..from.width {
-                        let centred = simd.add(simd.load(values.add(x * LANES)), minus);
+                        let pixel =
+                            [gradients.add(x * LANES).cast_const(), values.add(x * LANES).cast_const()];
+                        let [gradient, centred] = self.pixel::<S, CLAMPED>(simd, pixel, channels);
                         let rest = simd.multiply_add(centred, slope, constant);
-                        let whole = simd.add(simd.load(gradients.add(x * LANES)), rest);
-                        simd.store(result.add(x * LANES), simd.multiply(whole, scale));
+                        let whole = simd.multiply(simd.add(gradient, rest), channels.scale);
+                        simd.store(result.add(x * LANES), whole);
                     }
                 }
             }

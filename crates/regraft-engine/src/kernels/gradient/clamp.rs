@@ -64,7 +64,7 @@ impl Kernel for Task<'_> {
 
 /// `x` where `value` is between the bounds and is none of them, else zero.
 #[inline(always)]
-fn inside<S: Simd>(simd: S, value: S::Vector, clamp: Clamp, x: S::Vector) -> S::Vector {
+pub(super) fn inside<S: Simd>(simd: S, value: S::Vector, clamp: Clamp, x: S::Vector) -> S::Vector {
     let above = simd.where_greater(value, simd.splat(clamp.low), x);
     if clamp.high == f32::INFINITY { above } else { simd.where_greater(simd.splat(clamp.high), value, above) }
 }

@@ -4,12 +4,24 @@
 //! both need no kernel of their own. What is summed over the images of a batch is summed by one unit, image by image, so
 //! that the result does not depend on the number of threads.
 
+pub(crate) mod attention;
 pub(crate) mod batch_norm;
 pub(crate) mod bias;
+pub(crate) mod choice;
 pub(crate) mod clamp;
 pub(crate) mod depthwise;
+pub(crate) mod dropout;
+pub(crate) mod embedding;
+pub(crate) mod function;
+pub(crate) mod layer_norm;
+pub(crate) mod lrn;
+mod matrix;
 pub(crate) mod pool;
+pub(crate) mod product;
+pub(crate) mod recurrent;
+pub(crate) mod reduce;
 pub(crate) mod softmax;
+pub(crate) mod table;
 pub(crate) mod weight;
 
 use std::ops::Range;
@@ -33,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) gradients: *mut f32,
     /// Statistics, and sums that are not complete.
     pub(crate) state: *mut f32,
+    /// Number of the batch.
+    pub(crate) batch: u64,
 }
 
 // SAFETY: addresses without ownership; who reads or writes through them vouches for the absence of races.

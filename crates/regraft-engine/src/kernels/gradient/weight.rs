@@ -1,10 +1,10 @@
 //! Gradient of the weights of a convolution or dense layer: for each output channel and place of the window the sum over all
 //! pixels of the output's gradient times the input there.
 //!
-//! As in the forward kernel, a tile of sums stays in registers while it goes along the pixels: [`ROWS`] places of the window,
-//! of which one input channel at one place is one, times the channels of one or two blocks of outputs. A strip of rows of an
-//! image goes through all tiles before the next one, so that it is read from the second-level cache; meanwhile the sums wait
-//! in memory. Vectors are the pixels of one image of a single row, so that a dense layer is nothing else.
+//! As in the forward kernel, a tile of sums stays in registers while it goes along the pixels: up to [`ROWS`] places of the
+//! window, of which one input channel at one place is one, times the channels of one or two blocks of outputs. A strip of rows
+//! of an image goes through all tiles before the next one, so that it is read from the second-level cache; meanwhile the sums
+//! wait in memory. Vectors are the pixels of one image of a single row, so that a dense layer is nothing else.
 #![allow(clippy::needless_range_loop, reason = "counted loops over constants unroll into registers")]
 #![allow(clippy::indexing_slicing, reason = "indices come from the step's own sizes")]
 
@@ -19,8 +19,10 @@ use crate::{
     window::Window,
 };
 
-/// Places of the window in a tile.
-const ROWS: usize = 8;
+/// Places of the window in a tile: with two blocks of outputs 24 of 32 registers.
+const ROWS: usize = 12;
+/// With one block of outputs, of two registers each, 12 of 16.
+const FEWER_ROWS: usize = 6;
 
 /// Bytes of gradients of a strip: half of the second-level cache that all processors have.
 const STRIP: usize = 1 << 17;
@@ -76,16 +78,18 @@ struct Place {
 impl WeightGradient {
     /// # Errors
     /// [`EngineError::Bounds`].
-    pub(crate) fn new(recipe: &Recipe, most_blocks: usize) -> Result<Self, EngineError> {
+    pub(crate) fn new(recipe: &Recipe, set: InstructionSet) -> Result<Self, EngineError> {
         let Recipe { from, input, window, groups, to, sums } = *recipe;
         let in_group = input.channels / groups.max(1);
         let taps = window.kernel[0] * window.kernel[1];
-        let together = if groups == 1 { most_blocks } else { 1 };
+        let [_, most_blocks] = set.dense_tile();
+        let rows = if most_blocks < 2 { FEWER_ROWS } else { ROWS };
+        let together = if groups == 1 { most_blocks.min(2) } else { 1 };
         let mut tiles = Vec::new();
         for block in (0..from.blocks()).step_by(together) {
             let blocks = together.min(from.blocks() - block);
             let places = places(recipe, block * LANES..((block + blocks) * LANES).min(from.channels));
-            tiles.extend(places.chunks(ROWS).map(|places| Tile::new(block, blocks, places)));
+            tiles.extend(places.chunks(rows).map(|places| Tile::new(block, blocks, places)));
         }
         let (start, steps) = (window.start(&input), window.steps(&input));
         let step = Self { from, input, start, steps, tiles, row: in_group * taps, to, sums };
@@ -215,10 +219,13 @@ impl Task<'_> {
             // SAFETY: the step was given a place for the sums of every tile; the rest is the caller's promise.
             unsafe {
                 let sums = self.sums_of(unit);
-                if tile.blocks == 2 {
-                    self.tile::<S, 2>(simd, tile, spans, image, lines.clone(), (sums, is_first));
-                } else {
-                    self.tile::<S, 1>(simd, tile, spans, image, lines.clone(), (sums, is_first));
+                let (lines, sums) = (lines.clone(), (sums, is_first));
+                match tile.blocks {
+                    _ if const { S::BLOCKS < 2 } => {
+                        self.tile::<S, FEWER_ROWS, 1>(simd, tile, spans, image, lines, sums);
+                    }
+                    2 => self.tile::<S, ROWS, 2>(simd, tile, spans, image, lines, sums),
+                    _ => self.tile::<S, ROWS, 1>(simd, tile, spans, image, lines, sums),
                 }
             }
         }
@@ -235,7 +242,7 @@ impl Task<'_> {
     /// # Safety
     /// As for [`Self::strip`].
     #[inline(always)]
-    unsafe fn tile<S: Simd, const B: usize>(
+    unsafe fn tile<S: Simd, const R: usize, const B: usize>(
         &self,
         simd: S,
         tile: &Tile,
@@ -246,18 +253,18 @@ impl Task<'_> {
     ) {
         // SAFETY: the caller's promise.
         unsafe {
-            let mut totals = [[simd.splat(0.0); B]; ROWS];
+            let mut totals = [[simd.splat(0.0); B]; R];
             if !is_first {
-                for row in 0..ROWS {
+                for row in 0..R {
                     for block in 0..B {
                         totals[row][block] = simd.load(sums.add((row * 2 + block) * LANES));
                     }
                 }
             }
             for y in lines {
-                self.accumulate::<S, B>(simd, tile, self.line(spans, tile.block, image, y), &mut totals);
+                self.accumulate::<S, R, B>(simd, tile, self.line(spans, tile.block, image, y), &mut totals);
             }
-            for row in 0..ROWS {
+            for row in 0..R {
                 for block in 0..B {
                     simd.store(sums.add((row * 2 + block) * LANES), totals[row][block]);
                 }
@@ -293,31 +300,59 @@ impl Task<'_> {
     /// # Safety
     /// From each pixel's input all of the tile's places must be readable, and at its gradient the tile's blocks.
     #[inline(always)]
-    unsafe fn accumulate<S: Simd, const B: usize>(
+    unsafe fn accumulate<S: Simd, const R: usize, const B: usize>(
         &self,
         simd: S,
         tile: &Tile,
         line: Line,
-        totals: &mut [[S::Vector; B]; ROWS],
+        totals: &mut [[S::Vector; B]; R],
+    ) {
+        let Line { mut gradient, mut input, count, apart } = line;
+        // SAFETY: the caller's promise.
+        unsafe {
+            for _ in 0..count / 2 {
+                self.pixels::<S, R, B, 2>(simd, tile, [gradient, input], apart, totals);
+                gradient = gradient.wrapping_add(2 * apart[0]);
+                input = input.wrapping_add(2 * apart[1]);
+            }
+            if !count.is_multiple_of(2) {
+                self.pixels::<S, R, B, 1>(simd, tile, [gradient, input], apart, totals);
+            }
+        }
+    }
+
+    /// `N` pixels, which share the look at where each place is.
+    ///
+    /// # Safety
+    /// As for [`Self::accumulate`], for the first pixels.
+    #[inline(always)]
+    unsafe fn pixels<S: Simd, const R: usize, const B: usize, const N: usize>(
+        &self,
+        simd: S,
+        tile: &Tile,
+        [gradient, input]: [*const f32; 2],
+        apart: [usize; 2],
+        totals: &mut [[S::Vector; B]; R],
     ) {
         let plane = self.step.from.plane();
-        let Line { mut gradient, mut input, count, apart } = line;
-        for _ in 0..count {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let mut vectors = [simd.splat(0.0); B];
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut vectors = [[simd.splat(0.0); B]; N];
+            for pixel in 0..N {
                 for block in 0..B {
-                    vectors[block] = simd.load(gradient.add(block * plane));
+                    vectors[pixel][block] = simd.load(gradient.add(pixel * apart[0] + block * plane));
                 }
-                for row in 0..ROWS {
-                    let number = simd.splat(*input.add(tile.offsets[row]));
+            }
+            for row in 0..R {
+                let input = input.add(tile.offsets[row]);
+                for pixel in 0..N {
+                    let number = simd.splat(*input.add(pixel * apart[1]));
                     for block in 0..B {
-                        totals[row][block] = simd.multiply_add(number, vectors[block], totals[row][block]);
+                        totals[row][block] =
+                            simd.multiply_add(number, vectors[pixel][block], totals[row][block]);
                     }
                 }
             }
-            gradient = gradient.wrapping_add(apart[0]);
-            input = input.wrapping_add(apart[1]);
         }
     }
 

@@ -11,7 +11,6 @@ use crate::{
         gather::{Gather, Otherwise, Sources},
         gradient::{
             batch_norm::BatchNormGradient,
-            bias::BiasGradient,
             depthwise::DepthwiseGradient,
             weight::{self, WeightGradient},
         },
@@ -33,11 +32,8 @@ impl Builder<'_> {
         gradient: usize,
     ) -> Result<(), EngineError> {
         let node = instruction.node;
-        if let Some(place) = self.trained(node, ParameterKind::Bias).map(|trained| trained.range.start) {
-            let step = Work::gradient(BiasGradient { from: self.geometry(gradient), to: place });
-            self.push_back(&node.name, vec![gradient], None, step);
-        }
-        if let Some(place) = self.trained(node, ParameterKind::Weight).map(|trained| trained.range.start) {
+        self.bias_back(instruction, ParameterKind::Bias, gradient);
+        if let Some(place) = self.gradient_place(node, ParameterKind::Weight) {
             let work = self.weight_gradient(instruction, gradient, place)?;
             self.push_back(&node.name, vec![gradient, input_of(instruction)], None, work);
         }
@@ -59,8 +55,7 @@ impl Builder<'_> {
             return Ok(Work::gradient(DepthwiseGradient::new([from, input], window, to)?));
         }
         let recipe = weight::Recipe { from, input, window, groups, to, sums: self.state };
-        let [_, blocks] = self.settings.instruction_set.dense_tile();
-        let step = WeightGradient::new(&recipe, blocks.min(2))?;
+        let step = WeightGradient::new(&recipe, self.settings.instruction_set)?;
         self.state += step.sums();
         Ok(Work::gradient(step))
     }
@@ -145,11 +140,12 @@ impl Builder<'_> {
     ) -> Result<(), EngineError> {
         let (node, value) = (instruction.node, input_of(instruction));
         let index = norm_nodes(self.network).take_while(|other| other.name != node.name).count();
-        let Some((statistics, of_batch, [weight, bias])) =
-            self.norms.get(index).map(|norm| (norm.statistics, norm.of_batch, norm.trained))
+        let Some((statistics, of_batch)) = self.norms.get(index).map(|norm| (norm.statistics, norm.of_batch))
         else {
             return Ok(());
         };
+        let [weight, bias] =
+            [ParameterKind::Weight, ParameterKind::Bias].map(|kind| self.gradient_place(node, kind));
         let result = self.is_needed(value).then(|| self.new_gradient(value));
         let step = BatchNormGradient {
             from: self.geometry(gradient),
@@ -157,6 +153,7 @@ impl Builder<'_> {
             to: result.map(|result| self.geometry(result)),
             statistics,
             of_batch,
+            clamp: instruction.clamp,
             weight,
             bias,
         };
