@@ -1,0 +1,134 @@
+//! Milliseconds of a training step of an architecture with random weights, at the size of its preprocessing: forward, softmax
+//! cross-entropy, back, and plain gradient descent with a rate of zero:
+//! `train_step ARCHITECTURE [batch] [threads] [profile] [avx512|avx2+fma|portable]`.
+//!
+//! Prints the median over the steps behind the first ones, and the peak memory; with `profile`, where the time goes too.
+//! Batch normalisation goes by the statistics of the batch. `oracles/bench_training.py` measures PyTorch in the same way.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::indexing_slicing, reason = "an example")]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use ndarray::{Array2, ArrayD, ArrayView2, Axis, Dimension as _, Ix2};
+use regraft_engine::{InstructionSet, Tape, TapeOptions};
+use regraft_graph::Model;
+use regraft_system::{clock::Stopwatch, memory::peak_resident_bytes};
+use regraft_zoo::{Architecture, Network, architecture, random_weights};
+
+const CLASSES: usize = 1000;
+const WARM_UP: usize = 2;
+const STEPS: usize = 7;
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let word = |index: usize| words.get(index).map_or("", String::as_str);
+    let number = |index: usize, default: usize| word(index).parse().unwrap_or(default);
+    let (batch, threads) = (number(1, 16), number(2, 2));
+    let set = InstructionSet::ALL.into_iter().find(|set| words.iter().any(|word| word == set.name()));
+    let architecture = architecture(word(0)).unwrap();
+    let [height, width] = architecture.preprocessing.crop;
+    let input = ArrayD::from_shape_fn(vec![batch, 3, height, width], |index| noise(index.slice()));
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    pool.install(|| {
+        let mut tape = tape(architecture, [height, width], set.unwrap_or(InstructionSet::detect()));
+        measure(&mut tape, &input);
+        if words.iter().any(|word| word == "profile") {
+            profile(&mut tape, &input);
+        }
+    });
+}
+
+fn tape(architecture: &Architecture, size: [usize; 2], instruction_set: InstructionSet) -> Tape {
+    let Network { graph, .. } = architecture.network(CLASSES).unwrap();
+    let weights = random_weights(&graph, 0).unwrap();
+    let model = Model::new(graph, weights, architecture.card("random numbers")).unwrap();
+    let outputs: Vec<&str> = model.graph().outputs().iter().map(String::as_str).collect();
+    let options = TapeOptions { instruction_set, ..TapeOptions::default() };
+    Tape::compile(&model, size, &outputs[..1], &options).unwrap()
+}
+
+fn measure(tape: &mut Tape, input: &ArrayD<f32>) {
+    let mut parts = [Vec::new(), Vec::new(), Vec::new()];
+    for step in 0..WARM_UP + STEPS {
+        let milliseconds = train(tape, input);
+        if step >= WARM_UP {
+            parts.iter_mut().zip(milliseconds).for_each(|(part, time)| part.push(time));
+        }
+    }
+    let totals = (0..STEPS).map(|step| parts.iter().map(|part| part[step]).sum()).collect();
+    let [forward, backward, update] = parts.map(median);
+    let peak = peak_resident_bytes().map_or(f64::NAN, |bytes| bytes as f64 / f64::from(1 << 20));
+    println!(
+        "{:.1} ms a step (forward {forward:.1}, back {backward:.1}, update {update:.1}), peak {peak:.0} MB",
+        median(totals)
+    );
+}
+
+/// A step; milliseconds forward, back and of the update.
+fn train(tape: &mut Tape, input: &ArrayD<f32>) -> [f64; 3] {
+    let milliseconds = |stopwatch: Stopwatch| stopwatch.seconds() * 1e3;
+    let stopwatch = Stopwatch::start();
+    let logits = tape.forward(input.view()).unwrap().remove(0).into_dimensionality::<Ix2>().unwrap();
+    let forward = milliseconds(stopwatch);
+    let stopwatch = Stopwatch::start();
+    let gradient = cross_entropy_gradient(logits.view()).into_dyn();
+    tape.backward(&[gradient.view()]).unwrap();
+    let backward = milliseconds(stopwatch);
+    let stopwatch = Stopwatch::start();
+    let (values, gradients) = tape.values_and_gradients();
+    values.iter_mut().zip(gradients).for_each(|(value, gradient)| *value -= 0.0 * gradient);
+    [forward, backward, milliseconds(stopwatch)]
+}
+
+/// Of the mean over the batch: the probabilities without the one of the class, which is the row's number.
+fn cross_entropy_gradient(logits: ArrayView2<'_, f32>) -> Array2<f32> {
+    let (mut gradient, share) = (logits.to_owned(), 1.0 / logits.nrows() as f32);
+    for (class, mut row) in gradient.axis_iter_mut(Axis(0)).enumerate() {
+        let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        row.mapv_inplace(|logit| (logit - largest).exp());
+        let sum = row.sum();
+        row.mapv_inplace(|number| number / sum * share);
+        row[class % CLASSES] -= share;
+    }
+    gradient
+}
+
+/// Milliseconds of each step of the tape: the smallest of some runs; then sums of the steps of a kind.
+fn profile(tape: &mut Tape, input: &ArrayD<f32>) {
+    let best: RefCell<BTreeMap<usize, ([String; 2], f64)>> = RefCell::default();
+    for _ in 0..3 {
+        let (state, mut count) = (RefCell::new(Stopwatch::start()), 0);
+        let counter = RefCell::new(&mut count);
+        let after = |name: &str, kind: &str| {
+            let (seconds, mut count) = (state.borrow().seconds(), counter.borrow_mut());
+            let (mut best, index) = (best.borrow_mut(), **count);
+            let entry = best.entry(index).or_insert(([name, kind].map(str::to_owned), f64::MAX));
+            entry.1 = entry.1.min(seconds * 1e3);
+            **count += 1;
+            *state.borrow_mut() = Stopwatch::start();
+        };
+        // The values are asked for, so that the weights are packed again.
+        tape.values_mut();
+        tape.trace(input.view(), &after).unwrap();
+    }
+    let best = best.into_inner();
+    let mut kinds: BTreeMap<String, f64> = BTreeMap::new();
+    for ([name, kind], milliseconds) in best.values() {
+        println!("{milliseconds:9.3} ms  {name}: {kind}");
+        let back = if name.ends_with("(gradient)") { "back: " } else { "" };
+        *kinds.entry(format!("{back}{kind}")).or_default() += milliseconds;
+    }
+    kinds.iter().for_each(|(kind, milliseconds)| println!("{milliseconds:9.3} ms  all of {kind}"));
+    println!("{:9.3} ms  all", kinds.values().sum::<f64>());
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
+
+/// In −1 … 1.
+fn noise(index: &[usize]) -> f32 {
+    let hash = index.iter().fold(1u32, |hash, place| (hash ^ *place as u32).wrapping_mul(2_654_435_761));
+    (hash >> 8) as f32 / (1 << 23) as f32 - 1.0
+}
