@@ -70,6 +70,18 @@ pub enum AdaptError {
         /// The values allowed.
         expected: &'static str,
     },
+    /// A rank that a matrix cannot have.
+    #[error("a rank of {rank} is not from 1 to the smaller side of '{name}', which is {rows}×{columns}")]
+    Rank {
+        /// The rank.
+        rank: usize,
+        /// Name of the matrix.
+        name: String,
+        /// Its outputs.
+        rows: usize,
+        /// Its inputs.
+        columns: usize,
+    },
     /// A matrix decomposition did not converge, which only extreme scales can cause.
     #[error("the {what} did not converge; look for features of extreme magnitude")]
     Decomposition {

@@ -130,7 +130,8 @@ pub(crate) struct Fit {
 
     /// What to train of the source: probe (nothing: a head on frozen features), bn-affine (scales and shifts of the
     /// normalisations), bias (biases), last-block, partial (everything behind --cut), lp-ft (everything, from the linear probe
-    /// on), full (everything, from a random head on), or auto (what pays off in cross-validation) [default: probe]
+    /// on), gradual (as lp-ft, block by block from the last one), l2-sp (as lp-ft, pulled towards the source), lora (low-rank
+    /// changes of the weights), full (everything, from a random head on), or auto (what pays off in cross-validation) [default: probe]
     #[arg(long, short, value_name = "METHOD", value_parser = method)]
     pub(crate) method: Option<Method>,
 
@@ -146,7 +147,7 @@ pub(crate) struct Tuning {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) epochs: Option<usize>,
 
-    /// Images of a step, 1 to 65536 [default: 16]
+    /// Images of a step, at most as many as are trained on [default: 16]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) batch_size: Option<usize>,
 
@@ -161,6 +162,10 @@ pub(crate) struct Tuning {
     /// The source's layers learn at this share of the head's rate; above 0, at most 1 [default: 0.1]
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     pub(crate) source_rate_factor: Option<f64>,
+
+    /// Each block of layers learns at this share of the rate of the block behind it; above 0, at most 1 [default: 1]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    pub(crate) layer_decay: Option<f64>,
 
     /// one-cycle, cosine, step, slanted-triangular or constant [default: one-cycle]
     #[arg(long, value_name = "NAME", value_parser = schedule)]
@@ -181,6 +186,22 @@ pub(crate) struct Tuning {
     /// What batch normalisation goes by: stored (the source's statistics, which never move) or batch [default: stored]
     #[arg(long, value_name = "NAME", value_parser = norm_statistics)]
     pub(crate) norm_statistics: Option<NormStatistics>,
+
+    /// Of l2-sp: with a learning rate r, a step takes r times this share of the way back to the source; 0 or more [default: 1]
+    #[arg(long, value_name = "PULL", allow_negative_numbers = true)]
+    pub(crate) source_pull: Option<f64>,
+
+    /// Of lora: the rank of the changes, at least 1 [default: 8]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) rank: Option<usize>,
+
+    /// Of lora: the changes are multiplied by this over the rank; above 0 [default: 16]
+    #[arg(long, value_name = "ALPHA", allow_negative_numbers = true)]
+    pub(crate) alpha: Option<f64>,
+
+    /// Mix the weights before and after the training, with the share that suits the validation images best (WiSE-FT)
+    #[arg(long)]
+    pub(crate) wise_ft: bool,
 
     /// What happens at random to the training images: none, flip, standard (random parts, flips) or strong (TrivialAugment and
     /// random erasing, too); a table in regraft.toml says more [default: none]
@@ -209,11 +230,16 @@ impl Tuning {
     pub(crate) fn over(&self, base: TuningConfig) -> TuningConfig {
         TuningConfig {
             epochs: self.epochs.unwrap_or(base.epochs),
-            batch_size: self.batch_size.unwrap_or(base.batch_size),
+            batch_size: self.batch_size.or(base.batch_size),
             optimizer: self.optimizer.unwrap_or(base.optimizer),
             learning_rate: self.learning_rate.or(base.learning_rate),
             source_rate_factor: self.source_rate_factor.unwrap_or(base.source_rate_factor),
+            layer_decay: self.layer_decay.unwrap_or(base.layer_decay),
             schedule: self.schedule.unwrap_or(base.schedule),
+            source_pull: self.source_pull.unwrap_or(base.source_pull),
+            rank: self.rank.unwrap_or(base.rank),
+            alpha: self.alpha.unwrap_or(base.alpha),
+            wise_ft: self.wise_ft || base.wise_ft,
             weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
             gradient_clip: self.gradient_clip.unwrap_or(base.gradient_clip),
             label_smoothing: self.label_smoothing.unwrap_or(base.label_smoothing),

@@ -47,7 +47,7 @@ fn config(place: &TempDir, name: &str, method: Method) -> FitConfig {
         folds: 3,
         heads: vec![HeadKind::LogisticRegression],
         method,
-        tuning: TuningConfig { epochs: 2, batch_size: 8, ..TuningConfig::default() },
+        tuning: TuningConfig { epochs: 2, batch_size: Some(8), ..TuningConfig::default() },
         ..FitConfig::default()
     }
 }
@@ -150,7 +150,7 @@ fn the_number_of_threads_changes_nothing() {
 #[test]
 fn the_first_loss_is_that_of_the_linear_probe() {
     let place = place();
-    let all = TuningConfig { epochs: 1, batch_size: 64, ..TuningConfig::default() };
+    let all = TuningConfig { epochs: 1, batch_size: Some(24), ..TuningConfig::default() };
     let tuned = run(&place, &FitConfig { tuning: all, ..config(&place, "tuned", Method::LpFt) }, 2);
     let probe = run(&place, &config(&place, "probe", Method::Probe), 2);
     let split = std::fs::read_to_string(probe.folder.join("split.csv")).unwrap();

@@ -77,7 +77,7 @@ pub struct OptimizerState {
 }
 
 /// Numbers that one thread updates at a time.
-const CHUNK: usize = 1 << 14;
+pub(super) const CHUNK: usize = 1 << 14;
 
 impl OptimizerState {
     /// Takes a step. Values outside of all groups stay as they are.

@@ -11,6 +11,7 @@ use regraft_data::split::{Division, Examples, divide, stratified_folds};
 use regraft_graph::Model;
 
 use super::precision::{self, Chosen};
+use super::tune::Method;
 use crate::cache::ContentHash;
 use crate::check::{finding_text, findings};
 use crate::ingest::{FileRecord, Ingest, IngestTiming, Network, inspection_store};
@@ -156,7 +157,15 @@ pub(crate) fn scan(config: &FitConfig) -> Result<ImageFolder> {
     let labels: Vec<usize> = folder.items.iter().map(|item| item.class).collect();
     let groups: Vec<usize> = (0..labels.len()).collect();
     let examples = Examples { labels: &labels, groups: &groups, classes: &folder.classes };
-    Split::of(&folder.items, examples, config)?;
+    let training = Split::of(&folder.items, examples, config)?.train.len();
+    if let Some(batch) = config.tuning.batch_size.filter(|batch| *batch > training)
+        && config.method != Method::Probe
+    {
+        return Err(Error::Usage(format!(
+            "batch-size: {batch} is more than the {training} training images of {}",
+            config.data.display()
+        )));
+    }
     Ok(folder)
 }
 

@@ -2,7 +2,7 @@
 
 use regraft_adapt::knn::{NearestNeighbours, PRIOR_WEIGHT, TEMPERATURE};
 use regraft_adapt::{Head, Selection};
-use regraft_graph::{Card, Model, NearestNeighbors, Patch};
+use regraft_graph::{Card, Dim, Model, NearestNeighbors, Patch};
 
 use super::dataset::Dataset;
 use crate::{Error, Result};
@@ -28,6 +28,24 @@ pub(crate) fn graft(source: &Model, cut: &str, selection: &Selection, dataset: &
     let model = patch.and_then(|patch| patch.apply(source)).map_err(Error::model)?;
     let card = Card { source_accuracy: None, source_task: None, ..model.card().clone() };
     model.with_card(card).map_err(Error::model)
+}
+
+/// The source with a head of zeros behind the cut: what a method would train of it is known before any image is read.
+pub(crate) fn with_empty_head(source: &Model, cut: &str, classes: &[String]) -> Result<Model> {
+    let source = pooled(source, cut)?;
+    let features = source.card().roles.features.clone();
+    let fact = source.graph().fact(&features).map_err(Error::model)?;
+    let width = match fact.shape.get(1) {
+        Some(Dim::Fixed(width)) => *width,
+        _ => {
+            return Err(Error::Model(format!(
+                "wire '{features}' of shape {fact} cannot be used as features"
+            )));
+        }
+    };
+    let (weight, bias) = (vec![0.0; width * classes.len()], vec![0.0; classes.len()]);
+    let patch = Patch::replace_head(&source, &features, &weight, &bias, classes.to_vec());
+    patch.and_then(|patch| patch.apply(source)).map_err(Error::model)
 }
 
 /// The source cut at a wire; a map of height and width gets its average, as the features had.

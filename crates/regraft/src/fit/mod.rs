@@ -66,6 +66,7 @@ pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
     let folder = dataset::scan(config)?;
     let Adapted { model: source, sentences, .. } = adapted(config, source, &folder, context)?;
     let cut = resolve_cut(&source, config.head_cut())?;
+    tune::check(config, &source, &cut, &folder.classes)?;
     log.event("source", json!({ "name": source.card().name, "cut": cut, "input": sentences }));
     let dataset = Dataset::load(config, folder, &source, &cut, context)?;
     log.event("data", json!({

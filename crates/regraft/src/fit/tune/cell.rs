@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 
 use ndarray::{Array2, ArrayD, Ix4};
-use regraft_adapt::training::{ParameterGroup, Targets, clip_by_global_norm, softmax_cross_entropy};
-use regraft_engine::{InstructionSet, Precision, Program, Settings, Tape, TapeOptions, Trained};
-use regraft_graph::{Model, ParameterKind};
+use regraft_adapt::training::{Targets, clip_by_global_norm, softmax_cross_entropy};
+use regraft_engine::{InstructionSet, Precision, Program, Settings, Tape, TapeOptions};
+use regraft_graph::{Bindings, Model};
 use regraft_report::record::EpochRecord;
 use regraft_system::clock::Stopwatch;
 use regraft_system::memory::available_bytes;
@@ -13,14 +13,16 @@ use regraft_system::random::{shuffle, stream};
 
 use super::boundary::Boundary;
 use super::checkpoint::{Checkpoints, State};
-use super::config::{NormStatistics, TuningConfig};
+use super::config::{Method, NormStatistics, TuningConfig};
 use super::history::History;
 use super::images::Look;
+use super::parameters::{Choice, Parameters};
 use super::plan::Plan;
-use crate::{Context, Error, Result};
+use crate::{Context, Error, FitConfig, Result};
 
 /// What all trainings of a run have in common.
 pub(crate) struct Setting<'a> {
+    pub(crate) method: Method,
     pub(crate) config: &'a TuningConfig,
     pub(crate) plan: &'a Plan,
     pub(crate) boundary: &'a Boundary,
@@ -32,6 +34,10 @@ pub(crate) struct Setting<'a> {
 }
 
 impl Setting<'_> {
+    fn choice(&self) -> Choice<'_> {
+        Choice { method: self.method, config: self.config, plan: self.plan, seed: self.seed }
+    }
+
     fn labels_of(&self, positions: &[usize]) -> Vec<usize> {
         positions.iter().filter_map(|place| self.labels.get(*place).copied()).collect()
     }
@@ -58,6 +64,8 @@ pub(crate) struct Finished {
     pub(crate) validation: Vec<usize>,
     /// A row for each of them.
     pub(crate) validation_logits: Array2<f32>,
+    /// Share of the trained weights in those that are to be used; the rest is from before the training.
+    pub(crate) share: f64,
 }
 
 /// How often a training that diverges begins its epoch again, with half the learning rate each time.
@@ -81,10 +89,8 @@ impl Cell<'_> {
         };
         let mut training = Training::new(self, setting, state)?;
         let steps = training.steps_per_epoch() * setting.config.epochs;
-        context
-            .progress
-            .start(&format!("training ({})", self.name), (steps * setting.config.batch_size) as u64);
-        context.progress.advance((training.state.step * setting.config.batch_size) as u64);
+        context.progress.start(&format!("training ({})", self.name), (steps * setting.config.batch()) as u64);
+        context.progress.advance((training.state.step * setting.config.batch()) as u64);
         while training.state.step < steps {
             training.epoch(steps, checkpoints, history, context)?;
         }
@@ -98,20 +104,27 @@ struct Training<'a> {
     cell: &'a Cell<'a>,
     setting: &'a Setting<'a>,
     tape: Tape,
-    groups: Vec<ParameterGroup>,
+    parameters: Parameters,
     state: State,
 }
 
 impl<'a> Training<'a> {
-    fn new(cell: &'a Cell<'a>, setting: &'a Setting<'a>, state: State) -> Result<Self> {
-        let tape = tape(&state.model, setting)?;
-        check_memory(&tape, setting.config.batch_size)?;
-        let groups = tape.parameters().iter().map(|trained| group(trained, setting)).collect();
-        Ok(Self { cell, setting, tape, groups, state })
+    fn new(cell: &'a Cell<'a>, setting: &'a Setting<'a>, mut state: State) -> Result<Self> {
+        let choice = setting.choice();
+        let compile = |model| tape(model, setting.plan, setting.config, setting.boundary.shape());
+        let mut tape = compile(cell.start)?;
+        check_memory(&tape, setting.config.batch())?;
+        // What is trained is measured from where the cell begins, also in a training that goes on.
+        let parameters = Parameters::new(&choice, &tape)?;
+        if state.step > 0 {
+            tape = compile(&state.model)?;
+        }
+        parameters.begin(&choice, cell.name, &mut state);
+        Ok(Self { cell, setting, tape, parameters, state })
     }
 
     fn steps_per_epoch(&self) -> usize {
-        self.cell.train.len().div_ceil(self.setting.config.batch_size).max(1)
+        self.cell.train.len().div_ceil(self.setting.config.batch()).max(1)
     }
 
     /// The rest of the epoch that is under way.
@@ -127,7 +140,7 @@ impl<'a> Training<'a> {
         let watch = Stopwatch::start();
         let done = self.state.step % self.steps_per_epoch();
         let before = (done == 0).then(|| self.snapshot()).transpose()?;
-        for batch in order.chunks(self.setting.config.batch_size).skip(done) {
+        for batch in order.chunks(self.setting.config.batch()).skip(done) {
             if context.progress.interrupted() {
                 checkpoints.write(self.cell.name, &self.snapshot()?)?;
                 return Err(Error::Interrupted);
@@ -171,9 +184,8 @@ impl<'a> Training<'a> {
         if !norm.is_finite() {
             return Ok(ControlFlow::Break(()));
         }
-        let rate = self.rate(steps);
-        let (rule, values) = (config.optimizer.rule(), self.tape.values_and_gradients());
-        self.state.optimizer.step(&rule, &self.groups, rate, values).map_err(Error::model)?;
+        let at = (self.rate(steps), self.state.step / self.steps_per_epoch());
+        self.parameters.step(&self.setting.choice(), &mut self.tape, &mut self.state, at)?;
         self.state.step += 1;
         self.state.loss += loss * batch.len() as f64;
         self.state.images += batch.len();
@@ -281,7 +293,7 @@ impl<'a> Training<'a> {
         let model = self.tape.model().map_err(Error::model)?;
         let validation_logits = logits(&model, self.setting.boundary, self.cell.validation)?;
         let validation = self.cell.validation.to_vec();
-        Ok(Finished { model, epochs: self.state.epochs, validation, validation_logits })
+        Ok(Finished { model, epochs: self.state.epochs, validation, validation_logits, share: 1.0 })
     }
 }
 
@@ -323,34 +335,37 @@ fn check_memory(tape: &Tape, images: usize) -> Result<()> {
     )))
 }
 
-fn tape(model: &Model, setting: &Setting<'_>) -> Result<Tape> {
-    let by_batch = setting.config.norm_statistics == NormStatistics::Batch;
-    let options = TapeOptions {
-        trains: &|parameter| setting.plan.trained.contains(&parameter.name),
-        batch_statistics: &|node| by_batch && setting.plan.trains_node(model.graph(), node),
-        ..TapeOptions::default()
-    };
-    let sides = sides(setting.boundary.shape());
-    Tape::compile(model, sides, &[output(model)?], &options).map_err(Error::model)
+/// Compiles what a method would train, for its errors.
+///
+/// # Errors
+/// An operator has no gradient, the rank of low-rank changes is too large, or a step does not fit into memory.
+pub(super) fn check(model: &Model, plan: &Plan, config: &FitConfig) -> Result<()> {
+    let [height, width] = model.card().preprocessing.crop;
+    let part = model.behind(&plan.boundary, [height, width]).map_err(Error::model)?;
+    let shape = part.graph().input_fact().bind(&Bindings { batch: 1, height, width });
+    let shape: Vec<usize> = shape.into_iter().flatten().skip(1).collect();
+    let tape = tape(&part, plan, &config.tuning, &shape)?;
+    check_memory(&tape, config.tuning.batch())?;
+    let choice = Choice { method: config.method, config: &config.tuning, plan, seed: config.seed };
+    Parameters::new(&choice, &tape).map(|_| ())
 }
 
-/// Weight decay is for weights; the head learns faster than what is already trained.
-fn group(trained: &Trained, setting: &Setting<'_>) -> ParameterGroup {
-    let config = setting.config;
-    let is_matrix = trained.kind == ParameterKind::Weight && trained.shape.len() > 1;
-    let is_head = setting.plan.head.contains(&trained.name);
-    ParameterGroup {
-        range: trained.range.clone(),
-        learning_rate_factor: if is_head { 1.0 } else { config.source_rate_factor },
-        weight_decay: if is_matrix { config.weight_decay } else { 0.0 },
-    }
+/// What stands behind the boundary, compiled; `shape` is that of a value at the boundary.
+fn tape(model: &Model, plan: &Plan, config: &TuningConfig, shape: &[usize]) -> Result<Tape> {
+    let by_batch = config.norm_statistics == NormStatistics::Batch;
+    let options = TapeOptions {
+        trains: &|parameter| plan.trained.contains(&parameter.name),
+        batch_statistics: &|node| by_batch && plan.trains_node(model.graph(), node),
+        ..TapeOptions::default()
+    };
+    Tape::compile(model, sides(shape), &[output(model)?], &options).map_err(Error::model)
 }
 
 /// Images that are judged together.
 const JUDGED: usize = 64;
 
 /// The logits of a network behind the boundary for images by position.
-fn logits(model: &Model, boundary: &Boundary, positions: &[usize]) -> Result<Array2<f32>> {
+pub(super) fn logits(model: &Model, boundary: &Boundary, positions: &[usize]) -> Result<Array2<f32>> {
     let settings = Settings { instruction_set: InstructionSet::detect(), precision: Precision::Float32 };
     let wire = output(model)?;
     let mut all = Vec::new();

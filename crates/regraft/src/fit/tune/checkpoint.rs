@@ -23,6 +23,8 @@ pub(crate) struct State {
     /// The network behind the boundary.
     pub(crate) model: Model,
     pub(crate) optimizer: OptimizerState,
+    /// Low-rank factors, where those are trained.
+    pub(crate) factors: Vec<f32>,
     /// Steps done.
     pub(crate) step: usize,
     /// Sum of the losses of the epoch's images so far, and their number.
@@ -37,7 +39,8 @@ impl State {
     /// Before the first step.
     pub(crate) fn new(model: Model) -> Self {
         let optimizer = OptimizerState::default();
-        Self { model, optimizer, step: 0, loss: 0.0, images: 0, rollbacks: 0, epochs: Vec::new() }
+        let factors = Vec::new();
+        Self { model, optimizer, factors, step: 0, loss: 0.0, images: 0, rollbacks: 0, epochs: Vec::new() }
     }
 }
 
@@ -69,6 +72,7 @@ pub(crate) struct Checkpoints {
 
 const FIRST: &str = "optimizer.first";
 const SECOND: &str = "optimizer.second";
+const FACTORS: &str = "factors";
 const NETWORK: &str = "network.";
 
 impl Checkpoints {
@@ -160,7 +164,8 @@ impl Checkpoints {
         let optimizer =
             OptimizerState { steps: header.optimizer_steps, first: numbers(FIRST), second: numbers(SECOND) };
         let Header { step, loss, images, rollbacks, epochs, .. } = header;
-        Some(State { model, optimizer, step, loss, images, rollbacks, epochs })
+        let factors = numbers(FACTORS);
+        Some(State { model, optimizer, factors, step, loss, images, rollbacks, epochs })
     }
 }
 
@@ -169,7 +174,9 @@ fn weights(state: &State) -> Result<Weights> {
     for (name, tensor) in state.model.weights().iter() {
         weights.insert(format!("{NETWORK}{name}"), tensor.clone());
     }
-    for (name, numbers) in [(FIRST, &state.optimizer.first), (SECOND, &state.optimizer.second)] {
+    let flat =
+        [(FIRST, &state.optimizer.first), (SECOND, &state.optimizer.second), (FACTORS, &state.factors)];
+    for (name, numbers) in flat {
         if !numbers.is_empty() {
             weights.insert(name, Tensor::from_f32(vec![numbers.len()], numbers).map_err(Error::model)?);
         }

@@ -28,19 +28,29 @@ pub enum Method {
     Full,
     /// Everything, with a head that begins as the linear probe (Kumar et al. 2022).
     LpFt,
+    /// As [`Method::LpFt`], from the last block to the first: each epoch one block more, so that all of them are trained in the
+    /// second half of the epochs (Howard and Ruder 2018).
+    Gradual,
+    /// As [`Method::LpFt`], with weights that are pulled towards those of the source (Li et al. 2018).
+    L2Sp,
+    /// Low-rank changes of the weights of convolutions, dense layers and attention (Hu et al. 2022).
+    Lora,
     /// The cheapest of these that no dearer one beats by more than a standard error, in cross-validation.
     Auto,
 }
 
 impl Method {
     /// All of them, by what they cost.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Probe,
         Self::BnAffine,
         Self::Bias,
         Self::LastBlock,
         Self::Partial,
         Self::LpFt,
+        Self::Gradual,
+        Self::L2Sp,
+        Self::Lora,
         Self::Full,
         Self::Auto,
     ];
@@ -55,6 +65,9 @@ impl Method {
             Self::Partial => "partial",
             Self::Full => "full",
             Self::LpFt => "lp-ft",
+            Self::Gradual => "gradual",
+            Self::L2Sp => "l2-sp",
+            Self::Lora => "lora",
             Self::Auto => "auto",
         }
     }
@@ -69,6 +82,11 @@ impl Method {
             Self::Partial => "everything behind the cut, with the linear probe for a start",
             Self::Full => "the whole network, with a new head",
             Self::LpFt => "the whole network, with the linear probe for a start",
+            Self::Gradual => {
+                "the whole network, block by block from the last one, with the linear probe for a start"
+            }
+            Self::L2Sp => "the whole network, pulled towards the source, with the linear probe for a start",
+            Self::Lora => "low-rank changes of the weights, with the linear probe for a start",
             Self::Auto => "what pays off in cross-validation",
         }
     }
@@ -187,8 +205,9 @@ impl NormStatistics {
 pub struct TuningConfig {
     /// Passes over the training images, 1 to 10,000.
     pub epochs: usize,
-    /// Images of a step, 1 to 65,536.
-    pub batch_size: usize,
+    /// Images of a step, 1 to 65,536 and at most as many as are trained on; 16 if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<usize>,
     /// The rule by which gradients change weights.
     pub optimizer: OptimizerChoice,
     /// Largest learning rate, that of the head, above 0; 0.001 for AdamW and 0.01 for SGD if absent.
@@ -196,6 +215,8 @@ pub struct TuningConfig {
     pub learning_rate: Option<f64>,
     /// The source's layers learn at this share of the head's rate, above 0, at most 1.
     pub source_rate_factor: f64,
+    /// Each block of layers learns at this share of the rate of the block behind it, above 0, at most 1.
+    pub layer_decay: f64,
     /// How the learning rate changes.
     pub schedule: ScheduleChoice,
     /// Weight decay, 0 to 1; biases and normalisations have none.
@@ -206,6 +227,15 @@ pub struct TuningConfig {
     pub label_smoothing: f64,
     /// What batch normalisation goes by.
     pub norm_statistics: NormStatistics,
+    /// Of [`Method::L2Sp`]: with a learning rate r, a step takes r times this share of the way back to the source; 0 or more.
+    pub source_pull: f64,
+    /// Of [`Method::Lora`]: the rank of the changes, at least 1.
+    pub rank: usize,
+    /// Of [`Method::Lora`]: the changes are multiplied by this over the rank; above 0.
+    pub alpha: f64,
+    /// Whether the weights in the end are a mixture of those before and after the training, with the share that suits the
+    /// validation images best (WiSE-FT, Wortsman et al. 2022).
+    pub wise_ft: bool,
     /// Minutes between two checkpoints, above 0; there is one at the end of each epoch, too.
     pub checkpoint_minutes: f64,
     /// Random variants of each image whose values at the boundary are kept, 1 to 1000. Where nothing is kept, each epoch has a
@@ -221,15 +251,20 @@ impl Default for TuningConfig {
     fn default() -> Self {
         Self {
             epochs: 10,
-            batch_size: 16,
+            batch_size: None,
             optimizer: OptimizerChoice::default(),
             learning_rate: None,
             source_rate_factor: 0.1,
+            layer_decay: 1.0,
             schedule: ScheduleChoice::default(),
             weight_decay: 0.01,
             gradient_clip: 1.0,
             label_smoothing: 0.0,
             norm_statistics: NormStatistics::default(),
+            source_pull: 1.0,
+            rank: 8,
+            alpha: 16.0,
+            wise_ft: false,
             checkpoint_minutes: 5.0,
             variants: 4,
             augmentation: Augmentation::none(),
@@ -243,6 +278,11 @@ const EPOCHS: RangeInclusive<usize> = 1..=10_000;
 const BATCH_SIZE: RangeInclusive<usize> = 1..=65_536;
 
 impl TuningConfig {
+    /// Images of a step, where there are as many.
+    pub(crate) fn batch(&self) -> usize {
+        self.batch_size.unwrap_or(16)
+    }
+
     /// The learning rate of the head.
     pub(crate) fn head_rate(&self) -> f64 {
         self.learning_rate.unwrap_or_else(|| self.optimizer.learning_rate())
@@ -269,8 +309,7 @@ impl TuningConfig {
         let rate = self.head_rate();
         [
             (!EPOCHS.contains(&self.epochs)).then(|| outside("epochs", self.epochs, &EPOCHS)),
-            (!BATCH_SIZE.contains(&self.batch_size))
-                .then(|| outside("batch-size", self.batch_size, &BATCH_SIZE)),
+            (!BATCH_SIZE.contains(&self.batch())).then(|| outside("batch-size", self.batch(), &BATCH_SIZE)),
             number(rate > 0.0 && rate.is_finite(), "learning-rate", rate, "a number above 0"),
             number(
                 self.source_rate_factor > 0.0 && self.source_rate_factor <= 1.0,
@@ -331,7 +370,7 @@ mod tests {
         }
         let config = TuningConfig {
             epochs: 0,
-            batch_size: 0,
+            batch_size: Some(0),
             source_rate_factor: 2.0,
             weight_decay: -1.0,
             gradient_clip: f64::NAN,

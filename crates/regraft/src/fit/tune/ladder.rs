@@ -36,6 +36,8 @@ pub(super) struct Climbed<'a> {
     pub(super) rung: Option<Rung<'a>>,
     /// The temperature of its answers to images that it was not trained on.
     pub(super) temperature: f64,
+    /// Share of the trained weights that suited those images best.
+    pub(super) share: f64,
     /// Its training on all images, where that was the one that was judged.
     pub(super) finished: Option<Finished>,
     pub(super) epochs: Vec<EpochRecord>,
@@ -55,6 +57,7 @@ pub(super) fn climb<'a>(
     let mut climbed = Climbed {
         rung: None,
         temperature: best.temperature,
+        share: 1.0,
         finished: None,
         epochs: Vec::new(),
         ladder: vec![RungRecord { is_kept: true, ..record(Method::Probe, &best, None, 0.0) }],
@@ -69,7 +72,7 @@ pub(super) fn climb<'a>(
             }
             Err(error) => return Err(error),
         };
-        let Trial { judged, finished, epochs, is_whole } = trial(tuning, &rung, &best, context)?;
+        let Trial { judged, finished, epochs, share, is_whole } = trial(tuning, &rung, &best, context)?;
         climbed.epochs.extend(epochs);
         let gain = Gain::over(&best, &judged);
         let is_kept = is_whole && gain.is_worth_it();
@@ -80,7 +83,8 @@ pub(super) fn climb<'a>(
         if !is_kept {
             break;
         }
-        (climbed.rung, climbed.finished, climbed.temperature) = (Some(rung), finished, judged.temperature);
+        (climbed.rung, climbed.finished) = (Some(rung), finished);
+        (climbed.temperature, climbed.share) = (judged.temperature, share);
         best = judged;
     }
     Ok(climbed)
@@ -91,6 +95,8 @@ struct Trial {
     judged: Judged,
     finished: Option<Finished>,
     epochs: Vec<EpochRecord>,
+    /// Mean over the folds.
+    share: f64,
     /// Whether all folds were tried.
     is_whole: bool,
 }
@@ -100,15 +106,16 @@ fn trial(tuning: &Tuning<'_>, rung: &Rung<'_>, best: &Judged, context: &Context<
     if !split.validation.is_empty() {
         let finished = rung.on_all(context)?;
         let judged = judged(tuning, finished.validation.clone(), finished.validation_logits.view())?;
-        let epochs = finished.epochs.clone();
-        return Ok(Trial { judged, finished: Some(finished), epochs, is_whole: true });
+        let (epochs, share) = (finished.epochs.clone(), finished.share);
+        return Ok(Trial { judged, finished: Some(finished), epochs, share, is_whole: true });
     }
     let folds = split.folds.iter().max().map_or(0, |last| last + 1);
-    let (mut positions, mut logits, mut epochs) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut positions, mut logits, mut epochs, mut shares) = (Vec::new(), Vec::new(), Vec::new(), 0.0);
     for fold in 0..folds {
         let name = format!("{}-fold-{}", rung.method.name(), fold + 1);
-        let Finished { validation, validation_logits, epochs: of_fold, .. } =
+        let Finished { validation, validation_logits, epochs: of_fold, share, .. } =
             rung.without_fold(fold, &name, context)?;
+        shares += share;
         positions.extend(validation);
         logits.push(validation_logits);
         epochs.extend(of_fold);
@@ -117,7 +124,8 @@ fn trial(tuning: &Tuning<'_>, rung: &Rung<'_>, best: &Judged, context: &Context<
         let judged = judged(tuning, positions.clone(), all.view())?;
         let is_whole = fold + 1 == folds;
         if is_whole || (fold == 0 && Gain::over(best, &judged).mean <= 0.0) {
-            return Ok(Trial { judged, finished: None, epochs, is_whole });
+            let share = shares / (fold + 1) as f64;
+            return Ok(Trial { judged, finished: None, epochs, share, is_whole });
         }
     }
     Err(Error::Data("there are no folds to judge by".to_owned()))

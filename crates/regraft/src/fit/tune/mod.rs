@@ -10,6 +10,7 @@ mod config;
 pub(crate) mod history;
 mod images;
 mod ladder;
+mod parameters;
 mod plan;
 mod rung;
 
@@ -27,15 +28,17 @@ use regraft_system::hash::KeyHasher;
 pub use config::{Method, NormStatistics, OptimizerChoice, ScheduleChoice, TuningConfig};
 
 use super::dataset::{Dataset, at};
-use super::graft::graft;
+use super::graft::{graft, with_empty_head};
 use super::heads::choose;
 use super::unfinished::Unfinished;
 use crate::cache::Cache;
 use crate::ingest::{Ingest, Network, fingerprint};
 use crate::judge::probabilities;
 use crate::precision::FrozenPrecision;
+use crate::source::resolve_cut;
 use crate::{Context, Error, FitConfig, Result};
 use ladder::{Climbed, climb};
+use plan::Plan;
 use rung::Rung;
 
 /// A tuned model and what it says about the test set.
@@ -65,6 +68,21 @@ pub(crate) struct Tuning<'a> {
     pub(crate) work: &'a Unfinished,
 }
 
+/// Refuses what can be known to go wrong before any image is read: a method that has nothing to train, an operator without a
+/// gradient, a rank that is too large, a step that does not fit into memory.
+///
+/// # Errors
+/// Any of these.
+pub(crate) fn check(config: &FitConfig, source: &Model, cut: &str, classes: &[String]) -> Result<()> {
+    if matches!(config.method, Method::Probe | Method::Auto) {
+        return Ok(());
+    }
+    let boundary = resolve_cut(source, &config.cut)?;
+    let model = with_empty_head(source, cut, classes)?;
+    let plan = Plan::new(&model, config.method, &boundary)?;
+    cell::check(&model, &plan, config)
+}
+
 /// Images that judge where the data has no validation part: those of the first fold.
 const JUDGING_FOLD: usize = 0;
 
@@ -85,7 +103,7 @@ impl Tuning<'_> {
             Method::Auto => climb(self, &linear, context)?,
             method => self.judged(method, &linear, context)?,
         };
-        let Climbed { rung, temperature, finished, mut epochs, ladder } = climbed;
+        let Climbed { rung, temperature, share, finished, mut epochs, ladder } = climbed;
         let Some(rung) = rung else {
             return self.probe_alone(TuningRecord {
                 history: epochs,
@@ -102,7 +120,7 @@ impl Tuning<'_> {
                 finished
             }
         };
-        let model = rung.whole(&finished, temperature)?;
+        let model = rung.whole(&finished, (share, temperature))?;
         let test_probabilities = self.answers(&model, context)?;
         let record = TuningRecord { ladder, seconds: watch.seconds(), ..rung.record(epochs) };
         Ok(Tuned { model, temperature, test_probabilities, record })
@@ -150,9 +168,9 @@ impl Tuning<'_> {
         let labels = self.dataset.labels_at(&judged.validation);
         let logits = judged.validation_logits.mapv(f64::from);
         let temperature = fit_temperature(logits.view(), &labels).map_err(Error::data)?;
-        let epochs = judged.epochs.clone();
+        let (epochs, share) = (judged.epochs.clone(), judged.share);
         let finished = has_validation.then_some(judged);
-        Ok(Climbed { rung: Some(rung), temperature, finished, epochs, ladder: Vec::new() })
+        Ok(Climbed { rung: Some(rung), temperature, share, finished, epochs, ladder: Vec::new() })
     }
 
     /// The linear probe, where nothing else was worth its cost.

@@ -1,6 +1,6 @@
 //! What a method trains, and where the boundary lies that it leaves to the frozen part.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use regraft_graph::{Graph, Model, Op, Parameter, ParameterKind};
 
@@ -16,6 +16,8 @@ pub(crate) struct Plan {
     pub(crate) head: HashSet<String>,
     /// The wire up to which nothing is trained.
     pub(crate) boundary: String,
+    /// Names of parameters of the source, and how many ends of blocks stand between them and the head.
+    depths: HashMap<String, usize>,
 }
 
 impl Plan {
@@ -36,7 +38,17 @@ impl Plan {
         }
         let trained: HashSet<String> = names.into_iter().chain(head.iter().cloned()).collect();
         let boundary = graph.boundary(&|parameter| trained.contains(&parameter.name)).to_owned();
-        Ok(Self { trained, head, boundary })
+        Ok(Self { trained, head, boundary, depths: depths(model) })
+    }
+
+    /// Ends of blocks between a parameter of the source and the head; 0 for those of the last block.
+    pub(crate) fn depth(&self, name: &str) -> usize {
+        self.depths.get(name).copied().unwrap_or(0)
+    }
+
+    /// The largest depth of a trained parameter.
+    pub(crate) fn deepest(&self) -> usize {
+        self.trained.iter().map(|name| self.depth(name)).max().unwrap_or(0)
     }
 
     /// Whether a node's normalisation may go by the batch: where its scale or shift is trained.
@@ -44,6 +56,17 @@ impl Plan {
         let parameters = graph.node(node).map(|node| node.parameters()).unwrap_or_default();
         parameters.iter().any(|parameter| self.trained.contains(&parameter.name))
     }
+}
+
+fn depths(model: &Model) -> HashMap<String, usize> {
+    let mut depths = HashMap::new();
+    let parameters = |wire: &str| {
+        model.graph().up_to(wire).into_iter().flat_map(|node| node.parameters()).collect::<Vec<_>>()
+    };
+    for parameter in model.card().roles.cuts.iter().flat_map(|wire| parameters(wire)) {
+        *depths.entry(parameter.name).or_insert(0) += 1;
+    }
+    depths
 }
 
 /// Names of the parameters of the layer that gives the logits.
@@ -69,17 +92,36 @@ fn names_of(model: &Model, method: Method, cut: &str, head: &HashSet<String>) ->
 }
 
 fn trains(method: Method, is_norm: bool, parameter: &Parameter) -> bool {
-    let is_statistic = matches!(
+    let is_fixed = matches!(
         parameter.kind,
-        ParameterKind::RunningMean | ParameterKind::RunningVariance | ParameterKind::Labels
+        ParameterKind::RunningMean
+            | ParameterKind::RunningVariance
+            | ParameterKind::Labels
+            | ParameterKind::Value
     );
-    !is_statistic
+    !is_fixed
         && match method {
             Method::Probe | Method::Auto => false,
             Method::BnAffine => is_norm,
             Method::Bias => parameter.kind == ParameterKind::Bias,
-            Method::LastBlock | Method::Partial | Method::Full | Method::LpFt => true,
+            Method::Lora => is_matrix(parameter),
+            Method::LastBlock
+            | Method::Partial
+            | Method::Full
+            | Method::LpFt
+            | Method::Gradual
+            | Method::L2Sp => true,
         }
+}
+
+/// Whether a change of low rank makes sense: not for a window for each channel, and not for a table of tokens.
+fn is_matrix(parameter: &Parameter) -> bool {
+    let is_weight = matches!(
+        parameter.kind,
+        ParameterKind::Weight | ParameterKind::InputWeight | ParameterKind::StateWeight
+    );
+    let is_depthwise = parameter.shape.len() == 4 && parameter.shape.get(1) == Some(&1);
+    is_weight && parameter.shape.len() > 1 && !is_depthwise
 }
 
 /// The nodes up to the last end of a block that has something to train between it and the head.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use rand_distr::{Distribution as _, StandardNormal};
+use regraft_adapt::training::{Targets, interpolate, softmax_cross_entropy};
 use regraft_adapt::{Selection, fit_fixed};
 use regraft_graph::{Model, ParameterKind, Tensor};
 use regraft_report::record::{EpochRecord, TuningRecord};
@@ -10,7 +11,7 @@ use regraft_system::random::stream;
 
 use super::Tuning;
 use super::boundary::Boundary;
-use super::cell::{Cell, Finished, Setting};
+use super::cell::{Cell, Finished, Setting, logits};
 use super::checkpoint::Checkpoints;
 use super::config::Method;
 use super::history::History;
@@ -63,6 +64,7 @@ impl<'a> Rung<'a> {
     fn train(&self, cell: &Cell<'_>, context: &Context<'_>) -> Result<Finished> {
         let Tuning { config, dataset, work, .. } = self.tuning;
         let setting = Setting {
+            method: self.method,
             config: &config.tuning,
             plan: &self.plan,
             boundary: &self.boundary,
@@ -71,7 +73,29 @@ impl<'a> Rung<'a> {
             seed: config.seed,
         };
         let history = History::in_folder(work.folder().to_path_buf())?;
-        cell.train(&setting, &self.checkpoints, &history, context)
+        let finished = cell.train(&setting, &self.checkpoints, &history, context)?;
+        if !config.tuning.wise_ft || cell.validation.is_empty() {
+            return Ok(finished);
+        }
+        self.best_mixture(cell, finished)
+    }
+
+    /// With the share of the trained weights that suits the validation images best, and what the network answers with it.
+    fn best_mixture(&self, cell: &Cell<'_>, finished: Finished) -> Result<Finished> {
+        let labels = self.tuning.dataset.labels_at(cell.validation);
+        let mut best = (f64::INFINITY, finished);
+        for tenths in 0..=10 {
+            let share = f64::from(tenths) / 10.0;
+            let model = mixture(cell.start, &best.1.model, share)?;
+            let validation_logits = logits(&model, &self.boundary, cell.validation)?;
+            let targets = Targets::Classes(&labels);
+            let (loss, _) =
+                softmax_cross_entropy(validation_logits.view(), targets, 0.0).map_err(Error::model)?;
+            if loss < best.0 {
+                best = (loss, Finished { share, validation_logits, ..best.1 });
+            }
+        }
+        Ok(best.1)
     }
 
     /// The training on all training images; the validation part judges it, where there is one.
@@ -100,11 +124,12 @@ impl<'a> Rung<'a> {
     }
 
     /// The whole network with what was trained, and the temperature in its head.
-    pub(super) fn whole(&self, finished: &Finished, temperature: f64) -> Result<Model> {
+    pub(super) fn whole(&self, finished: &Finished, (share, temperature): (f64, f64)) -> Result<Model> {
         let mut history = self.start.history().to_vec();
         history.push(format!("trained by '{}' behind '{}'", self.method.name(), self.plan.boundary));
         let frozen = Some(self.plan.boundary.clone()).filter(|wire| wire != self.start.graph().input());
-        let model = self.start.clone().with_weights_of(&finished.model).map_err(Error::model)?;
+        let part = mixture(&self.part, &finished.model, share)?;
+        let model = self.start.clone().with_weights_of(&part).map_err(Error::model)?;
         let factor = 1.0 / temperature;
         let model = with_head(model, &mut |_, number| *number = (f64::from(*number) * factor) as f32)?;
         model.with_record(frozen, history).map_err(Error::model)
@@ -123,7 +148,7 @@ impl<'a> Rung<'a> {
             prefix_cached: self.boundary.is_cached(),
             trained_parameters: sizes.sum(),
             epochs: settings.epochs,
-            batch_size: settings.batch_size,
+            batch_size: settings.batch(),
             optimizer: settings.optimizer.name().to_owned(),
             learning_rate: settings.head_rate(),
             source_rate_factor: settings.source_rate_factor,
@@ -135,6 +160,20 @@ impl<'a> Rung<'a> {
             ..TuningRecord::default()
         }
     }
+}
+
+/// Weights between those of two networks of one shape.
+fn mixture(start: &Model, end: &Model, share: f64) -> Result<Model> {
+    if share == 1.0 {
+        return Ok(end.clone());
+    }
+    let mut weights = end.weights().clone();
+    for (name, tensor) in end.weights().iter() {
+        let before = start.weights().get(name).map(Tensor::to_f32).unwrap_or_default();
+        let mixed = interpolate(&before, &tensor.to_f32(), share);
+        weights.insert(name, Tensor::from_f32(tensor.shape().to_vec(), &mixed).map_err(Error::model)?);
+    }
+    Model::new(end.graph().clone(), weights, end.card().clone()).map_err(Error::model)
 }
 
 /// The source with the head that the method begins with.
