@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use ndarray::{Array2, ArrayD, ArrayView2, Axis, Dimension as _, Ix2};
 use regraft_engine::{InstructionSet, Tape, TapeOptions};
-use regraft_graph::Model;
+use regraft_graph::{Card, Model};
 use regraft_system::{clock::Stopwatch, memory::peak_resident_bytes};
 use regraft_zoo::{Architecture, Network, architecture, random_weights};
 
@@ -39,9 +39,10 @@ fn main() {
 }
 
 fn tape(architecture: &Architecture, size: [usize; 2], instruction_set: InstructionSet) -> Tape {
-    let Network { graph, .. } = architecture.network(CLASSES).unwrap();
+    let Network { graph, roles } = architecture.network(CLASSES).unwrap();
     let weights = random_weights(&graph, 0).unwrap();
-    let model = Model::new(graph, weights, architecture.card("random numbers")).unwrap();
+    let card = Card { roles, ..architecture.card("random numbers") };
+    let model = Model::new(graph, weights, card).unwrap();
     let outputs: Vec<&str> = model.graph().outputs().iter().map(String::as_str).collect();
     let options = TapeOptions { instruction_set, ..TapeOptions::default() };
     Tape::compile(&model, size, &outputs[..1], &options).unwrap()
