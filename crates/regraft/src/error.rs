@@ -28,7 +28,7 @@ pub enum Error {
         source: FileError,
     },
     /// The user asked to stop. Everything finished so far is kept.
-    #[error("interrupted; the same command goes on from what the cache holds")]
+    #[error("interrupted; the same command goes on from what has been kept")]
     Interrupted,
 }
 

@@ -22,7 +22,13 @@ struct Curve {
 
 /// Lines over the epochs, labelled at their right end. `None` where no loss was measured.
 pub fn training(record: &RunRecord) -> Option<String> {
-    let curves = curves(&record.tuning.as_ref()?.history);
+    let tuning = record.tuning.as_ref()?;
+    // Of what `auto` tried, the chosen method is shown, and of its folds the first.
+    let of_fold = format!("{}-fold-1", tuning.method);
+    let is_shown =
+        |epoch: &&EpochRecord| ["final", "validation", of_fold.as_str()].contains(&epoch.training.as_str());
+    let history: Vec<EpochRecord> = tuning.history.iter().filter(is_shown).cloned().collect();
+    let curves = curves(&history);
     let points = || curves.iter().flat_map(|curve| &curve.points);
     let last = points().map(|point| point.0).reduce(f64::max)?;
     let highest = points().map(|point| point.1).reduce(f64::max)?;
