@@ -59,7 +59,7 @@ pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
     let place = destination(config)?;
     let unfinished =
         UnfinishedFolder::start(&place).map_err(Error::output(&place, "creating the run folder"))?;
-    let work = Unfinished::open(config, &place, context)?;
+    Unfinished::refuse_other(config, &place)?;
     let source = load_source_telling(&config.source, config.arch.as_deref(), context.progress)?;
     // A mistyped name is known before any image is read; a small stem may lack a wire that the source has.
     resolve_cut(&source, &config.cut)?;
@@ -91,6 +91,7 @@ pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
     context.progress.finish();
     log.event("learning curve", json!({ "sizes": learning_curve.sizes }));
     let head_seconds = watch.seconds();
+    let work = Unfinished::open(config, &place, context)?;
     let tuned = tuned(config, &dataset, &source, &cut, &heads, work.as_ref(), context)?;
     let model = match &tuned {
         Some(tuned) => tuned.model.clone(),

@@ -29,11 +29,9 @@ impl Unfinished {
         if config.method == Method::Probe {
             return Ok(None);
         }
+        Self::refuse_other(config, place)?;
         let folder = folder_of(place);
-        let goes_on = match stored(place)? {
-            Some(stored) => same(&stored, config, &folder).map(|()| true)?,
-            None => false,
-        };
+        let goes_on = stored(place)?.is_some();
         let failed = || Error::output(&folder, "creating the folder of the checkpoints");
         create_folder(&folder).map_err(failed())?;
         let lock = Lock::try_take(&folder.join("lock")).map_err(failed())?;
@@ -47,6 +45,17 @@ impl Unfinished {
             context.progress.message(&format!("going on with {}", folder.display()));
         }
         Ok(Some(Self { folder, _lock: lock }))
+    }
+
+    /// Refuses another configuration than that of the run at `place`, if that has not ended: before any work is done.
+    ///
+    /// # Errors
+    /// It is another one; the message names what differs.
+    pub(crate) fn refuse_other(config: &FitConfig, place: &Path) -> Result<()> {
+        match stored(place)? {
+            Some(stored) => same(&stored, config, &folder_of(place)),
+            None => Ok(()),
+        }
     }
 
     /// Where things go.

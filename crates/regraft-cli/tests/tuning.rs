@@ -1,0 +1,91 @@
+//! Tuning from the command line: what cannot be done is said before any work, and what was killed goes on.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test"
+)]
+
+mod support;
+
+use std::fs;
+use std::time::Duration;
+
+use support::{DONE, Place, USAGE, files_below};
+
+/// Small images and few folds, so that a run takes seconds.
+const QUICK: &str = "--image-size 64 --curve-repetitions 0 --folds 2 --heads logistic-regression";
+
+#[test]
+fn what_cannot_be_done_is_said_before_any_work() {
+    let place = Place::new();
+    place.two_classes("data", 6);
+    let refused = |flags: &str, words: &[&str]| {
+        let answer = place.run(&format!("fit data --out run {QUICK} {flags}"));
+        answer.fails(USAGE, words);
+        assert!(!answer.err.contains("reading images"), "{answer:?}");
+        assert_eq!(fs::read_dir(place.at(".")).unwrap().count(), 1, "{flags}: something was left behind");
+    };
+    for rate in ["0", "-0.1", "NaN", "inf"] {
+        refused(&format!("--method lp-ft --learning-rate {rate}"), &["learning-rate", "a number above 0"]);
+    }
+    refused("--method lp-ft --batch-size 100", &["batch-size: 100", "training images"]);
+    refused("--method lp-ft --epochs 0 --source-rate-factor 3", &["epochs: 0", "source-rate-factor: 3"]);
+    refused("--method partial", &["partial", "--cut"]);
+    refused("--method partial --cut _blocks.13.ad", &["_blocks.13.ad", "_blocks.13.add"]);
+    refused("--method lora --rank 5000", &["--rank", "5000", "smaller side"]);
+    refused("--method last-block --precision bf16", &["precision", "f32"]);
+    refused("--method lp-ft --mixup -1", &["mixup"]);
+    refused("--method tune", &["known are", "lp-ft", "auto"]);
+    refused("--method lp-ft --augmentation much", &["known are", "standard"]);
+}
+
+#[test]
+fn every_method_runs() {
+    let place = Place::new();
+    place.two_classes("data", 8);
+    let methods =
+        ["bn-affine", "bias", "last-block", "gradual", "l2-sp --wise-ft", "lora --rank 2", "full", "auto"];
+    for (number, method) in methods.iter().enumerate() {
+        let line = format!(
+            "fit data --out run{number} {QUICK} --epochs 1 --augmentation strong --mixup 0.2 --method {method}"
+        );
+        let answer = place.run(&format!("{line} --json"));
+        let tuning = &answer.is(DONE).json()["tuning"];
+        assert!(tuning["probe"].is_object() || method == &"auto", "{tuning}");
+        assert!(place.at(format!("run{number}/training.csv")).is_file());
+        assert!(!place.at(format!("run{number}.unfinished")).exists());
+    }
+    place.is_tidy();
+}
+
+#[test]
+fn a_run_that_was_killed_goes_on_to_the_same_weights() {
+    let place = Place::new();
+    place.two_classes("data", 10);
+    let line =
+        |out: &str| format!("fit data --out {out} {QUICK} --epochs 3 --method lp-ft --augmentation standard");
+    place.run(&line("whole")).is(DONE);
+    let line = line("killed");
+    let mut child = place.command(line.split_whitespace()).spawn().unwrap();
+    // As soon as there is a checkpoint.
+    let checkpoints = place.at("killed.unfinished/checkpoints");
+    while files_below(&checkpoints).is_empty() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    if !place.at("killed").exists() {
+        place
+            .run(&format!("{line} --learning-rate 0.1"))
+            .fails(USAGE, &["learning-rate", "0.1", "another --out"]);
+        place.run("fit --resume killed --seed 5").fails(USAGE, &["seed: 5, was 0"]);
+        place.run("fit --resume killed").is(DONE).tells(&["going on"]);
+    }
+    let weights = |run: &str| fs::read(place.at(run).join("model/model.safetensors")).unwrap();
+    assert!(weights("whole") == weights("killed"), "the weights differ");
+    assert!(!place.at("killed.unfinished").exists());
+    place.run("fit --resume killed").fails(USAGE, &["killed", "has ended"]);
+}
