@@ -203,8 +203,8 @@ pub(crate) struct Tuning {
     #[arg(long)]
     pub(crate) wise_ft: bool,
 
-    /// What happens at random to the training images: none, flip, standard (random parts, flips) or strong (TrivialAugment and
-    /// random erasing, too); a table in regraft.toml says more [default: none]
+    /// What happens at random to the training images: none, crop (random parts), flip, standard (both) or strong (TrivialAugment
+    /// and random erasing, too); a table in regraft.toml says more [default: crop]
     #[arg(long, value_name = "NAME", value_parser = augmentation)]
     pub(crate) augmentation: Option<Augmentation>,
 

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use regraft::{
-    Cache, Context, Error, FitConfig, Fitted, FrozenPrecision, HeadKind, Method, Model, Progress,
-    TuningConfig, fit, load_source, metrics_json, predict, with_threads,
+    Augmentation, Cache, Context, Error, FitConfig, Fitted, FrozenPrecision, HeadKind, Method, Model,
+    Progress, TuningConfig, fit, load_source, metrics_json, predict, with_threads,
 };
 use tempfile::TempDir;
 
@@ -150,7 +150,8 @@ fn the_number_of_threads_changes_nothing() {
 #[test]
 fn the_first_loss_is_that_of_the_linear_probe() {
     let place = place();
-    let all = TuningConfig { epochs: 1, batch_size: Some(24), ..TuningConfig::default() };
+    let augmentation = Augmentation::none();
+    let all = TuningConfig { epochs: 1, batch_size: Some(24), augmentation, ..TuningConfig::default() };
     let tuned = run(&place, &FitConfig { tuning: all, ..config(&place, "tuned", Method::LpFt) }, 2);
     let probe = run(&place, &config(&place, "probe", Method::Probe), 2);
     let split = std::fs::read_to_string(probe.folder.join("split.csv")).unwrap();

@@ -267,7 +267,7 @@ impl Default for TuningConfig {
             wise_ft: false,
             checkpoint_minutes: 5.0,
             variants: 4,
-            augmentation: Augmentation::none(),
+            augmentation: Augmentation::crop(),
             mixing: Mixing::default(),
         }
     }
