@@ -453,7 +453,7 @@ fn a_file_holds_a_name_or_a_table() {
     let policy = toml::from_str::<File>(rand).unwrap().augmentation.policy;
     assert_eq!(policy, Policy::RandAugment { operations: 2, magnitude: 9 });
     let unknown = toml::from_str::<File>("augmentation = 'weird'").unwrap_err().to_string();
-    assert!(unknown.contains("there are none, flip, standard, strong"), "{unknown}");
+    assert!(unknown.contains("there are none, crop, flip, standard, strong"), "{unknown}");
     let unknown = toml::from_str::<File>("augmentation = { flop = 1 }").unwrap_err().to_string();
     assert!(unknown.contains("flop") && unknown.contains("horizontal-flip"), "{unknown}");
 }
