@@ -18,6 +18,7 @@
     reason = "indices come from the step's own sizes, checked when it is built"
 )]
 
+pub(crate) mod gradient;
 mod weights;
 
 use std::{cell::RefCell, f32::consts::FRAC_1_SQRT_2, f32::consts::SQRT_2, ops::Range};
@@ -94,6 +95,23 @@ fn cost(input: &Geometry, output: &Geometry) -> usize {
     tiles * (products + 250 * input.blocks() + 200 * output.blocks()) + 2 * products
 }
 
+/// Rows and columns that are stored from the first window on.
+fn stored(window: &Window, input: &Geometry) -> [usize; 2] {
+    let [_, _, bottom, right] = input.border;
+    [window.before[0] + input.height + bottom, window.before[1] + input.width + right]
+}
+
+/// Tiles vertically and horizontally.
+fn tiles(output: &Geometry) -> [usize; 2] {
+    [output.height.div_ceil(OUTPUTS), output.width.div_ceil(OUTPUTS)]
+}
+
+/// Image, and row and column of the first output, of a tile.
+#[inline(always)]
+fn place([rows, columns]: [usize; 2], tile: usize) -> (usize, usize, usize) {
+    (tile / (rows * columns), tile / columns % rows * OUTPUTS, tile % columns * OUTPUTS)
+}
+
 impl Winograd {
     /// Transforms and packs the weights.
     ///
@@ -104,12 +122,7 @@ impl Winograd {
         let [tile_pixels, tile_blocks] = set.dense_tile();
         let bias = Buffer::zeroed(output.blocks() * LANES)?;
         let weights = Buffer::zeroed(PRODUCTS * output.blocks() * input.channels * LANES)?;
-        let [top, left, bottom, right] = input.border;
-        let stored = [
-            top + input.height + bottom - (top - window.before[0]),
-            left + input.width + right - (left - window.before[1]),
-        ];
-        let tiles = [output.height.div_ceil(OUTPUTS), output.width.div_ceil(OUTPUTS)];
+        let (stored, tiles) = (stored(&window, &input), tiles(&output));
         let start = Window::start(&window, &input);
         let mut winograd = Self {
             input,
@@ -259,14 +272,6 @@ impl Task<'_> {
         }
     }
 
-    /// Image, and row and column of the first output, of a tile of the chunk.
-    #[inline(always)]
-    fn place(&self, index: usize) -> (usize, usize, usize) {
-        let [rows, columns] = self.step.tiles;
-        let tile = self.tiles.start + index;
-        (tile / (rows * columns), tile / columns % rows * OUTPUTS, tile % columns * OUTPUTS)
-    }
-
     /// `Bᵀ d B` of a block of a tile.
     ///
     /// # Safety
@@ -274,28 +279,12 @@ impl Task<'_> {
     #[inline(always)]
     unsafe fn transform_input<S: Simd, I: Number>(&self, simd: S, index: usize, block: usize) {
         let Winograd { input, stored, start, .. } = self.step;
-        let (image, y, x) = self.place(index);
+        let (image, y, x) = place(self.step.tiles, self.tiles.start + index);
         let offset = block * input.plane() + start + y * input.row() + x * LANES;
-        let (rows, columns) = (stored[0] - y, stored[1] - x);
         // SAFETY: only what is stored is read; the chunk has a place for every product of the tile and block.
         unsafe {
             let from = self.operands.input.at::<I>(image).add(offset).cast_const();
-            let mut window = [[simd.splat(0.0); INPUTS]; INPUTS];
-            for row in 0..INPUTS.min(rows) {
-                for column in 0..INPUTS {
-                    if column < columns {
-                        window[row][column] = I::load(simd, from.add(row * input.row() + column * LANES));
-                    }
-                }
-            }
-            // Plain loops, because a closure would lose the instruction set.
-            for row in 0..INPUTS {
-                window[row] = input_line(simd, window[row]);
-            }
-            window = transposed(window);
-            for column in 0..INPUTS {
-                window[column] = input_line(simd, window[column]);
-            }
+            let window = transform_window::<S, I>(simd, from, input.row(), [stored[0] - y, stored[1] - x]);
             let stride = self.tiles.len() * LANES;
             let to = self.inputs.add(block * stride + index * LANES);
             for column in 0..INPUTS {
@@ -354,7 +343,7 @@ impl Task<'_> {
     #[inline(always)]
     unsafe fn transform_output<S: Simd, O: Number>(&self, simd: S, index: usize, block: usize, first: usize) {
         let Winograd { output, residual, clamp, function, .. } = self.step;
-        let (image, y, x) = self.place(index);
+        let (image, y, x) = place(self.step.tiles, self.tiles.start + index);
         let stride = self.tiles.len() * LANES;
         let (low, high) = (simd.splat(clamp.low), simd.splat(clamp.high));
         // SAFETY: the slab holds all products of the tile; only pixels of the output are written.
@@ -391,6 +380,37 @@ impl Task<'_> {
             }
         }
     }
+}
+
+/// `Bᵀ d B` of a block of a tile of which so many rows and columns are stored, transposed; zero is what is not.
+///
+/// # Safety
+/// What is stored must be readable, with rows at that distance.
+#[inline(always)]
+unsafe fn transform_window<S: Simd, I: Number>(
+    simd: S,
+    from: *const I,
+    distance: usize,
+    [rows, columns]: [usize; 2],
+) -> [[S::Vector; INPUTS]; INPUTS] {
+    let mut window = [[simd.splat(0.0); INPUTS]; INPUTS];
+    for row in 0..INPUTS.min(rows) {
+        for column in 0..INPUTS {
+            if column < columns {
+                // SAFETY: the caller's promise.
+                window[row][column] = unsafe { I::load(simd, from.add(row * distance + column * LANES)) };
+            }
+        }
+    }
+    // Plain loops, because a closure would lose the instruction set.
+    for row in 0..INPUTS {
+        window[row] = input_line(simd, window[row]);
+    }
+    window = transposed(window);
+    for column in 0..INPUTS {
+        window[column] = input_line(simd, window[column]);
+    }
+    window
 }
 
 #[inline(always)]

@@ -13,9 +13,6 @@ use crate::{
 
 const NUMBER: usize = size_of::<f32>();
 
-/// Parts of a step for each thread: more, so that a thread that is slower gets fewer.
-const PARTS: usize = 4;
-
 /// Values with the same place, if they are not alive together.
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -85,7 +82,7 @@ impl Memory {
         let threads = rayon::current_num_threads();
         for step in steps {
             let units = step.work.units(images, threads);
-            let parts = units.min(PARTS * threads);
+            let parts = units.min(step.work.most_parts(threads));
             let spans = |value: &usize| {
                 let (start, image) = self.place(*value);
                 // In bounds: the plan's total covers every value.

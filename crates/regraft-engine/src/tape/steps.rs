@@ -111,6 +111,14 @@ impl Work {
         }
     }
 
+    pub(super) fn most_parts(&self, threads: usize) -> usize {
+        match self {
+            Self::Gradient(gradient) => gradient.most_parts(threads),
+            Self::Made(made) => made.work.most_parts(threads),
+            _ => gradient::PARTS * threads,
+        }
+    }
+
     /// Packs weights that have changed.
     pub(super) fn refresh(&mut self, values: &[f32], set: InstructionSet) -> Result<(), EngineError> {
         match self {

@@ -29,6 +29,9 @@ use std::ops::Range;
 use super::Span;
 use crate::{InstructionSet, geometry::Geometry, simd::LANES};
 
+/// Parts of a step for each thread: more, so that a thread that is slower gets fewer.
+pub(crate) const PARTS: usize = 4;
+
 /// What a step of training reads and writes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Operands<'a> {
@@ -62,6 +65,10 @@ pub(crate) trait Gradient: std::fmt::Debug + Send + Sync {
     }
     /// Number of parts that the work on a batch divides into.
     fn units(&self, images: usize) -> usize;
+    /// Most parts that the units are computed in, which begin anew what units of one part share.
+    fn most_parts(&self, threads: usize) -> usize {
+        PARTS * threads
+    }
     /// Computes some units.
     ///
     /// # Safety

@@ -14,6 +14,7 @@ use crate::{
             depthwise::DepthwiseGradient,
             weight::{self, WeightGradient},
         },
+        winograd::{self, gradient::WinogradWeightGradient},
     },
     network::{Clamp, Instruction},
     tape::{
@@ -55,6 +56,9 @@ impl Builder<'_> {
             return Ok(Work::gradient(DepthwiseGradient::new([from, input], window, to)?));
         }
         let recipe = weight::Recipe { from, input, window, groups, to, sums: self.state };
+        if winograd::gradient::pays(&recipe) {
+            return Ok(Work::gradient(WinogradWeightGradient::new(&recipe)?));
+        }
         let step = WeightGradient::new(&recipe, self.settings.instruction_set)?;
         self.state += step.sums();
         Ok(Work::gradient(step))
