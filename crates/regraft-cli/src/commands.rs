@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use regraft::{
     Cache, Context, EmbedPrecision, Error, ExportConfig, FitConfig, FrozenPrecision, InputChoice, Limits,
-    Result, with_threads,
+    Method, Result, with_threads,
 };
 use serde_json::json;
 
@@ -80,6 +80,12 @@ fn fit_config(flags: &arguments::Fit, arguments: &Arguments) -> Result<FitConfig
         (_, Some(run)) => regraft::unfinished(run)?,
         _ => FitConfig::default(),
     };
+    let (method, tuning) = (flags.method.unwrap_or(base.method), flags.tuning.over(base.tuning.clone()));
+    if method == Method::Probe && tuning != base.tuning {
+        let message =
+            "the options of the training need a --method that trains: probe fits a head to frozen features";
+        return Err(Error::Usage(message.to_owned()));
+    }
     let InputChoice { channels, extra_channels, image_size, stem } = flags.input.over(base.input());
     Ok(FitConfig {
         channels,
@@ -100,8 +106,8 @@ fn fit_config(flags: &arguments::Fit, arguments: &Arguments) -> Result<FitConfig
         curve_repetitions: flags.curve_repetitions.unwrap_or(base.curve_repetitions),
         max_unreadable: flags.max_unreadable.unwrap_or(base.max_unreadable),
         max_megapixels: arguments.max_megapixels.unwrap_or(base.max_megapixels),
-        method: flags.method.unwrap_or(base.method),
-        tuning: flags.tuning.over(base.tuning),
+        method,
+        tuning,
     })
 }
 

@@ -38,6 +38,13 @@ fn what_cannot_be_done_is_said_before_any_work() {
     refused("--method lora --rank 5000", &["--rank", "5000", "smaller side"]);
     refused("--method last-block --precision bf16", &["precision", "f32"]);
     refused("--method lp-ft --mixup -1", &["mixup"]);
+    refused("--method partial --cut logits", &["--cut logits", "new head"]);
+    refused("--method l2-sp --source-pull -1", &["source-pull: -1", "at least 0"]);
+    refused("--method lp-ft --layer-decay 0", &["layer-decay: 0", "above 0"]);
+    refused("--method lora --alpha inf", &["alpha: inf"]);
+    refused("--method gradual --epochs 1", &["gradual", "at least 2"]);
+    refused("--method lp-ft --norm-statistics batch --batch-size 1", &["norm-statistics", "batch-size"]);
+    refused("--epochs 5", &["--method", "probe"]);
     refused("--method tune", &["known are", "lp-ft", "auto"]);
     refused("--method lp-ft --augmentation much", &["known are", "standard"]);
 }
@@ -46,11 +53,19 @@ fn what_cannot_be_done_is_said_before_any_work() {
 fn every_method_runs() {
     let place = Place::new();
     place.two_classes("data", 8);
-    let methods =
-        ["bn-affine", "bias", "last-block", "gradual", "l2-sp --wise-ft", "lora --rank 2", "full", "auto"];
+    let methods = [
+        "bn-affine --norm-statistics batch",
+        "bias",
+        "last-block",
+        "gradual",
+        "l2-sp --wise-ft",
+        "lora --rank 2",
+        "full",
+        "auto",
+    ];
     for (number, method) in methods.iter().enumerate() {
         let line = format!(
-            "fit data --out run{number} {QUICK} --epochs 1 --augmentation strong --mixup 0.2 --method {method}"
+            "fit data --out run{number} {QUICK} --epochs 2 --augmentation strong --mixup 0.2 --method {method}"
         );
         let answer = place.run(&format!("{line} --json"));
         let tuning = &answer.is(DONE).json()["tuning"];

@@ -146,6 +146,9 @@ impl FitConfig {
                 precision.name(),
                 method.name()
             )),
+            Method::Gradual if self.tuning.epochs < 2 => {
+                Some("epochs: gradual trains the head alone in the first epoch; it needs at least 2".to_owned())
+            }
             Method::Partial if self.cut == FEATURES => Some(
                 "method: partial trains what stands behind a wire; name it with --cut (`regraft zoo info NAME --graph` shows the wires)"
                     .to_owned(),

@@ -179,6 +179,33 @@ fn the_first_loss_is_that_of_the_linear_probe() {
     );
 }
 
+#[test]
+fn a_validation_part_judges_a_head_that_has_not_seen_it() {
+    let place = place();
+    for class in CLASSES {
+        let from = place.path().join("data").join(class);
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(&from).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        for (number, file) in files.iter().enumerate() {
+            let part = ["train", "train", "val", "test"][number % 4];
+            let folder = place.path().join("parts").join(part).join(class);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::copy(file, folder.join(file.file_name().unwrap())).unwrap();
+        }
+    }
+    // Nothing moves, so that the head is what it was.
+    let config = config(&place, "run", Method::BnAffine);
+    let tuning = TuningConfig { learning_rate: Some(1e-12), epochs: 1, ..config.tuning.clone() };
+    let fitted = run(&place, &FitConfig { data: place.path().join("parts"), tuning, ..config }, 2);
+    let record = fitted.record.tuning.unwrap();
+    assert_eq!(record.history.len(), 1);
+    // A head that knew the answers would be right about all of them, and the sharpest temperature would suit it best.
+    let (epoch, temperature) = (&record.history[0], fitted.record.temperature.unwrap());
+    assert!(epoch.validation_loss > epoch.training_loss, "{epoch:?}");
+    assert!((0.05..20.0).contains(&temperature), "{temperature}");
+}
+
 /// Asks to stop after so many steps.
 struct Impatient {
     left: AtomicUsize,

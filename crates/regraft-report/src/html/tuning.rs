@@ -108,6 +108,9 @@ fn settings(tuning: &TuningRecord) -> String {
         ("Weight decay", format!("{}", tuning.weight_decay)),
         ("Batch normalisation", format!("{} statistics", name(&tuning.norm_statistics))),
     ];
+    if let Some(share) = tuning.wise_ft_share {
+        rows.push(("Share of the trained weights (WiSE-FT)", fixed(share, 2)));
+    }
     if !tuning.augmentation.is_empty() {
         rows.push(("Augmentation", name(&tuning.augmentation)));
     }

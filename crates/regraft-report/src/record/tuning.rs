@@ -36,6 +36,8 @@ pub struct TuningRecord {
     pub norm_statistics: String,
     /// What was done at random to the training images; empty for nothing.
     pub augmentation: String,
+    /// Share of the trained weights in those of the model (WiSE-FT); `None` where they were not mixed.
+    pub wise_ft_share: Option<f64>,
     /// What `auto` tried, in order; empty for a method that was asked for.
     pub ladder: Vec<RungRecord>,
     /// Every epoch of every training, in order.

@@ -93,6 +93,10 @@ pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
     let head_seconds = watch.seconds();
     let work = Unfinished::open(config, &place, context)?;
     let tuned = tuned(config, &dataset, &source, &cut, &heads, work.as_ref(), context)?;
+    if let Some(Tuned { record, temperature, .. }) = &tuned {
+        let details = json!({ "method": record.method, "ladder": record.ladder, "temperature": temperature, "seconds": record.seconds });
+        log.event("tuning", details);
+    }
     let model = match &tuned {
         Some(tuned) => tuned.model.clone(),
         None => graft::graft(&source, &cut, &heads.source.selection, &dataset)?,

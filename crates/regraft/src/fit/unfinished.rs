@@ -12,10 +12,14 @@ use crate::{Context, Error, FitConfig, Result};
 const SUFFIX: &str = ".unfinished";
 const CONFIG: &str = "regraft.toml";
 const IDENTITY: &str = "identity";
+/// Where the checkpoints are in the folder.
+pub(crate) const CHECKPOINTS: &str = "checkpoints";
 
 /// A run that trains.
 pub(crate) struct Unfinished {
     folder: PathBuf,
+    /// Whether there were checkpoints.
+    goes_on: bool,
     _lock: Lock,
 }
 
@@ -31,7 +35,7 @@ impl Unfinished {
         }
         Self::refuse_other(config, place)?;
         let folder = folder_of(place);
-        let goes_on = stored(place)?.is_some();
+        let goes_on = has_checkpoints(place);
         let failed = || Error::output(&folder, "creating the folder of the checkpoints");
         create_folder(&folder).map_err(failed())?;
         let lock = Lock::try_take(&folder.join("lock")).map_err(failed())?;
@@ -44,7 +48,7 @@ impl Unfinished {
         if goes_on {
             context.progress.message(&format!("going on with {}", folder.display()));
         }
-        Ok(Some(Self { folder, _lock: lock }))
+        Ok(Some(Self { folder, goes_on, _lock: lock }))
     }
 
     /// Refuses another configuration than that of the run at `place`, if that has not ended: before any work is done.
@@ -53,8 +57,9 @@ impl Unfinished {
     /// It is another one; the message names what differs.
     pub(crate) fn refuse_other(config: &FitConfig, place: &Path) -> Result<()> {
         match stored(place)? {
-            Some(stored) => same(&stored, config, &folder_of(place)),
-            None => Ok(()),
+            // Without a checkpoint there is nothing to lose.
+            Some(stored) if has_checkpoints(place) => same(&stored, config, &folder_of(place)),
+            _ => Ok(()),
         }
     }
 
@@ -71,12 +76,12 @@ impl Unfinished {
         let path = self.folder.join(IDENTITY);
         match files::read(&path) {
             Ok(found) if found == identity.as_bytes() => Ok(()),
-            Ok(_) => Err(Error::Data(format!(
+            Ok(_) if self.goes_on => Err(Error::Data(format!(
                 "{}: the images, the source or this program have changed since these checkpoints were written; remove the folder \
                  to begin again",
                 self.folder.display()
             ))),
-            Err(_) => write_atomically(&path, identity.as_bytes())
+            _ => write_atomically(&path, identity.as_bytes())
                 .map_err(Error::output(&path, "writing the folder of the checkpoints")),
         }
     }
@@ -87,8 +92,13 @@ impl Unfinished {
     }
 }
 
+fn has_checkpoints(place: &Path) -> bool {
+    files::files_below(&folder_of(place).join(CHECKPOINTS)).is_ok_and(|files| !files.is_empty())
+}
+
 fn folder_of(place: &Path) -> PathBuf {
-    let mut name = place.as_os_str().to_owned();
+    // Without a slash at its end.
+    let mut name = place.components().collect::<PathBuf>().into_os_string();
     name.push(SUFFIX);
     PathBuf::from(name)
 }
@@ -137,9 +147,10 @@ fn same(stored: &FitConfig, config: &FitConfig, folder: &Path) -> Result<()> {
     )))
 }
 
-/// Everything but the place.
+/// Everything that determines the weights: neither the place nor how often a checkpoint is written.
 fn table(config: &FitConfig) -> Result<toml::Table> {
-    let config = FitConfig { out: None, ..config.clone() };
+    let mut config = FitConfig { out: None, ..config.clone() };
+    config.tuning.checkpoint_minutes = 1.0;
     toml::Table::try_from(config).map_err(|error| Error::Usage(error.to_string()))
 }
 

@@ -68,6 +68,9 @@ pub(crate) struct Finished {
     pub(crate) share: f64,
 }
 
+/// A loss of so many times that of guessing is worth a warning.
+const ABSURD: f64 = 10.0;
+
 /// How often a training that diverges begins its epoch again, with half the learning rate each time.
 const MOST_ROLLBACKS: u32 = 4;
 
@@ -89,8 +92,9 @@ impl Cell<'_> {
         };
         let mut training = Training::new(self, setting, state)?;
         let steps = training.steps_per_epoch() * setting.config.epochs;
-        context.progress.start(&format!("training ({})", self.name), (steps * setting.config.batch()) as u64);
-        context.progress.advance((training.state.step * setting.config.batch()) as u64);
+        let images = self.train.len() * setting.config.epochs;
+        context.progress.start(&format!("training ({})", self.name), images as u64);
+        context.progress.advance(training.images_done() as u64);
         while training.state.step < steps {
             training.epoch(steps, checkpoints, history, context)?;
         }
@@ -125,6 +129,12 @@ impl<'a> Training<'a> {
 
     fn steps_per_epoch(&self) -> usize {
         self.cell.train.len().div_ceil(self.setting.config.batch()).max(1)
+    }
+
+    fn images_done(&self) -> usize {
+        let (epochs, steps) =
+            (self.state.step / self.steps_per_epoch(), self.state.step % self.steps_per_epoch());
+        epochs * self.cell.train.len() + steps * self.setting.config.batch()
     }
 
     /// The rest of the epoch that is under way.
@@ -278,6 +288,12 @@ impl<'a> Training<'a> {
             record.validation_accuracy = super::accuracy(&logits, &labels);
         }
         (self.state.loss, self.state.images) = (0.0, 0);
+        if record.training_loss > ABSURD * (self.setting.classes as f64).ln() {
+            context.progress.message(&format!(
+                "warning: {}: a loss of {:.1} is far above that of guessing: the training diverges; choose a smaller --learning-rate",
+                self.cell.name, record.training_loss
+            ));
+        }
         history.add(&record, context)?;
         self.state.epochs.push(record);
         Ok(())

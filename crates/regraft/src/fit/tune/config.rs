@@ -273,6 +273,8 @@ impl Default for TuningConfig {
     }
 }
 
+/// Larger factors of low-rank changes only diverge.
+const MOST_ALPHA: f64 = 1e6;
 const VARIANTS: RangeInclusive<usize> = 1..=1000;
 const EPOCHS: RangeInclusive<usize> = 1..=10_000;
 const BATCH_SIZE: RangeInclusive<usize> = 1..=65_536;
@@ -317,6 +319,29 @@ impl TuningConfig {
                 self.source_rate_factor,
                 "a share above 0, at most 1",
             ),
+            number(
+                self.layer_decay > 0.0 && self.layer_decay <= 1.0,
+                "layer-decay",
+                self.layer_decay,
+                "a share above 0, at most 1",
+            ),
+            number(
+                self.source_pull >= 0.0 && self.source_pull.is_finite(),
+                "source-pull",
+                self.source_pull,
+                "a number of at least 0",
+            ),
+            (self.rank == 0).then(|| "rank: 0 is not at least 1".to_owned()),
+            number(
+                self.alpha > 0.0 && self.alpha <= MOST_ALPHA,
+                "alpha",
+                self.alpha,
+                "above 0, at most a million",
+            ),
+            (self.norm_statistics == NormStatistics::Batch && self.batch() == 1).then(|| {
+                "norm-statistics: a batch of one image has no statistics; choose a larger batch-size"
+                    .to_owned()
+            }),
             number(
                 (0.0..=1.0).contains(&self.weight_decay),
                 "weight-decay",

@@ -186,8 +186,12 @@ impl Gain {
     }
 
     fn reason(self, is_whole: bool) -> String {
-        let numbers =
-            format!("log-loss lower by {:.3}, standard error {:.3}", self.mean, self.standard_error);
+        let direction = if self.mean < 0.0 { "higher" } else { "lower" };
+        let numbers = format!(
+            "log-loss {direction} by {:.3}, standard error {:.3}",
+            self.mean.abs(),
+            self.standard_error
+        );
         match (is_whole, self.is_worth_it()) {
             (true, true) => format!("kept: {numbers}"),
             (true, false) => format!("not kept: {numbers}"),

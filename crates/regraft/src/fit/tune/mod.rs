@@ -17,7 +17,7 @@ mod rung;
 use std::path::PathBuf;
 
 use ndarray::{Array2, Axis};
-use regraft_adapt::{Head, HeadKind, Selection};
+use regraft_adapt::{Head, HeadKind, Selection, fit_fixed};
 use regraft_engine::{InstructionSet, KERNELS};
 use regraft_eval::calibration::fit_temperature;
 use regraft_graph::Model;
@@ -27,9 +27,9 @@ use regraft_system::hash::KeyHasher;
 
 pub use config::{Method, NormStatistics, OptimizerChoice, ScheduleChoice, TuningConfig};
 
-use super::dataset::{Dataset, at};
+use super::dataset::{Dataset, at, rows};
 use super::graft::{graft, with_empty_head};
-use super::heads::choose;
+use super::heads::{choose, examples};
 use super::unfinished::Unfinished;
 use crate::cache::Cache;
 use crate::ingest::{Ingest, Network, fingerprint};
@@ -79,9 +79,12 @@ pub(crate) fn check(config: &FitConfig, source: &Model, cut: &str, classes: &[St
     }
     let boundary = resolve_cut(source, &config.cut)?;
     let model = with_empty_head(source, cut, classes)?;
-    let plan = Plan::new(&model, config.method, &boundary)?;
+    let plan = Plan::new(&model, config.method, &boundary, config.tuning.rank)?;
     cell::check(&model, &plan, config)
 }
+
+/// Near the end of the range that temperatures are looked for in, 0.01 to 100.
+const LEAST_TEMPERATURE: f64 = 0.0101;
 
 /// Images that judge where the data has no validation part: those of the first fold.
 const JUDGING_FOLD: usize = 0;
@@ -120,9 +123,17 @@ impl Tuning<'_> {
                 finished
             }
         };
+        if temperature <= LEAST_TEMPERATURE || temperature >= 1.0 / LEAST_TEMPERATURE {
+            context.progress.message(&format!(
+                "warning: the temperature of the probabilities is {temperature:.2}, at its bound: the images that judged are too few, or \
+                 the training has gone wrong; do not trust the probabilities"
+            ));
+        }
         let model = rung.whole(&finished, (share, temperature))?;
         let test_probabilities = self.answers(&model, context)?;
-        let record = TuningRecord { ladder, seconds: watch.seconds(), ..rung.record(epochs) };
+        let wise_ft_share = self.config.tuning.wise_ft.then_some(share);
+        let seconds = watch.seconds();
+        let record = TuningRecord { ladder, wise_ft_share, seconds, ..rung.record(epochs) };
         Ok(Tuned { model, temperature, test_probabilities, record })
     }
 
@@ -143,12 +154,27 @@ impl Tuning<'_> {
         Ok(key.finish())
     }
 
-    /// The probe, if it is linear; else the best linear one.
+    /// The probe, if it is linear; else the best linear one. Its head has not seen the images that judge: those of a validation
+    /// part are left out, as those of a fold are where there is none.
     fn linear_probe(&self) -> Result<Selection> {
-        if matches!(self.probe.head, Head::Linear(_)) {
-            return Ok(self.probe.clone());
+        let selection = if matches!(self.probe.head, Head::Linear(_)) {
+            self.probe.clone()
+        } else {
+            choose(self.dataset, &self.dataset.features, &[HeadKind::LogisticRegression])?.selection
+        };
+        let split = &self.dataset.split;
+        if split.validation.is_empty() {
+            return Ok(selection);
         }
-        Ok(choose(self.dataset, &self.dataset.features, &[HeadKind::LogisticRegression])?.selection)
+        self.fitted_to(&selection, &split.train)
+    }
+
+    /// The same kind of head fitted to these images.
+    fn fitted_to(&self, selection: &Selection, positions: &[usize]) -> Result<Selection> {
+        let features = rows(&self.dataset.features, positions);
+        let examples = examples(&features, &self.dataset.labels_at(positions), self.dataset)?;
+        let head = fit_fixed(selection.kind, selection.hyper_parameter, &examples).map_err(Error::data)?;
+        Ok(Selection { head, ..selection.clone() })
     }
 
     /// One method, judged by the validation part or by one fold.

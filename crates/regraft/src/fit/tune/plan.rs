@@ -21,14 +21,24 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// For a model with its new head; `cut` is the wire behind which [`Method::Partial`] trains.
+    /// For a model with its new head; `cut` is the wire behind which [`Method::Partial`] trains, `rank` that of
+    /// [`Method::Lora`], which leaves alone what is narrower.
     ///
     /// # Errors
     /// There is nothing that the method could train.
-    pub(crate) fn new(model: &Model, method: Method, cut: &str) -> Result<Self> {
+    pub(crate) fn new(model: &Model, method: Method, cut: &str, rank: usize) -> Result<Self> {
         let graph = model.graph();
         let head = head_parameters(model);
-        let names = names_of(model, method, cut, &head);
+        if method == Method::Partial && !graph.has_wire(cut) {
+            return Err(Error::Usage(format!(
+                "--cut {cut}: the new head takes its place; name a wire in front of '{}'",
+                model.card().roles.features
+            )));
+        }
+        let mut names = names_of(model, method, cut, &head);
+        if method == Method::Lora {
+            narrow_left_alone(graph, &mut names, rank)?;
+        }
         if names.is_empty() {
             return Err(Error::Usage(format!(
                 "--method {}: {} has nothing in front of the head that it could train; use --method probe",
@@ -112,6 +122,25 @@ fn trains(method: Method, is_norm: bool, parameter: &Parameter) -> bool {
             | Method::Gradual
             | Method::L2Sp => true,
         }
+}
+
+/// Keeps the weights that are at least as wide as the rank.
+fn narrow_left_alone(graph: &Graph, names: &mut Vec<String>, rank: usize) -> Result<()> {
+    let widths: HashMap<String, usize> =
+        graph.parameters().into_iter().map(|parameter| (parameter.name.clone(), width(&parameter))).collect();
+    let width = |name: &String| widths.get(name).copied().unwrap_or(0);
+    let widest = names.iter().map(width).max().unwrap_or(0);
+    if widest < rank {
+        return Err(Error::Usage(format!("--rank {rank}: the widest weight has a smaller side of {widest}")));
+    }
+    names.retain(|name| width(name) >= rank);
+    Ok(())
+}
+
+/// The smaller side of a weight: its outputs, or its inputs with their window.
+fn width(parameter: &Parameter) -> usize {
+    let rows = parameter.shape.first().copied().unwrap_or(0);
+    rows.min(parameter.shape.iter().skip(1).product())
 }
 
 /// Whether a change of low rank makes sense: not for a window for each channel, and not for a table of tokens.

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use rand_distr::{Distribution as _, StandardNormal};
+use regraft_adapt::Selection;
 use regraft_adapt::training::{Targets, interpolate, softmax_cross_entropy};
-use regraft_adapt::{Selection, fit_fixed};
 use regraft_graph::{Model, ParameterKind, Tensor};
 use regraft_report::record::{EpochRecord, TuningRecord};
 use regraft_system::random::stream;
@@ -17,9 +17,9 @@ use super::config::Method;
 use super::history::History;
 use super::images::Images;
 use super::plan::Plan;
-use crate::fit::dataset::{Dataset, rows};
+use crate::fit::dataset::Dataset;
 use crate::fit::graft::graft;
-use crate::fit::heads::examples;
+use crate::fit::unfinished::CHECKPOINTS;
 use crate::{Context, Error, Result};
 
 /// Name of the training on all training images.
@@ -52,10 +52,10 @@ impl<'a> Rung<'a> {
         context: &Context<'_>,
     ) -> Result<Self> {
         let start = start(tuning, method, linear, FINAL)?;
-        let plan = Plan::new(&start, method, tuning.boundary)?;
+        let plan = Plan::new(&start, method, tuning.boundary, tuning.config.tuning.rank)?;
         let boundary = boundary(tuning, &start, &plan, context)?;
         let part = behind(&start, &plan)?;
-        let folder = tuning.work.folder().join("checkpoints").join(method.name());
+        let folder = tuning.work.folder().join(CHECKPOINTS).join(method.name());
         let checkpoints =
             Checkpoints::in_folder(folder, part.clone(), tuning.config.tuning.checkpoint_minutes);
         Ok(Self { tuning, method, linear, start, part, plan, boundary, checkpoints })
@@ -114,11 +114,7 @@ impl<'a> Rung<'a> {
             places.filter(|(_, found)| (**found == fold) == judging).map(|(place, _)| *place).collect()
         };
         let (train, validation): (Vec<usize>, Vec<usize>) = (of_fold(false), of_fold(true));
-        let features = rows(&dataset.features, &train);
-        let examples = examples(&features, &dataset.labels_at(&train), dataset)?;
-        let head =
-            fit_fixed(self.linear.kind, self.linear.hyper_parameter, &examples).map_err(Error::data)?;
-        let linear = Selection { head, ..self.linear.clone() };
+        let linear = self.tuning.fitted_to(self.linear, &train)?;
         let start = behind(&start(self.tuning, self.method, &linear, name)?, &self.plan)?;
         self.train(&Cell { name, train: &train, validation: &validation, start: &start }, context)
     }
