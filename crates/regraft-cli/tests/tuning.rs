@@ -11,6 +11,7 @@
 mod support;
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use support::{DONE, Place, USAGE, files_below};
@@ -38,7 +39,7 @@ fn what_cannot_be_done_is_said_before_any_work() {
     refused("--method lora --rank 5000", &["--rank", "5000", "smaller side"]);
     refused("--method last-block --precision bf16", &["precision", "f32"]);
     refused("--method lp-ft --mixup -1", &["mixup"]);
-    refused("--method partial --cut logits", &["--cut logits", "new head"]);
+    refused("--method partial --cut logits", &["--cut _fc", "new head"]);
     refused("--method l2-sp --source-pull -1", &["source-pull: -1", "at least 0"]);
     refused("--method lp-ft --layer-decay 0", &["layer-decay: 0", "above 0"]);
     refused("--method lora --alpha inf", &["alpha: inf"]);
@@ -87,7 +88,8 @@ fn a_run_that_was_killed_goes_on_to_the_same_weights() {
     let mut child = place.command(line.split_whitespace()).spawn().unwrap();
     // As soon as there is a checkpoint.
     let checkpoints = place.at("killed.unfinished/checkpoints");
-    while files_below(&checkpoints).is_empty() && child.try_wait().unwrap().is_none() {
+    let is_whole = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "json");
+    while !files_below(&checkpoints).iter().any(is_whole) && child.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_millis(5));
     }
     child.kill().unwrap();
