@@ -86,10 +86,7 @@ impl Cell<'_> {
         history: &History,
         context: &Context<'_>,
     ) -> Result<Finished> {
-        let state = match checkpoints.last(self.name)? {
-            Some(state) => state,
-            None => State::new(self.start.clone()),
-        };
+        let state = checkpoints.last(self.name).unwrap_or_else(|| State::new(self.start.clone()));
         let mut training = Training::new(self, setting, state)?;
         let steps = training.steps_per_epoch() * setting.config.epochs;
         let images = self.train.len() * setting.config.epochs;
@@ -159,7 +156,8 @@ impl<'a> Training<'a> {
                 return self.roll_back(before, checkpoints, context);
             }
             context.progress.advance(batch.len() as u64);
-            if checkpoints.is_due() {
+            // Behind the last step of an epoch its judgement belongs to it.
+            if checkpoints.is_due() && !self.state.step.is_multiple_of(self.steps_per_epoch()) {
                 checkpoints.write(self.cell.name, &self.snapshot()?)?;
             }
         }
@@ -245,13 +243,10 @@ impl<'a> Training<'a> {
                 self.setting.config.head_rate() * 0.5f64.powi(MOST_ROLLBACKS as i32)
             )));
         }
-        let before = match before {
-            Some(before) => before,
-            // Begun in the middle of an epoch.
-            None => checkpoints
-                .last_whole_epoch(self.cell.name, self.steps_per_epoch())?
-                .unwrap_or_else(|| State::new(self.cell.start.clone())),
-        };
+        // A training that went on in the middle of an epoch has not seen its beginning.
+        let before = before
+            .or_else(|| checkpoints.last_whole_epoch(self.cell.name))
+            .unwrap_or_else(|| State::new(self.cell.start.clone()));
         context.progress.message(&format!(
             "{}: the loss has become infinite or no number; back to the beginning of epoch {} with half the learning rate",
             self.cell.name,

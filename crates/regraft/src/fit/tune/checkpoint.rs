@@ -57,7 +57,7 @@ struct Header {
     epochs: Vec<EpochRecord>,
 }
 
-/// Checkpoints that are kept of each training.
+/// Checkpoints that are kept of each training, beside the newest at the end of an epoch.
 const KEPT: usize = 2;
 
 /// The folder of a run's checkpoints: `TRAINING/STEP.json` and `TRAINING/STEP.safetensors`.
@@ -110,8 +110,12 @@ impl Checkpoints {
         self.forget_old(training)
     }
 
+    /// The newest ones stay, and the newest at the end of an epoch: a training that diverges goes back there.
     fn forget_old(&self, training: &str) -> Result<()> {
-        for path in self.headers(training).into_iter().rev().skip(KEPT) {
+        let headers: Vec<PathBuf> = self.headers(training).into_iter().rev().collect();
+        let whole =
+            headers.iter().find(|path| header(path).is_some_and(|header| header.images == 0)).cloned();
+        for path in headers.into_iter().skip(KEPT).filter(|path| Some(path) != whole.as_ref()) {
             // The header goes first: without it the tensors are nothing.
             for path in [path.clone(), path.with_extension("safetensors")] {
                 files::remove_if_there(&path).map_err(Error::output(&path, "removing an old checkpoint"))?;
@@ -129,24 +133,23 @@ impl Checkpoints {
     }
 
     /// The newest checkpoint of a training that is whole.
-    pub(crate) fn last(&self, training: &str) -> Result<Option<State>> {
+    pub(crate) fn last(&self, training: &str) -> Option<State> {
         self.newest(training, &|_| true)
     }
 
-    /// The newest one at the end of an epoch.
-    pub(crate) fn last_whole_epoch(&self, training: &str, steps_per_epoch: usize) -> Result<Option<State>> {
-        self.newest(training, &|state| state.step % steps_per_epoch.max(1) == 0)
+    /// The newest one at the end of an epoch, where the epoch's sums are empty.
+    pub(crate) fn last_whole_epoch(&self, training: &str) -> Option<State> {
+        self.newest(training, &|state| state.images == 0)
     }
 
-    fn newest(&self, training: &str, is_wanted: &dyn Fn(&State) -> bool) -> Result<Option<State>> {
+    fn newest(&self, training: &str, is_wanted: &dyn Fn(&State) -> bool) -> Option<State> {
         let headers = self.headers(training);
-        let states = headers.iter().rev().filter_map(|path| self.read(path));
-        Ok(states.into_iter().find(is_wanted))
+        headers.iter().rev().filter_map(|path| self.read(path)).find(is_wanted)
     }
 
     /// `None` for one that is damaged.
     fn read(&self, path: &Path) -> Option<State> {
-        let header: Header = serde_json::from_slice(&files::read(path).ok()?).ok()?;
+        let header = header(path)?;
         let tensors = path.with_extension("safetensors");
         let content = files::map(&tensors).ok()?;
         if blake3_hex(&content) != header.hash {
@@ -169,6 +172,10 @@ impl Checkpoints {
     }
 }
 
+fn header(path: &Path) -> Option<Header> {
+    serde_json::from_slice(&files::read(path).ok()?).ok()
+}
+
 fn weights(state: &State) -> Result<Weights> {
     let mut weights = Weights::new();
     for (name, tensor) in state.model.weights().iter() {
@@ -182,4 +189,28 @@ fn weights(state: &State) -> Result<Weights> {
         }
     }
     Ok(weights)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::predict::tests::network;
+
+    #[test]
+    fn the_end_of_an_epoch_outlives_what_was_written_since() {
+        let place = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::in_folder(place.path().to_path_buf(), network(3, None), 5.0);
+        assert!(checkpoints.last("final").is_none());
+        for (step, images) in [(5, 0), (10, 0), (11, 8), (12, 16), (13, 24)] {
+            checkpoints.write("final", &State { step, images, ..State::new(network(3, None)) }).unwrap();
+        }
+        let step = |state: Option<State>| state.unwrap().step;
+        assert_eq!(step(checkpoints.last("final")), 13);
+        assert_eq!(step(checkpoints.last_whole_epoch("final")), 10);
+        let names: Vec<PathBuf> = checkpoints.headers("final");
+        assert_eq!(names.len(), 3, "{names:?}");
+        // One that is damaged counts as absent.
+        files::append(&place.path().join("final/000000013.safetensors"), b"x").unwrap();
+        assert_eq!(step(checkpoints.last("final")), 12);
+    }
 }
