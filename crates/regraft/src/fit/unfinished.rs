@@ -7,6 +7,7 @@ use regraft_system::files::{self, create_folder, remove_folder_if_there, write_a
 use regraft_system::partial::Lock;
 
 use super::Method;
+use super::tune::history;
 use crate::{Context, Error, FitConfig, Result};
 
 const SUFFIX: &str = ".unfinished";
@@ -47,6 +48,8 @@ impl Unfinished {
             .map_err(Error::output(&path, "writing the configuration"))?;
         if goes_on {
             context.progress.message(&format!("going on with {}", folder.display()));
+        } else {
+            history::forget(&folder)?;
         }
         Ok(Some(Self { folder, goes_on, _lock: lock }))
     }

@@ -57,6 +57,13 @@ fn seconds() -> f64 {
     now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
+/// Removes what a training that left no checkpoint has written.
+pub(crate) fn forget(folder: &Path) -> Result<()> {
+    let failed = || Error::output(folder, "removing an old training's log");
+    files::remove_if_there(&folder.join(TABLE)).map_err(failed())?;
+    files::remove_folder_if_there(&folder.join(EVENTS)).map_err(failed())
+}
+
 /// The whole table.
 pub(crate) fn table(epochs: &[EpochRecord]) -> String {
     std::iter::once(HEADER.to_owned()).chain(epochs.iter().map(line)).collect()
