@@ -8,6 +8,8 @@
     reason = "a test"
 )]
 
+mod support;
+
 use std::path::{Path, PathBuf};
 
 use regraft::{
@@ -15,26 +17,13 @@ use regraft::{
     predict, with_threads,
 };
 use serde_json::Value;
+use support::CLASSES;
 use tempfile::TempDir;
 
-const CLASSES: [&str; 3] = ["animals", "faces", "vehicles"];
 const IMAGES_PER_CLASS: usize = 14;
 
-/// A folder with a few of the example's images in `data`.
 fn place() -> TempDir {
-    let place = tempfile::tempdir().unwrap();
-    for class in CLASSES {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/emoji").join(class);
-        let destination = place.path().join("data").join(class);
-        std::fs::create_dir_all(&destination).unwrap();
-        let mut files: Vec<PathBuf> =
-            std::fs::read_dir(source).unwrap().map(|entry| entry.unwrap().path()).collect();
-        files.sort();
-        for file in files.iter().take(IMAGES_PER_CLASS) {
-            std::fs::copy(file, destination.join(file.file_name().unwrap())).unwrap();
-        }
-    }
-    place
+    support::place(IMAGES_PER_CLASS)
 }
 
 fn run(place: &TempDir, name: &str, cache: &str, seed: u64, threads: usize) -> Fitted {

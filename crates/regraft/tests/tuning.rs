@@ -7,35 +7,24 @@
     reason = "a test"
 )]
 
-use std::path::{Path, PathBuf};
+mod support;
+
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use regraft::{
     Augmentation, Cache, Context, Error, FitConfig, Fitted, FrozenPrecision, HeadKind, Method, Model,
     Progress, TuningConfig, fit, load_source, metrics_json, predict, with_threads,
 };
+use support::CLASSES;
 use tempfile::TempDir;
 
-const CLASSES: [&str; 3] = ["animals", "faces", "vehicles"];
 const IMAGES_PER_CLASS: usize = 10;
 /// Small, so that a step takes a tenth of a second without optimisation.
 const IMAGE_SIZE: usize = 64;
 
-/// A folder with a few of the example's images in `data`.
 fn place() -> TempDir {
-    let place = tempfile::tempdir().unwrap();
-    for class in CLASSES {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/emoji").join(class);
-        let destination = place.path().join("data").join(class);
-        std::fs::create_dir_all(&destination).unwrap();
-        let mut files: Vec<PathBuf> =
-            std::fs::read_dir(source).unwrap().map(|entry| entry.unwrap().path()).collect();
-        files.sort();
-        for file in files.iter().take(IMAGES_PER_CLASS) {
-            std::fs::copy(file, destination.join(file.file_name().unwrap())).unwrap();
-        }
-    }
-    place
+    support::place(IMAGES_PER_CLASS)
 }
 
 fn config(place: &TempDir, name: &str, method: Method) -> FitConfig {
