@@ -18,7 +18,7 @@
 
 use std::ops::Range;
 
-use super::Operands;
+use super::{Operands, for_tile_size};
 use crate::{
     Precision, Settings,
     element::{BFloat16, Element, Number},
@@ -483,22 +483,31 @@ unsafe fn products_of_any_size<S: Simd, N: Number, const B: usize, const PAIRED:
     task: &Products<N>,
     count: usize,
 ) {
-    macro_rules! sizes {
-        ($($size:literal)*) => {
-            match count {
-                // SAFETY: as the caller's.
-                $($size if $size <= S::PIXELS && B <= S::BLOCKS => unsafe {
-                    if PAIRED {
-                        products_of_pairs::<S, N, $size, B>(simd, attention, task);
-                    } else {
-                        products::<S, N, $size, B>(simd, attention, task);
-                    }
-                },)*
-                _ => {}
+    for_tile_size!(S, B, count, P => {
+        simd.call(&ProductsOf::<N, P, B, PAIRED> { attention, task });
+    });
+}
+
+/// The products of `P` keys with `B` vectors of queries; only [`products_of_any_size`] makes one.
+struct ProductsOf<'a, N, const P: usize, const B: usize, const PAIRED: bool> {
+    attention: &'a Attention,
+    task: &'a Products<N>,
+}
+
+impl<N: Number, const P: usize, const B: usize, const PAIRED: bool> Kernel
+    for ProductsOf<'_, N, P, B, PAIRED>
+{
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S) {
+        // SAFETY: the promise of `products_of_any_size`'s caller.
+        unsafe {
+            if PAIRED {
+                products_of_pairs::<S, N, P, B>(simd, self.attention, self.task);
+            } else {
+                products::<S, N, P, B>(simd, self.attention, self.task);
             }
-        };
+        }
     }
-    sizes!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
 }
 
 /// # Safety
@@ -616,18 +625,24 @@ unsafe fn sums<S: Simd, N: Number, const B: usize, const PAIRED: bool>(
     let tiles = count.div_ceil(S::PIXELS);
     for tile in 0..tiles {
         let (first, end) = (tile * count / tiles, (tile + 1) * count / tiles);
-        macro_rules! sizes {
-            ($($size:literal)*) => {
-                match end - first {
-                    // SAFETY: as the caller's.
-                    $($size if $size <= S::PIXELS && B <= S::BLOCKS => unsafe {
-                        weighted::<S, N, $size, B, PAIRED>(simd, weights, sum, first);
-                    },)*
-                    _ => {}
-                }
-            };
-        }
-        sizes!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+        for_tile_size!(S, B, end - first, P => {
+            simd.call(&Weighted::<N, P, B, PAIRED> { weights, sum, first });
+        });
+    }
+}
+
+/// The sums of `P` queries from the first on; only [`sums`] makes one.
+struct Weighted<'a, N, const P: usize, const B: usize, const PAIRED: bool> {
+    weights: &'a Weights<'a>,
+    sum: &'a Sum<N>,
+    first: usize,
+}
+
+impl<N: Number, const P: usize, const B: usize, const PAIRED: bool> Kernel for Weighted<'_, N, P, B, PAIRED> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S) {
+        // SAFETY: the promise of `sums`' caller.
+        unsafe { weighted::<S, N, P, B, PAIRED>(simd, self.weights, self.sum, self.first) }
     }
 }
 

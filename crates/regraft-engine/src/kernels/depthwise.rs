@@ -10,7 +10,7 @@
     reason = "indices come from the step's own sizes, checked when it is built"
 )]
 
-use std::ops::Range;
+use std::{marker::PhantomData, ops::Range};
 
 use super::{Operands, check_bounds};
 use crate::{
@@ -159,13 +159,38 @@ struct Row<I, O> {
 impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
-        with_numbers!(self.step.input, self.step.output.element, self.rows::<S>(simd));
+        with_numbers!(self.step.input, self.step.output.element, self.rows_of::<S>(simd));
+    }
+}
+
+/// The rows of a task, of a kernel `K` wide with stride `T`; of any for zero.
+struct Rows<'a, I, O, const K: usize, const T: usize>(&'a Task<'a>, PhantomData<(I, O)>);
+
+impl<I: Number, O: Number, const K: usize, const T: usize> Kernel for Rows<'_, I, O, K, T> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S) {
+        self.0.rows::<S, I, O, K, T>(simd);
     }
 }
 
 impl Task<'_> {
     #[inline(always)]
-    fn rows<S: Simd, I: Number, O: Number>(&self, simd: S) {
+    fn rows_of<S: Simd, I: Number, O: Number>(&self, simd: S) {
+        // With fewer registers the columns would go to memory and back.
+        if const { S::PIXELS > PIXELS } {
+            match self.step.columns {
+                Some([3, 1]) => return simd.call(&Rows::<I, O, 3, 1>(self, PhantomData)),
+                Some([3, 2]) => return simd.call(&Rows::<I, O, 3, 2>(self, PhantomData)),
+                Some([5, 1]) => return simd.call(&Rows::<I, O, 5, 1>(self, PhantomData)),
+                Some([5, 2]) => return simd.call(&Rows::<I, O, 5, 2>(self, PhantomData)),
+                _ => {}
+            }
+        }
+        simd.call(&Rows::<I, O, 0, 0>(self, PhantomData));
+    }
+
+    #[inline(always)]
+    fn rows<S: Simd, I: Number, O: Number, const K: usize, const T: usize>(&self, simd: S) {
         let output = &self.step.output;
         for unit in self.units.clone() {
             let (plane, y) = (unit / output.height, unit % output.height);
@@ -173,7 +198,7 @@ impl Task<'_> {
             // SAFETY: `Depthwise::run`'s caller vouches for the operands, and the check in `new` for the offsets in them.
             unsafe {
                 let row = self.step.row::<I, O>(self.operands, image, block, y);
-                self.step.compute(simd, &row);
+                self.step.row_of_tiles::<S, I, O, K, T>(simd, &row);
                 if let Some(function) = self.step.function.filter(|_| !O::IS_LEVEL) {
                     function.apply(simd, row.output, output.width);
                 }
@@ -209,30 +234,10 @@ impl Depthwise {
         }
     }
 
-    /// # Safety
-    /// The row must be valid.
-    #[inline(always)]
-    unsafe fn compute<S: Simd, I: Number, O: Number>(&self, simd: S, row: &Row<I, O>) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            // With fewer registers the columns would go to memory and back.
-            if const { S::PIXELS > PIXELS } {
-                match self.columns {
-                    Some([3, 1]) => return self.row_of_tiles::<S, I, O, 3, 1>(simd, row),
-                    Some([3, 2]) => return self.row_of_tiles::<S, I, O, 3, 2>(simd, row),
-                    Some([5, 1]) => return self.row_of_tiles::<S, I, O, 5, 1>(simd, row),
-                    Some([5, 2]) => return self.row_of_tiles::<S, I, O, 5, 2>(simd, row),
-                    _ => {}
-                }
-            }
-            self.row_of_tiles::<S, I, O, 0, 0>(simd, row);
-        }
-    }
-
     /// Tiles of a row, of a kernel `K` wide with stride `T`; of any for zero.
     ///
     /// # Safety
-    /// As for [`Self::compute`].
+    /// The row must be valid.
     #[inline(always)]
     unsafe fn row_of_tiles<S: Simd, I: Number, O: Number, const K: usize, const T: usize>(
         &self,

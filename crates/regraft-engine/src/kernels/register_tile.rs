@@ -6,12 +6,12 @@
     reason = "indices come from the step's own sizes, checked when it is built"
 )]
 
-use std::ops::Range;
+use std::{marker::PhantomData, ops::Range};
 
 use super::{dense::Dense, factor::Factor, for_tile_size, packing::Panel};
 use crate::{
     element::{BFloat16, Element, Number},
-    simd::{LANES, Simd},
+    simd::{Kernel, LANES, Simd},
 };
 
 /// Largest number of pixels of a tile, over all instruction sets.
@@ -50,8 +50,25 @@ pub(super) unsafe fn tile_of_any_size<S: Simd, I: Factor, const B: usize>(
     pixels: &Pixels,
     count: usize,
 ) {
-    // SAFETY: as the caller's.
-    for_tile_size!(S, B, count, P => unsafe { tile::<S, I, P, B>(simd, dense, portion, pixels) });
+    for_tile_size!(S, B, count, P => {
+        simd.call(&Tile::<I, P, B> { dense, portion, pixels, factor: PhantomData });
+    });
+}
+
+/// A tile of `P` pixels of `B` blocks; only [`tile_of_any_size`] makes one.
+struct Tile<'a, I, const P: usize, const B: usize> {
+    dense: &'a Dense,
+    portion: &'a Portion<'a>,
+    pixels: &'a Pixels,
+    factor: PhantomData<I>,
+}
+
+impl<I: Factor, const P: usize, const B: usize> Kernel for Tile<'_, I, P, B> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S) {
+        // SAFETY: the promise of `tile_of_any_size`'s caller.
+        unsafe { tile::<S, I, P, B>(simd, self.dense, self.portion, self.pixels) }
+    }
 }
 
 /// Computes `P` pixels of `B` blocks of output channels.

@@ -13,7 +13,7 @@
     reason = "indices come from the step's own sizes, checked when it is built"
 )]
 
-use std::{cell::RefCell, ops::Range};
+use std::{cell::RefCell, marker::PhantomData, ops::Range};
 
 use super::{
     Operands,
@@ -443,12 +443,32 @@ impl Stretch<'_> {
                     dense.finish_with_function::<S, B>(simd, panel, &places, count, sums);
                     continue;
                 }
-                for_tile_size!(S, B, count, P => finish::<S, I, P, B>(simd, dense, panel, &places, sums));
+                let (pixels, factor) = (&places, PhantomData);
+                for_tile_size!(S, B, count, P => {
+                    simd.call(&Finish::<I, P, B> { dense, panel, pixels, sums, factor });
+                });
                 if let Some(function) = dense.function {
                     dense.activate(simd, function, panel, &places.outputs[..count]);
                 }
             }
         }
+    }
+}
+
+/// What becomes of the sums of `P` pixels; only [`Stretch::finish`] makes one.
+struct Finish<'a, I, const P: usize, const B: usize> {
+    dense: &'a Dense,
+    panel: &'a Panel,
+    pixels: &'a Pixels,
+    sums: *const f32,
+    factor: PhantomData<I>,
+}
+
+impl<I: Factor, const P: usize, const B: usize> Kernel for Finish<'_, I, P, B> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S) {
+        // SAFETY: the promise of `Stretch::finish`'s caller.
+        unsafe { finish::<S, I, P, B>(simd, self.dense, self.panel, self.pixels, self.sums) }
     }
 }
 

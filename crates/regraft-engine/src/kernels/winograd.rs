@@ -21,7 +21,12 @@
 pub(crate) mod gradient;
 mod weights;
 
-use std::{cell::RefCell, f32::consts::FRAC_1_SQRT_2, f32::consts::SQRT_2, ops::Range};
+use std::{
+    cell::RefCell,
+    f32::consts::{FRAC_1_SQRT_2, SQRT_2},
+    marker::PhantomData,
+    ops::Range,
+};
 
 use super::{
     Operands,
@@ -33,7 +38,7 @@ use super::{
 use crate::{
     EngineError, InstructionSet, Settings,
     buffer::Buffer,
-    element::{BFloat16, Element, Number, with_floats},
+    element::{BFloat16, Element, Number},
     geometry::Geometry,
     network::Clamp,
     simd::{self, Kernel, LANES, Simd},
@@ -243,35 +248,61 @@ struct Task<'a> {
 impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
-        let Winograd { input, output, .. } = self.step;
-        with_floats!(input.element, output.element, self.chunk::<S>(simd));
+        match self.step.input.element {
+            Element::BFloat16 => simd.call(&Inputs::<BFloat16>(self, PhantomData)),
+            _ => simd.call(&Inputs::<f32>(self, PhantomData)),
+        }
+        for first in self.blocks.clone().step_by(SLAB) {
+            let slab = first..(first + SLAB).min(self.blocks.end);
+            for product in 0..PRODUCTS {
+                // SAFETY: `Winograd::run` sized the scratch memory for the chunk, whose inputs have been transformed.
+                unsafe { self.multiply(simd, product, slab.clone()) };
+            }
+            match self.step.output.element {
+                Element::BFloat16 => {
+                    simd.call(&Outputs::<BFloat16> { task: self, slab, number: PhantomData })
+                }
+                _ => simd.call(&Outputs::<f32> { task: self, slab, number: PhantomData }),
+            }
+        }
+    }
+}
+
+/// Transforms the inputs of a chunk, which are `I`.
+struct Inputs<'a, I>(&'a Task<'a>, PhantomData<I>);
+
+impl<I: Number> Kernel for Inputs<'_, I> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S) {
+        for index in 0..self.0.tiles.len() {
+            for block in 0..self.0.step.input.blocks() {
+                // SAFETY: `Winograd::run` sized the scratch memory for the chunk, and its caller vouches for the operands.
+                unsafe { self.0.transform_input::<S, I>(simd, index, block) };
+            }
+        }
+    }
+}
+
+/// Transforms the products of some blocks of a chunk to outputs, which are `O`.
+struct Outputs<'a, O> {
+    task: &'a Task<'a>,
+    slab: Range<usize>,
+    number: PhantomData<O>,
+}
+
+impl<O: Number> Kernel for Outputs<'_, O> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S) {
+        for index in 0..self.task.tiles.len() {
+            for block in self.slab.clone() {
+                // SAFETY: as for the inputs; the slab's products have been computed.
+                unsafe { self.task.transform_output::<S, O>(simd, index, block, self.slab.start) };
+            }
+        }
     }
 }
 
 impl Task<'_> {
-    #[inline(always)]
-    fn chunk<S: Simd, I: Number, O: Number>(&self, simd: S) {
-        // SAFETY: `Winograd::run` sized the scratch memory for the chunk, and its caller vouches for the operands.
-        unsafe {
-            for index in 0..self.tiles.len() {
-                for block in 0..self.step.input.blocks() {
-                    self.transform_input::<S, I>(simd, index, block);
-                }
-            }
-            for first in self.blocks.clone().step_by(SLAB) {
-                let slab = first..(first + SLAB).min(self.blocks.end);
-                for product in 0..PRODUCTS {
-                    self.multiply(simd, product, slab.clone());
-                }
-                for index in 0..self.tiles.len() {
-                    for block in slab.clone() {
-                        self.transform_output::<S, O>(simd, index, block, first);
-                    }
-                }
-            }
-        }
-    }
-
     /// `Bᵀ d B` of a block of a tile.
     ///
     /// # Safety
@@ -476,8 +507,7 @@ impl Tile {
     /// Inputs and outputs must hold `count` tiles from the pointers on, and the weights `B` blocks.
     #[inline(always)]
     unsafe fn of_any_size<S: Simd, const B: usize>(&self, simd: S, count: usize) {
-        // SAFETY: the caller's promise.
-        for_tile_size!(S, B, count, P => unsafe { self.compute::<S, P, B>(simd) });
+        for_tile_size!(S, B, count, P => simd.call(&SizedTile::<P, B>(self)));
     }
 
     /// # Safety
@@ -516,6 +546,17 @@ impl Tile {
                 }
             }
         }
+    }
+}
+
+/// `P` tiles of `B` blocks; only [`Tile::of_any_size`] makes one.
+struct SizedTile<'a, const P: usize, const B: usize>(&'a Tile);
+
+impl<const P: usize, const B: usize> Kernel for SizedTile<'_, P, B> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S) {
+        // SAFETY: the promise of `of_any_size`'s caller.
+        unsafe { self.0.compute::<S, P, B>(simd) }
     }
 }
 

@@ -24,15 +24,6 @@ impl Avx2 {
     }
 }
 
-pub(super) fn enter<K: Kernel>(simd: Avx2, kernel: &K) {
-    #[target_feature(enable = "avx2,fma")]
-    fn with_features<K: Kernel>(simd: Avx2, kernel: &K) {
-        kernel.run(simd);
-    }
-    // SAFETY: `simd` is the proof that the processor has the features.
-    unsafe { with_features(simd, kernel) }
-}
-
 /// As [`Simd::multiply_add_quads`] on half of the lanes. The instruction for products of bytes would saturate their sums,
 /// so products of 16 bits.
 ///
@@ -59,6 +50,12 @@ impl Simd for Avx2 {
     // 12 sums, 2 weights and 1 input of 16 registers.
     const PIXELS: usize = 6;
     const BLOCKS: usize = 1;
+
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: &K) {
+        // SAFETY: `self` is the proof that the processor has the features.
+        unsafe { kernel.run_avx2(self) }
+    }
 
     #[inline(always)]
     fn splat(self, value: f32) -> [__m256; 2] {

@@ -32,33 +32,6 @@ impl<const BF16: bool, const VNNI: bool> Avx512<BF16, VNNI> {
     }
 }
 
-pub(super) fn enter<K: Kernel>(simd: Avx512<false, false>, kernel: &K) {
-    #[target_feature(enable = "avx512f")]
-    fn with_features<K: Kernel>(simd: Avx512<false, false>, kernel: &K) {
-        kernel.run(simd);
-    }
-    // SAFETY: `simd` is the proof that the processor has the feature.
-    unsafe { with_features(simd, kernel) }
-}
-
-pub(super) fn enter_bfloat16<K: Kernel>(simd: Avx512<true, false>, kernel: &K) {
-    #[target_feature(enable = "avx512f,avx512bf16")]
-    fn with_features<K: Kernel>(simd: Avx512<true, false>, kernel: &K) {
-        kernel.run(simd);
-    }
-    // SAFETY: `simd` is the proof that the processor has the features.
-    unsafe { with_features(simd, kernel) }
-}
-
-pub(super) fn enter_int8<K: Kernel>(simd: Avx512<false, true>, kernel: &K) {
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    fn with_features<K: Kernel>(simd: Avx512<false, true>, kernel: &K) {
-        kernel.run(simd);
-    }
-    // SAFETY: `simd` is the proof that the processor has the features.
-    unsafe { with_features(simd, kernel) }
-}
-
 impl<const BF16: bool, const VNNI: bool> Simd for Avx512<BF16, VNNI> {
     type Vector = __m512;
     type Pairs = __m512i;
@@ -67,6 +40,20 @@ impl<const BF16: bool, const VNNI: bool> Simd for Avx512<BF16, VNNI> {
     // 28 sums, 2 weights and 1 input of 32 registers.
     const PIXELS: usize = 14;
     const BLOCKS: usize = 2;
+
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: &K) {
+        // SAFETY: `self` is the proof that the processor has the features.
+        unsafe {
+            if BF16 {
+                kernel.run_bfloat16(Avx512(()));
+            } else if VNNI {
+                kernel.run_int8(Avx512(()));
+            } else {
+                kernel.run_avx512(Avx512(()));
+            }
+        }
+    }
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m512 {

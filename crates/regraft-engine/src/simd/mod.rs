@@ -4,6 +4,10 @@
 //! function with `#[target_feature]`, and everything below is `#[inline(always)]`, so that the whole kernel is compiled
 //! with those instructions. Kernels therefore use plain loops: a closure that is not inlined would lose them. A value of
 //! a [`Simd`] type is the proof that its instructions exist, for only `detect` makes one.
+//!
+//! A kernel that chooses among many constants (sizes of a tile, types of numbers) makes each case a kernel of its own and
+//! enters it by [`Simd::call`]: some passes of the compiler take more than linear time in the length of a function, and
+//! with all cases inlined into one the crate took more than twice as long to compile.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx;
@@ -168,6 +172,9 @@ pub(crate) trait Simd: Copy {
     /// The larger one, and not-a-number if either is.
     fn maximum(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
 
+    /// Runs a kernel as a function of its own.
+    fn call<K: Kernel>(self, kernel: &K);
+
     /// The lanes as numbers.
     #[inline(always)]
     fn lanes(self, x: Self::Vector) -> [f32; LANES] {
@@ -182,6 +189,59 @@ pub(crate) trait Simd: Copy {
 pub(crate) trait Kernel {
     /// Computes. Implementations must be `#[inline(always)]`.
     fn run<S: Simd>(&self, simd: S);
+
+    // The doors into a kernel. They are the kernel's methods, because methods are compiled where the kernel is and so in
+    // parallel with other kernels; and never inlined, because a door that one place alone goes through would be.
+
+    /// With instructions that every processor has.
+    #[inline(never)]
+    fn run_portable(&self) {
+        self.run(Portable);
+    }
+
+    /// With 256-bit vectors.
+    ///
+    /// # Safety
+    /// The processor must have AVX2 and FMA, of which `simd` is the proof.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    #[inline(never)]
+    unsafe fn run_avx2(&self, simd: Avx2) {
+        self.run(simd);
+    }
+
+    /// With 512-bit vectors.
+    ///
+    /// # Safety
+    /// The processor must have AVX-512F, of which `simd` is the proof.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    #[inline(never)]
+    unsafe fn run_avx512(&self, simd: Avx512<false, false>) {
+        self.run(simd);
+    }
+
+    /// With dot products of bfloat16 numbers.
+    ///
+    /// # Safety
+    /// The processor must have AVX-512F and AVX-512 BF16, of which `simd` is the proof.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    #[inline(never)]
+    unsafe fn run_bfloat16(&self, simd: Avx512<true, false>) {
+        self.run(simd);
+    }
+
+    /// With dot products of bytes.
+    ///
+    /// # Safety
+    /// The processor must have AVX-512F, BW and VNNI, of which `simd` is the proof.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    #[inline(never)]
+    unsafe fn run_int8(&self, simd: Avx512<false, true>) {
+        self.run(simd);
+    }
 }
 
 /// As [`launch`], with instructions for the precision where there are some.
@@ -191,7 +251,7 @@ pub(crate) fn launch_with<K: Kernel>(settings: Settings, kernel: &K) {
         && settings.precision == Precision::BFloat16
         && let Some(simd) = Avx512::<true, false>::detect()
     {
-        return avx512::enter_bfloat16(simd, kernel);
+        return simd.call(kernel);
     }
     launch(settings.instruction_set, kernel);
 }
@@ -210,7 +270,7 @@ pub(crate) fn launch_int8<K: Kernel>(set: InstructionSet, kernel: &K) {
     if set.is_wide()
         && let Some(simd) = Avx512::<false, true>::detect()
     {
-        return avx512::enter_int8(simd, kernel);
+        return simd.call(kernel);
     }
     launch(set, kernel);
 }
@@ -220,10 +280,10 @@ pub(crate) fn launch_int8<K: Kernel>(set: InstructionSet, kernel: &K) {
 pub(crate) fn launch_tiles<K: Kernel, const INTEGER: bool>(kernel: &K) {
     if INTEGER {
         if let Some(simd) = Avx512::<false, true>::detect() {
-            avx512::enter_int8(simd, kernel);
+            simd.call(kernel);
         }
     } else if let Some(simd) = Avx512::<true, false>::detect() {
-        avx512::enter_bfloat16(simd, kernel);
+        simd.call(kernel);
     }
 }
 
@@ -241,18 +301,18 @@ pub(crate) fn launch<K: Kernel>(set: InstructionSet, kernel: &K) {
     match set {
         InstructionSet::Amx | InstructionSet::Avx512 => {
             if let Some(simd) = Avx512::<false, false>::detect() {
-                return avx512::enter(simd, kernel);
+                return simd.call(kernel);
             }
         }
         InstructionSet::Avx2 => {
             if let Some(simd) = Avx2::detect() {
-                return avx2::enter(simd, kernel);
+                return simd.call(kernel);
             }
         }
         InstructionSet::Portable => {}
     }
     let _ = set;
-    kernel.run(Portable);
+    Portable.call(kernel);
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Plain arithmetic that the compiler turns into the target's baseline vectors.
 
-use super::{LANES, Simd};
+use super::{Kernel, LANES, Simd};
 use crate::element::{BFloat16, Number as _, UInt8};
 
 /// Needs no proof.
@@ -15,6 +15,11 @@ impl Simd for Portable {
     // Eight 128-bit sums, four weights and one input of the sixteen registers of SSE2.
     const PIXELS: usize = 2;
     const BLOCKS: usize = 1;
+
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: &K) {
+        kernel.run_portable();
+    }
 
     #[inline(always)]
     fn splat(self, value: f32) -> [f32; LANES] {
