@@ -56,6 +56,12 @@ pub(crate) fn fit_width(text: &str, size: f64, width: f64) -> String {
     shorten(text, limit)
 }
 
+/// Shortens `text` in front instead of behind: names of neighbouring wires differ at their end.
+pub(crate) fn keep_end(text: &str, shorten: impl Fn(&str) -> String) -> String {
+    let reversed = |text: &str| text.chars().rev().collect::<String>();
+    reversed(&shorten(&reversed(text)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +81,7 @@ mod tests {
     fn shortening_counts_characters_not_bytes() {
         assert_eq!(shorten("猫猫猫猫", 4), "猫猫猫猫");
         assert_eq!(shorten("猫猫猫猫", 3), "猫猫…");
+        assert_eq!(keep_end("blocks.12.add", |text| shorten(text, 7)), "…12.add");
         assert_eq!(fit_width("abcdefgh", 10.0, 28.1), "abcd…");
         assert_eq!(fit_width("", 10.0, 28.0), "");
         assert_eq!(fit_width("long", 10.0, 0.0), "…");
