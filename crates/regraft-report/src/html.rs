@@ -8,6 +8,7 @@
 mod block;
 mod comparison;
 mod data;
+mod depth;
 mod errors;
 mod head;
 mod origin;
@@ -20,6 +21,8 @@ use crate::number::{count, counted, percent, percent_interval, points, points_in
 use crate::record::RunRecord;
 use crate::verdict::verdict;
 use shell::{Page, tile};
+
+pub use depth::render_depth;
 
 /// The whole report as one HTML document.
 pub fn render(record: &RunRecord) -> String {

@@ -30,6 +30,13 @@ pub(crate) fn name(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("<bdi>{}</bdi>", escape(text)) }
 }
 
+/// A sentence that holds a user's names and cannot isolate them: the characters that would reorder the words behind
+/// them (Unicode Standard Annex #9, explicit formatting) become U+FFFD.
+pub(crate) fn without_reordering(text: &str) -> String {
+    let reorders = |character| matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|character| if reorders(character) { '\u{fffd}' } else { character }).collect()
+}
+
 /// The first characters of `text`, with an ellipsis where something was left out; `limit` is at least 1.
 pub(crate) fn shorten(text: &str, limit: usize) -> String {
     if text.chars().count() <= limit {
@@ -75,6 +82,11 @@ mod tests {
     fn characters_that_xml_forbids_are_replaced() {
         assert_eq!(escape("a\0b\u{1b}c\u{ffff}d\u{85}e\tf"), "a\u{fffd}b\u{fffd}c\u{fffd}d\u{fffd}e\tf");
         assert_eq!(escape("Käse 猫 🦊"), "Käse 猫 🦊");
+    }
+
+    #[test]
+    fn a_name_cannot_reorder_the_sentence_behind_it() {
+        assert_eq!(without_reordering("cut \u{202e}cba\u{2066}, שלום"), "cut \u{fffd}cba\u{fffd}, שלום");
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub use accuracy::accuracy;
 pub(crate) use axis::appearance;
 pub use confusion::{MOST_CLASSES, confusion};
 pub use depth::depth;
+pub(crate) use depth::is_wide;
 pub use heads::heads;
 pub use learning::learning_curve;
 pub use protocol::protocol;
