@@ -17,7 +17,8 @@ pub fn protocol(record: &DepthRecord) -> Option<String> {
     lines.retain(|line| !line.points.is_empty());
     let ends = || lines.iter().flat_map(|line| &line.points).map(|(layers, _)| *layers);
     let (first, last) = (ends().reduce(f64::min)?, ends().reduce(f64::max)?);
-    lines.extend(base(&protocol.base_b, [first, last]));
+    // On top, because the arms lie around it.
+    lines.splice(0..0, base(&protocol.base_b, [first, last]));
     let axis = ShareAxis::around(lines.iter().flat_map(Line::shares));
     let x = Scale { values: (first, last), coordinates: (FRAME.left + 10.0, FRAME.right - 4.0) };
     let y = axis.scale(BOTTOM, FRAME.top);
@@ -48,7 +49,7 @@ fn arm(arm: &ProtocolArm) -> Line {
 fn base(base: &ProtocolPoint, ends: [f64; 2]) -> Option<Line> {
     let share = Estimate { value: base.mean, ..Estimate::UNKNOWN };
     let points = ends.map(|end| (end, share)).to_vec();
-    let line = Line { label: "base B".to_owned(), class: "majority", marker: Marker::Circle, points };
+    let line = Line { label: "base B".to_owned(), class: "base", marker: Marker::Circle, points };
     base.mean.is_finite().then_some(line)
 }
 
