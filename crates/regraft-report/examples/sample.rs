@@ -3,11 +3,15 @@
 //!
 //! The first argument is `html`, `markdown`, `summary`, `metrics`, `record`, or the name of a chart as an SVG file
 //! (`accuracy`, `curve`, `confusion`, `recall`, `heads`); the second is `nine`, `two`, `thirty`, `hundred`, `hostile` or `empty`.
+//! Comparisons of cuts: `depth`, `depth-text` or `depth-csv` of `twelve`, `two`, `forty`, `protocol`, `hostile` or `empty`.
 
 #![allow(clippy::print_stdout, reason = "an example that prints")]
 #![allow(clippy::indexing_slicing, reason = "made-up data of fixed size")]
 
-use regraft_report::{RunRecord, metrics_json, render, render_markdown, summary_text, svg};
+use regraft_report::{
+    DepthRecord, RunRecord, depth_csv, depth_text, metrics_json, render, render_depth, render_markdown,
+    summary_text, svg,
+};
 
 #[path = "../tests/sample/mod.rs"]
 mod sample;
@@ -15,9 +19,32 @@ mod sample;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let form = arguments.next().unwrap_or_else(|| "html".to_owned());
-    let record = record(&arguments.next().unwrap_or_else(|| "nine".to_owned()))?;
-    print!("{}", written(&form, &record)?);
+    let name = arguments.next();
+    let depth = |write: fn(&DepthRecord) -> String| {
+        Ok::<_, String>(write(&comparison(name.as_deref().unwrap_or("twelve"))?))
+    };
+    let text = match form.as_str() {
+        "depth" => depth(render_depth)?,
+        "depth-text" => depth(depth_text)?,
+        "depth-csv" => depth(depth_csv)?,
+        form => written(form, &record(name.as_deref().unwrap_or("nine"))?)?,
+    };
+    print!("{text}");
     Ok(())
+}
+
+fn comparison(name: &str) -> Result<DepthRecord, String> {
+    match name {
+        "twelve" => Ok(sample::twelve_cuts()),
+        "two" => Ok(sample::two_cuts()),
+        "forty" => Ok(sample::forty_cuts()),
+        "protocol" => Ok(sample::with_protocol()),
+        "hostile" => Ok(sample::hostile_cuts()),
+        "empty" => Ok(DepthRecord::default()),
+        other => {
+            Err(format!("no comparison is called `{other}`: twelve, two, forty, protocol, hostile, empty"))
+        }
+    }
 }
 
 fn record(name: &str) -> Result<RunRecord, String> {

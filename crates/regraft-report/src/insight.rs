@@ -2,7 +2,8 @@
 //! weakest class, how many images the pretrained features save, and the words for the task's examples.
 
 use crate::record::{
-    BaselineKind, ClassMetrics, CurvePoint, CurveSeries, Finding, HeadCandidate, RunRecord, Severity,
+    BaselineKind, ClassMetrics, CurvePoint, CurveSeries, CutRecord, DepthRecord, Finding, HeadCandidate,
+    RunRecord, Severity,
 };
 
 /// Name of the source's series in a learning curve.
@@ -121,12 +122,44 @@ pub(crate) fn findings_of(record: &RunRecord, severity: Severity) -> usize {
 
 /// The run folder for commands, quoted for a POSIX shell where it needs it.
 pub(crate) fn run_argument(record: &RunRecord) -> String {
-    if record.run_path.is_empty() { "RUN".to_owned() } else { shell_quoted(&record.run_path) }
+    argument(&record.run_path, "RUN")
+}
+
+/// A text for commands, quoted for a POSIX shell where it needs it; `unknown` stands for nothing.
+pub(crate) fn argument(text: &str, unknown: &str) -> String {
+    if text.is_empty() { unknown.to_owned() } else { shell_quoted(text) }
 }
 
 fn shell_quoted(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+=:@%,".contains(&byte);
     if text.bytes().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+/// The command that fits a head at a cut, or with `None` at the cut that `regraft fit` takes by itself.
+pub(crate) fn fit_command(record: &DepthRecord, wire: Option<&str>) -> String {
+    let cut = wire.map_or(String::new(), |wire| format!(" --cut {}", argument(wire, "WIRE")));
+    format!(
+        "regraft fit {} --source {}{cut}",
+        argument(&record.data, "DATA"),
+        argument(&record.source, "SOURCE")
+    )
+}
+
+/// What is to be said of a cut in a word each: `chosen`, `best`, or `as good` for what is within one standard error of
+/// the best, and `default`.
+pub(crate) fn cut_marks(cut: &CutRecord) -> String {
+    let marks = [
+        (cut.is_chosen, "chosen"),
+        (cut.is_best, "best"),
+        (!cut.is_best && cut.is_as_good_as_best(), "as good"),
+        (cut.is_default, "default"),
+    ];
+    marks.into_iter().filter(|(is, _)| *is).map(|(_, mark)| mark).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether random weights were measured at any cut.
+pub(crate) fn has_random_cuts(record: &DepthRecord) -> bool {
+    record.cuts.iter().any(|cut| cut.random.is_known())
 }
 
 /// `int8 (auto: …)`; empty where nothing is known.

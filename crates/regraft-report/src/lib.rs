@@ -1,6 +1,6 @@
 //! A run record to JSON, Markdown, SVG and one self-contained HTML file.
 //!
-//! Everything here is a pure function from [`RunRecord`] to a string or a JSON value: no file is read or
+//! Everything here is a pure function from [`RunRecord`] or [`DepthRecord`] to a string or a JSON value: no file is read or
 //! written, no clock is asked and no random number is drawn, so the same record gives the same bytes.
 //! The caller keeps the record as JSON in the run folder and can rebuild every report from it later.
 //!
@@ -20,6 +20,7 @@
 //! assert!(render(&record).contains("94.2"));
 //! ```
 
+mod csv;
 mod error;
 pub mod html;
 mod insight;
@@ -33,9 +34,10 @@ pub mod tensorboard;
 pub mod thumbnail;
 pub mod verdict;
 
+pub use csv::depth_csv;
 pub use error::ReportError;
-pub use html::render;
-pub use markdown::{render_markdown, summary_text};
+pub use html::{render, render_depth};
+pub use markdown::{depth_text, render_markdown, summary_text};
 pub use metrics::metrics_json;
-pub use record::RunRecord;
-pub use verdict::{Outcome, Verdict, verdict};
+pub use record::{DepthRecord, RunRecord};
+pub use verdict::{Outcome, Verdict, depth_verdict, verdict};

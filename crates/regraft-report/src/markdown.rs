@@ -1,5 +1,7 @@
 //! The short forms: Markdown for a README, plain lines for the end of a command.
 
+mod depth;
+
 use crate::insight::{
     best_head, confused_pairs, examples, findings_of, head_label, precision_line, run_argument, weakest_class,
 };
@@ -9,6 +11,8 @@ use crate::number::{
 };
 use crate::record::{Estimate, PairedGain, RunRecord, Severity};
 use crate::verdict::verdict;
+
+pub use depth::depth_text;
 
 /// Width of the plain lines; they also fit a narrow terminal.
 const LINE: usize = 78;

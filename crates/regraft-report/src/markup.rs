@@ -30,6 +30,13 @@ pub(crate) fn name(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("<bdi>{}</bdi>", escape(text)) }
 }
 
+/// A sentence that holds a user's names and cannot isolate them: the characters that would reorder the words behind
+/// them (Unicode Standard Annex #9, explicit formatting) become U+FFFD.
+pub(crate) fn without_reordering(text: &str) -> String {
+    let reorders = |character| matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|character| if reorders(character) { '\u{fffd}' } else { character }).collect()
+}
+
 /// The first characters of `text`, with an ellipsis where something was left out; `limit` is at least 1.
 pub(crate) fn shorten(text: &str, limit: usize) -> String {
     if text.chars().count() <= limit {
@@ -56,6 +63,12 @@ pub(crate) fn fit_width(text: &str, size: f64, width: f64) -> String {
     shorten(text, limit)
 }
 
+/// Shortens `text` in front instead of behind: names of neighbouring wires differ at their end.
+pub(crate) fn keep_end(text: &str, shorten: impl Fn(&str) -> String) -> String {
+    let reversed = |text: &str| text.chars().rev().collect::<String>();
+    reversed(&shorten(&reversed(text)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,9 +85,15 @@ mod tests {
     }
 
     #[test]
+    fn a_name_cannot_reorder_the_sentence_behind_it() {
+        assert_eq!(without_reordering("cut \u{202e}cba\u{2066}, שלום"), "cut \u{fffd}cba\u{fffd}, שלום");
+    }
+
+    #[test]
     fn shortening_counts_characters_not_bytes() {
         assert_eq!(shorten("猫猫猫猫", 4), "猫猫猫猫");
         assert_eq!(shorten("猫猫猫猫", 3), "猫猫…");
+        assert_eq!(keep_end("blocks.12.add", |text| shorten(text, 7)), "…12.add");
         assert_eq!(fit_width("abcdefgh", 10.0, 28.1), "abcd…");
         assert_eq!(fit_width("", 10.0, 28.0), "");
         assert_eq!(fit_width("long", 10.0, 0.0), "…");

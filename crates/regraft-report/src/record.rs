@@ -8,8 +8,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::ReportError;
 
+mod depth;
 mod tuning;
 
+pub use depth::{CutRecord, CutTest, CutTuning, DepthRecord, ProtocolArm, ProtocolPoint, TransferProtocol};
 pub use tuning::{EpochRecord, RungRecord, TuningRecord};
 
 /// Everything a report shows about one run of `regraft fit` or `regraft evaluate`.

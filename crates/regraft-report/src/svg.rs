@@ -12,18 +12,24 @@
 
 mod accuracy;
 mod axis;
+mod bands;
 mod confusion;
+mod depth;
 mod drawing;
 mod heads;
 mod learning;
+mod protocol;
 mod recall;
 mod training;
 
 pub use accuracy::accuracy;
 pub(crate) use axis::appearance;
 pub use confusion::{MOST_CLASSES, confusion};
+pub use depth::depth;
+pub(crate) use depth::is_wide;
 pub use heads::heads;
 pub use learning::learning_curve;
+pub use protocol::protocol;
 pub use recall::{MOST_ROWS, recall};
 pub use training::training;
 

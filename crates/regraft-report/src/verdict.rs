@@ -6,11 +6,16 @@
 //! the majority class alone shows learning, not transfer. One baseline that is clearly better is enough for
 //! "did not help"; everything else is said to be undecided.
 
+mod depth;
+
 use serde::{Deserialize, Serialize};
 
 use crate::insight::examples;
 use crate::number::{counted, fixed, level, percent, percent_interval, points, points_interval};
 use crate::record::{BaselineKind, PairedGain, RunRecord};
+
+pub use depth::depth_verdict;
+pub(crate) use depth::{change, milliseconds, tuning_sentence};
 
 /// An interval wider than this (±10 points) makes the verdict warn about the size of the test set.
 const WIDE_INTERVAL: f64 = 0.20;

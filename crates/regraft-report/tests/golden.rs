@@ -12,7 +12,10 @@
 
 mod sample;
 
-use regraft_report::{RunRecord, metrics_json, render, render_markdown, summary_text};
+use regraft_report::{
+    DepthRecord, RunRecord, depth_csv, depth_text, metrics_json, render, render_depth, render_markdown,
+    summary_text,
+};
 
 fn assert_golden(file: &str, actual: &str) {
     let path = format!("{}/tests/golden/{file}", env!("CARGO_MANIFEST_DIR"));
@@ -56,6 +59,32 @@ fn closing_lines() {
 fn metrics() {
     let metrics = metrics_json(&sample::nine_classes());
     assert_golden("nine.metrics.json", &(serde_json::to_string_pretty(&metrics).unwrap() + "\n"));
+}
+
+#[test]
+fn comparisons_of_cuts() {
+    for (name, record) in [
+        ("depth-twelve", sample::twelve_cuts()),
+        ("depth-two", sample::two_cuts()),
+        ("depth-protocol", sample::with_protocol()),
+    ] {
+        assert_golden(&format!("{name}.html"), &render_depth(&record));
+        assert_golden(&format!("{name}.txt"), &depth_text(&record));
+        assert_golden(&format!("{name}.csv"), &depth_csv(&record));
+    }
+    assert_golden("depth-empty.txt", &depth_text(&DepthRecord::default()));
+}
+
+#[test]
+fn a_comparison_gives_the_same_page_after_a_trip_through_json() {
+    let measured = [sample::twelve_cuts(), sample::two_cuts(), sample::with_protocol()];
+    for record in measured.into_iter().chain([sample::unmeasured_cuts(), DepthRecord::default()]) {
+        let back = DepthRecord::from_json(&record.to_json().unwrap()).unwrap();
+        assert_eq!(render_depth(&back), render_depth(&record));
+        assert_eq!(depth_text(&back), depth_text(&record));
+        assert_eq!(depth_csv(&back), depth_csv(&record));
+        assert_eq!(back.to_json().unwrap(), record.to_json().unwrap());
+    }
 }
 
 #[test]

@@ -7,7 +7,9 @@ mod sample;
 use std::collections::BTreeSet;
 
 use regraft_report::record::ClassMetrics;
-use regraft_report::{RunRecord, render, render_markdown, summary_text, svg};
+use regraft_report::{
+    DepthRecord, RunRecord, depth_csv, depth_text, render, render_depth, render_markdown, summary_text, svg,
+};
 
 fn records() -> Vec<(String, RunRecord)> {
     let mut records = vec![
@@ -32,6 +34,26 @@ fn charts(record: &RunRecord) -> Vec<String> {
         svg::heads(record),
     ];
     charts.into_iter().flatten().map(|chart| svg::standalone(&chart)).collect()
+}
+
+fn comparisons() -> Vec<(&'static str, DepthRecord)> {
+    vec![
+        ("twelve", sample::twelve_cuts()),
+        ("two", sample::two_cuts()),
+        ("forty", sample::forty_cuts()),
+        ("protocol", sample::with_protocol()),
+        ("hostile", sample::hostile_cuts()),
+        ("unmeasured", sample::unmeasured_cuts()),
+        ("empty", DepthRecord::default()),
+    ]
+}
+
+/// Pages with the name of their record.
+fn pages() -> Vec<(String, String)> {
+    let runs = records().into_iter().map(|(name, record)| (name, render(&record)));
+    let comparisons =
+        comparisons().into_iter().map(|(name, record)| (name.to_owned(), render_depth(&record)));
+    runs.chain(comparisons).collect()
 }
 
 /// Walks the tags of a document: every one is closed in order, attributes are quoted and unescaped markup is absent.
@@ -82,8 +104,8 @@ fn check_attributes(tag: &str, ids: &mut Vec<String>) {
 
 #[test]
 fn pages_are_well_formed_and_their_identifiers_unique() {
-    for (name, record) in records() {
-        let ids = check(&render(&record));
+    for (name, page) in pages() {
+        let ids = check(&page);
         let distinct: BTreeSet<_> = ids.iter().collect();
         assert_eq!(distinct.len(), ids.len(), "{name}: {ids:?}");
     }
@@ -91,19 +113,19 @@ fn pages_are_well_formed_and_their_identifiers_unique() {
 
 #[test]
 fn charts_are_well_formed_files() {
-    for (_, record) in records() {
-        for chart in charts(&record) {
-            check(&chart);
-            assert!(chart.contains("<title id=") && chart.contains("role=\"img\""));
-            assert!(!chart.contains("NaN") && !chart.contains("inf"));
-        }
+    let runs = records().into_iter().flat_map(|(_, record)| charts(&record));
+    let depths =
+        comparisons().into_iter().flat_map(|(_, record)| [svg::depth(&record), svg::protocol(&record)]);
+    for chart in runs.chain(depths.flatten().map(|chart| svg::standalone(&chart))) {
+        check(&chart);
+        assert!(chart.contains("<title id=") && chart.contains("role=\"img\""));
+        assert!(!chart.contains("NaN") && !chart.contains("inf"));
     }
 }
 
 #[test]
 fn nothing_runs_and_nothing_is_fetched() {
-    for (name, record) in records() {
-        let page = render(&record);
+    for (name, page) in pages() {
         assert!(!page.contains("<script") && !page.contains("<img src=x"), "{name}");
         assert!(page.contains("default-src 'none'"));
         for address in page.split("src=\"").skip(1) {
@@ -119,12 +141,42 @@ fn nothing_runs_and_nothing_is_fetched() {
 #[test]
 fn control_characters_reach_neither_page_nor_terminal() {
     let record = sample::hostile();
-    for text in [render(&record), render_markdown(&record), summary_text(&record)] {
+    let cuts = sample::hostile_cuts();
+    let texts = [render(&record), render_markdown(&record), summary_text(&record)];
+    for text in texts.into_iter().chain([render_depth(&cuts), depth_text(&cuts)]) {
         assert!(!text.chars().any(|character| character.is_control() && character != '\n'));
     }
+    assert!(!depth_text(&cuts).contains('\u{202e}'));
     // Inside a fence of code nothing is markup.
     let markdown = render_markdown(&record);
     assert!(!markdown.split("```").step_by(2).any(|prose| prose.contains("<script")));
+}
+
+#[test]
+fn a_table_of_cuts_keeps_its_fields_whatever_the_names_are() {
+    let table = depth_csv(&sample::hostile_cuts());
+    // Quotes inside a field are doubled, so that outside of fields every second piece between quotes is left.
+    let bare: String = table.split('"').step_by(2).collect();
+    assert_eq!(bare.lines().count(), 13);
+    assert!(bare.lines().all(|row| row.matches(',').count() == 15), "{bare}");
+}
+
+#[test]
+fn a_comparison_without_measurements_shows_no_chart() {
+    assert!(!render_depth(&DepthRecord::default()).contains("<svg"));
+    let page = render_depth(&sample::unmeasured_cuts());
+    assert!(!page.contains("<svg") && !page.contains("NaN") && !page.contains("inf "));
+    assert!(!render_depth(&sample::two_cuts()).contains("andom weights"));
+}
+
+#[test]
+fn a_comparison_fits_a_terminal() {
+    for (name, record) in comparisons().into_iter().filter(|(name, _)| *name != "hostile") {
+        let text = depth_text(&record);
+        // A command is one line, however long; rows with several marks may be longer than the others.
+        let mut lines = text.lines().filter(|line| !line.starts_with("next "));
+        assert!(lines.all(|line| line.chars().count() <= 100), "{name}:\n{text}");
+    }
 }
 
 #[test]

@@ -24,23 +24,34 @@ pub(super) fn usage_section(record: &RunRecord) -> String {
             format!("regraft fit --config {run}/regraft.toml"),
         ),
     ];
-    let item = |(what, command): (&str, String)| format!("<dt>{what}</dt><dd><code>{command}</code></dd>");
-    let body = format!("<dl class=\"commands\">{}</dl>\n", commands.map(item).concat());
-    block::section("usage", "How do I use it?", "", &body)
+    commands_section(&commands)
+}
+
+/// What each command is for, and the command as markup.
+pub(super) fn commands_section(commands_html: &[(&str, String)]) -> String {
+    let item = |(what, command): &(&str, String)| format!("<dt>{what}</dt><dd><code>{command}</code></dd>");
+    let items: String = commands_html.iter().map(item).collect();
+    block::section("usage", "How do I use it?", "", &format!("<dl class=\"commands\">{items}</dl>\n"))
 }
 
 /// Source, data, costs: everything needed to judge or repeat the run.
 pub(super) fn section(record: &RunRecord) -> String {
-    let body = format!(
-        "<div class=\"facts\">{}{}{}</div>\n",
-        facts("Source model", &source(record)),
-        facts("Data", &data(record)),
-        facts("Run", &run(record))
-    );
-    block::section("origin", "Where does it come from?", "", &body)
+    facts_section(&[
+        ("Source model", source(record).as_slice()),
+        ("Data", &data(record)),
+        ("Run", &run(record)),
+    ])
 }
 
-type Fact = (&'static str, String);
+/// A label, and markup that is empty when nothing is known.
+pub(super) type Fact = (&'static str, String);
+
+/// Lists of facts under their headings.
+pub(super) fn facts_section(lists_html: &[(&str, &[Fact])]) -> String {
+    let lists: String = lists_html.iter().map(|(heading, list)| facts(heading, list)).collect();
+    let body = format!("<div class=\"facts\">{lists}</div>\n");
+    block::section("origin", "Where does it come from?", "", &body)
+}
 
 fn facts(heading: &str, facts: &[Fact]) -> String {
     let known = facts.iter().filter(|(_, value)| !value.is_empty());
@@ -80,19 +91,20 @@ fn data(record: &RunRecord) -> [Fact; 5] {
         ("Training", size(record.n_train)),
         ("Validation", size(record.n_validation)),
         ("Test", size(record.n_test)),
-        ("Classes", classes(record)),
+        ("Classes", classes(&record.classes)),
     ]
 }
 
-fn classes(record: &RunRecord) -> String {
-    let named = record.classes.iter().take(CLASSES_BY_NAME).map(|class| name(&shorten(class, 40)));
+/// How many classes there are, and the names of the first.
+pub(super) fn classes(classes: &[String]) -> String {
+    let named = classes.iter().take(CLASSES_BY_NAME).map(|class| name(&shorten(class, 40)));
     let names = named.collect::<Vec<_>>().join(", ");
-    let rest = record.classes.len().saturating_sub(CLASSES_BY_NAME);
+    let rest = classes.len().saturating_sub(CLASSES_BY_NAME);
     let more = if rest == 0 { String::new() } else { format!(" and {} more", count(rest as u64)) };
     if names.is_empty() {
         return String::new();
     }
-    format!("{}: {names}{more}", count(record.classes.len() as u64))
+    format!("{}: {names}{more}", count(classes.len() as u64))
 }
 
 fn run(record: &RunRecord) -> [Fact; 10] {

@@ -1,6 +1,10 @@
 //! Made-up runs for the tests and for the example that prints a sample report. No number here was measured.
 
-#![allow(dead_code, reason = "every test and the example use some of the samples")]
+#![allow(dead_code, unused_imports, reason = "every test and the example use some of the samples")]
+
+mod depth;
+
+pub(crate) use depth::{forty_cuts, hostile_cuts, twelve_cuts, two_cuts, unmeasured_cuts, with_protocol};
 
 use regraft_report::record::{
     Baseline, Baselines, ClassMetrics, CurvePoint, CurveSeries, Estimate, Finding, HeadCandidate,
