@@ -1,14 +1,16 @@
 //! The flags, as data.
 
+mod tuning;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use regraft::{
-    Augmentation, ChannelChoice, ExportFormat, ExtraChannels, HeadKind, InputChoice, Method, Mixing,
-    NormStatistics, OptimizerChoice, PrecisionChoice, ScheduleChoice, Stem, TuningConfig,
+    ChannelChoice, ExportFormat, ExtraChannels, HeadKind, InputChoice, Method, PrecisionChoice, Stem,
 };
 
 use crate::zoo;
+pub(crate) use tuning::Tuning;
 
 /// Transfer learning on your own images: one command, one binary, offline.
 ///
@@ -49,6 +51,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Adapt a pretrained network to a folder of images, judge it, and save model, metrics and report
     Fit(Box<Fit>),
+    /// Compare the depths of a network on a folder of images: how good each one is, and where to cut
+    Cut(Box<Cut>),
     /// Label new images
     Predict(Predict),
     /// Judge a run on other labelled images
@@ -104,17 +108,8 @@ pub(crate) struct Fit {
     #[arg(long, short, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 
-    /// Seed of every random choice: split, folds, bootstrap, baselines [default: 0]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub(crate) seed: Option<u64>,
-
-    /// Share of the images held out for the test, where the data has no split of its own; above 0, at most 0.5 [default: 0.2]
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
-    pub(crate) test_fraction: Option<f64>,
-
-    /// Number of cross-validation folds, 2 to 1000; fewer are used where a class has fewer images [default: 5]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub(crate) folds: Option<usize>,
+    #[command(flatten)]
+    pub(crate) split: Split,
 
     /// Heads to choose from, separated by commas: nearest-class-mean, lda, ridge, logistic-regression, knn [default: all]
     #[arg(long, value_name = "KINDS", value_delimiter = ',', value_parser = head_kind)]
@@ -123,10 +118,6 @@ pub(crate) struct Fit {
     /// How often nested subsets are drawn for the learning curve, at most 1000; 0 leaves the curve out [default: 5]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) curve_repetitions: Option<usize>,
-
-    /// Share of files that may be unreadable before the run fails, 0 to 1 [default: 0.1]
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
-    pub(crate) max_unreadable: Option<f64>,
 
     /// What to train of the source: probe (nothing: a head on frozen features), bn-affine (scales and shifts of the
     /// normalisations), bias (biases), last-block, partial (everything behind --cut), lp-ft (everything, from the linear probe
@@ -141,118 +132,69 @@ pub(crate) struct Fit {
 
 /// How the source is trained, for every method but probe.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Options of the training (every --method but probe)")]
-pub(crate) struct Tuning {
-    /// Passes over the training images, 1 to 10000 [default: 10]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub(crate) epochs: Option<usize>,
+pub(crate) struct Cut {
+    /// Folder with images: class/file, or train/class/file beside val or test
+    pub(crate) data: PathBuf,
 
-    /// Images of a step, at most as many as are trained on [default: 16]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub(crate) batch_size: Option<usize>,
+    #[command(flatten)]
+    pub(crate) source: Source,
 
-    /// adam-w or sgd (with Nesterov's momentum of 0.9) [default: adam-w]
-    #[arg(long, value_name = "NAME", value_parser = optimizer)]
-    pub(crate) optimizer: Option<OptimizerChoice>,
+    /// Wires to compare, separated by commas; `regraft zoo info NAME --graph` shows them [default: the cut points of the source
+    /// and its features]
+    #[arg(long, value_name = "WIRES", value_delimiter = ',')]
+    pub(crate) cuts: Vec<String>,
 
-    /// Largest learning rate, that of the head [default: 0.001 for adam-w, 0.01 for sgd]
-    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
-    pub(crate) learning_rate: Option<f64>,
+    /// Heads to choose from at each cut, separated by commas: nearest-class-mean, lda, ridge, logistic-regression, knn
+    /// [default: logistic-regression]
+    #[arg(long, value_name = "KINDS", value_delimiter = ',', value_parser = head_kind)]
+    pub(crate) heads: Option<Vec<HeadKind>>,
 
-    /// The source's layers learn at this share of the head's rate; above 0, at most 1 [default: 0.1]
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
-    pub(crate) source_rate_factor: Option<f64>,
+    #[command(flatten)]
+    pub(crate) input: Input,
 
-    /// Each block of layers learns at this share of the rate of the block behind it; above 0, at most 1 [default: 1]
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
-    pub(crate) layer_decay: Option<f64>,
+    /// Folder of the report; it must not exist yet [default: runs/NAME-cut after the data folder, numbered where that is taken]
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
 
-    /// one-cycle, cosine, step, slanted-triangular or constant [default: one-cycle]
-    #[arg(long, value_name = "NAME", value_parser = schedule)]
-    pub(crate) schedule: Option<ScheduleChoice>,
+    #[command(flatten)]
+    pub(crate) split: Split,
 
-    /// Weight decay, 0 to 1; biases and normalisations have none [default: 0.01]
-    #[arg(long, value_name = "DECAY", allow_negative_numbers = true)]
-    pub(crate) weight_decay: Option<f64>,
-
-    /// Gradients are scaled down to this norm; above 0 [default: 1]
-    #[arg(long, value_name = "NORM", allow_negative_numbers = true)]
-    pub(crate) gradient_clip: Option<f64>,
-
-    /// Share of each target that is spread over all classes; from 0 to less than 1 [default: 0]
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
-    pub(crate) label_smoothing: Option<f64>,
-
-    /// What batch normalisation goes by: stored (the source's statistics, which never move) or batch [default: stored]
-    #[arg(long, value_name = "NAME", value_parser = norm_statistics)]
-    pub(crate) norm_statistics: Option<NormStatistics>,
-
-    /// Of l2-sp: with a learning rate r, a step takes r times this share of the way back to the source; 0 or more [default: 1]
-    #[arg(long, value_name = "PULL", allow_negative_numbers = true)]
-    pub(crate) source_pull: Option<f64>,
-
-    /// Of lora: the rank of the changes, at least 1 [default: 8]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub(crate) rank: Option<usize>,
-
-    /// Of lora: the changes are multiplied by this over the rank; above 0 [default: 16]
-    #[arg(long, value_name = "ALPHA", allow_negative_numbers = true)]
-    pub(crate) alpha: Option<f64>,
-
-    /// Mix the weights before and after the training, with the share that suits the validation images best (WiSE-FT)
+    /// Leave out the short fine-tuning behind the two best cuts (2 epochs unless --epochs says otherwise)
     #[arg(long)]
-    pub(crate) wise_ft: bool,
+    pub(crate) no_tuning: bool,
 
-    /// What happens at random to the training images: none, crop (random parts), flip, standard (both) or strong (TrivialAugment
-    /// and random erasing, too); a table in regraft.toml says more [default: crop]
-    #[arg(long, value_name = "NAME", value_parser = augmentation)]
-    pub(crate) augmentation: Option<Augmentation>,
+    /// yosinski: instead of the short fine-tuning the experiment of Yosinski et al. 2014 on two halves of the classes, at --cuts
+    /// or five of them: networks of the source's architecture, trained from random weights on one half, are copied up to a cut
+    /// and trained on the other; 4 trainings a cut and 2 more, for each repetition, of 10 epochs each unless --epochs says otherwise
+    #[arg(long, value_name = "NAME", value_parser = ["yosinski"])]
+    pub(crate) protocol: Option<String>,
 
-    /// Mix each image with another one of its batch, with a share from Beta(ALPHA, ALPHA); from 0 to 1000 [default: 0, not]
-    #[arg(long, value_name = "ALPHA", allow_negative_numbers = true)]
-    pub(crate) mixup: Option<f64>,
+    /// How often the experiment is repeated with other random weights, 1 to 100 [default: 3]
+    #[arg(long, value_name = "N", requires = "protocol", allow_negative_numbers = true, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) repetitions: Option<u8>,
 
-    /// Put a part of another image of the batch into each, with a share from Beta(ALPHA, ALPHA); from 0 to 1000 [default: 0, not]
-    #[arg(long, value_name = "ALPHA", allow_negative_numbers = true)]
-    pub(crate) cutmix: Option<f64>,
-
-    /// Random variants of each image that are kept behind the frozen part, 1 to 1000 [default: 4]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub(crate) variants: Option<usize>,
-
-    /// Minutes between two checkpoints; there is one at the end of each epoch, too [default: 5]
-    #[arg(long, value_name = "MINUTES", allow_negative_numbers = true)]
-    pub(crate) checkpoint_minutes: Option<f64>,
+    #[command(flatten)]
+    pub(crate) tuning: Tuning,
 }
 
-impl Tuning {
-    /// What was asked for, over what is in force without it.
-    pub(crate) fn over(&self, base: TuningConfig) -> TuningConfig {
-        TuningConfig {
-            epochs: self.epochs.unwrap_or(base.epochs),
-            batch_size: self.batch_size.or(base.batch_size),
-            optimizer: self.optimizer.unwrap_or(base.optimizer),
-            learning_rate: self.learning_rate.or(base.learning_rate),
-            source_rate_factor: self.source_rate_factor.unwrap_or(base.source_rate_factor),
-            layer_decay: self.layer_decay.unwrap_or(base.layer_decay),
-            schedule: self.schedule.unwrap_or(base.schedule),
-            source_pull: self.source_pull.unwrap_or(base.source_pull),
-            rank: self.rank.unwrap_or(base.rank),
-            alpha: self.alpha.unwrap_or(base.alpha),
-            wise_ft: self.wise_ft || base.wise_ft,
-            weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
-            gradient_clip: self.gradient_clip.unwrap_or(base.gradient_clip),
-            label_smoothing: self.label_smoothing.unwrap_or(base.label_smoothing),
-            norm_statistics: self.norm_statistics.unwrap_or(base.norm_statistics),
-            checkpoint_minutes: self.checkpoint_minutes.unwrap_or(base.checkpoint_minutes),
-            variants: self.variants.unwrap_or(base.variants),
-            augmentation: self.augmentation.clone().unwrap_or(base.augmentation),
-            mixing: Mixing {
-                mixup: self.mixup.unwrap_or(base.mixing.mixup),
-                cutmix: self.cutmix.unwrap_or(base.mixing.cutmix),
-            },
-        }
-    }
+/// How the images are divided.
+#[derive(Debug, Args)]
+pub(crate) struct Split {
+    /// Seed of every random choice: split, folds, bootstrap, baselines [default: 0]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) seed: Option<u64>,
+
+    /// Share of the images held out for the test, where the data has no split of its own; above 0, at most 0.5 [default: 0.2]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    pub(crate) test_fraction: Option<f64>,
+
+    /// Number of cross-validation folds, 2 to 1000; fewer are used where a class has fewer images [default: 5]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) folds: Option<usize>,
+
+    /// Share of files that may be unreadable before the run fails, 0 to 1 [default: 0.1]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    pub(crate) max_unreadable: Option<f64>,
 }
 
 #[derive(Debug, Args)]
@@ -441,29 +383,9 @@ fn precision(name: &str) -> Result<PrecisionChoice, String> {
     named(&PrecisionChoice::ALL, PrecisionChoice::name, name)
 }
 
-/// The augmentation that a name stands for.
-fn augmentation(name: &str) -> Result<Augmentation, String> {
-    name.parse().map_err(|_| format!("known are: {}", Augmentation::PRESETS.join(", ")))
-}
-
 /// The method that a name stands for.
 fn method(name: &str) -> Result<Method, String> {
     named(&Method::ALL, Method::name, name)
-}
-
-/// The optimiser that a name stands for.
-fn optimizer(name: &str) -> Result<OptimizerChoice, String> {
-    named(&OptimizerChoice::ALL, OptimizerChoice::name, name)
-}
-
-/// The schedule that a name stands for.
-fn schedule(name: &str) -> Result<ScheduleChoice, String> {
-    named(&ScheduleChoice::ALL, ScheduleChoice::name, name)
-}
-
-/// The statistics that a name stands for.
-fn norm_statistics(name: &str) -> Result<NormStatistics, String> {
-    named(&NormStatistics::ALL, NormStatistics::name, name)
 }
 
 /// The channels that a name stands for.

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use regraft::{
-    Cache, Context, EmbedPrecision, Error, ExportConfig, FitConfig, FrozenPrecision, InputChoice, Limits,
-    Method, Result, with_threads,
+    Cache, Context, CutConfig, CutOutcome, EmbedPrecision, Error, ExportConfig, FitConfig, FrozenPrecision,
+    InputChoice, Limits, Method, Result, with_threads,
 };
 use serde_json::json;
 
@@ -27,6 +27,7 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
     let context = Context { cache: cache(arguments)?, limits, progress: &display };
     match &arguments.command {
         Command::Fit(flags) => fit(flags, arguments, &context),
+        Command::Cut(flags) => cut(flags, arguments, &context),
         Command::Predict(flags) => predict(flags, arguments.json, &context),
         Command::Evaluate(flags) => evaluate(flags, arguments.json, &context),
         Command::Check(flags) => check(flags, arguments.json, &context),
@@ -99,17 +100,61 @@ fn fit_config(flags: &arguments::Fit, arguments: &Arguments) -> Result<FitConfig
         precision: flags.precision.unwrap_or(base.precision),
         // A repeated run gets a folder of its own.
         out: flags.out.clone().or(base.out.filter(|out| !out.exists())),
-        seed: flags.seed.unwrap_or(base.seed),
-        test_fraction: flags.test_fraction.unwrap_or(base.test_fraction),
-        folds: flags.folds.unwrap_or(base.folds),
+        seed: flags.split.seed.unwrap_or(base.seed),
+        test_fraction: flags.split.test_fraction.unwrap_or(base.test_fraction),
+        folds: flags.split.folds.unwrap_or(base.folds),
         heads: flags.heads.clone().unwrap_or(base.heads),
         curve_repetitions: flags.curve_repetitions.unwrap_or(base.curve_repetitions),
-        max_unreadable: flags.max_unreadable.unwrap_or(base.max_unreadable),
+        max_unreadable: flags.split.max_unreadable.unwrap_or(base.max_unreadable),
         max_megapixels: arguments.max_megapixels.unwrap_or(base.max_megapixels),
         method,
         tuning,
     })
 }
+
+fn cut(flags: &arguments::Cut, arguments: &Arguments, context: &Context<'_>) -> Result<ExitCode> {
+    let config = cut_config(flags, arguments);
+    let CutOutcome { folder, record } = regraft::cut(&config, context)?;
+    if arguments.json {
+        output::json(&record)?;
+    } else {
+        output::text(&regraft::depth_text(&record))?;
+        output::text(&format!("\nReport   {}/report.html\n", quoted(&folder)))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The defaults, with the flags that were given on top.
+fn cut_config(flags: &arguments::Cut, arguments: &Arguments) -> CutConfig {
+    let config = match flags.protocol {
+        Some(_) => CutConfig::of_transfer(flags.repetitions.unwrap_or(REPETITIONS).into()),
+        None => CutConfig { tunes: !flags.no_tuning, ..CutConfig::default() },
+    };
+    let base = config.fit.clone();
+    let InputChoice { channels, extra_channels, image_size, stem } = flags.input.over(base.input());
+    let fit = FitConfig {
+        channels,
+        extra_channels,
+        image_size,
+        stem,
+        data: flags.data.clone(),
+        source: flags.source.source.clone().unwrap_or(base.source),
+        arch: flags.source.arch.clone(),
+        out: flags.out.clone(),
+        seed: flags.split.seed.unwrap_or(base.seed),
+        test_fraction: flags.split.test_fraction.unwrap_or(base.test_fraction),
+        folds: flags.split.folds.unwrap_or(base.folds),
+        heads: flags.heads.clone().unwrap_or(base.heads),
+        max_unreadable: flags.split.max_unreadable.unwrap_or(base.max_unreadable),
+        max_megapixels: arguments.max_megapixels.unwrap_or(base.max_megapixels),
+        tuning: flags.tuning.over(base.tuning),
+        ..FitConfig::default()
+    };
+    CutConfig { fit, cuts: flags.cuts.clone(), ..config }
+}
+
+/// Of the experiment on transferability.
+const REPETITIONS: u8 = 3;
 
 fn predict(flags: &arguments::Predict, as_json: bool, context: &Context<'_>) -> Result<ExitCode> {
     let model = regraft::load_source_telling(&flags.model, flags.arch.as_deref(), context.progress)?;

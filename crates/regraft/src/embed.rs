@@ -173,7 +173,7 @@ fn from_images<'a>(
     let ingest = Ingest {
         limits: context.limits,
         inspections: None,
-        networks: vec![Network::trained(model, cut, &precision, &context.cache)?],
+        networks: vec![Network::trained(model, &[cut], &precision, &context.cache)?],
         preprocessing: model.card().preprocessing.clone(),
         progress: context.progress,
     };

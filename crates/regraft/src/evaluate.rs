@@ -130,7 +130,12 @@ fn run_logits(
     let ingest = Ingest {
         limits: context.limits,
         inspections: None,
-        networks: vec![Network::trained(model, &resolve_cut(model, "logits")?, precision, &context.cache)?],
+        networks: vec![Network::trained(
+            model,
+            &[&resolve_cut(model, "logits")?],
+            precision,
+            &context.cache,
+        )?],
         preprocessing: model.card().preprocessing.clone(),
         progress: context.progress,
     };

@@ -7,6 +7,7 @@
 //! the number of files nor, beyond one decoded image a thread, on their sizes.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,15 +30,21 @@ use crate::precision::FrozenPrecision;
 use crate::progress::Progress;
 use crate::{Context, Error, Result};
 
-/// A network that gives one row of numbers an image: the value of a wire, averaged over height and width.
+/// A network that gives rows of numbers for an image: the values of some wires, averaged over height and width, all of them
+/// by one run.
 pub(crate) struct Network<'a> {
     weights: NetworkWeights<'a>,
     name: String,
-    cut: String,
     precision: FrozenPrecision,
+    taps: Vec<Tap>,
+    program: OnceLock<Program>,
+}
+
+/// A wire whose value is wanted.
+struct Tap {
+    cut: String,
     dimensions: usize,
     store: Store,
-    program: OnceLock<Program>,
 }
 
 enum NetworkWeights<'a> {
@@ -47,21 +54,21 @@ enum NetworkWeights<'a> {
 }
 
 impl<'a> Network<'a> {
-    /// The trained network up to `cut`.
+    /// The trained network at some wires.
     pub(crate) fn trained(
         model: &'a Model,
-        cut: &str,
+        cuts: &[&str],
         precision: &FrozenPrecision,
         cache: &Cache,
     ) -> Result<Self> {
         let key = KeyHasher::new().field("weights", fingerprint(model)?);
-        Self::open(NetworkWeights::Trained(model), model, cut, precision.clone(), key, cache)
+        Self::open(NetworkWeights::Trained(model), model, cuts, precision.clone(), key, cache)
     }
 
     /// The same network with random weights; in single precision where that of the trained one needs a calibration.
     pub(crate) fn random(
         model: &'a Model,
-        cut: &str,
+        cuts: &[&str],
         precision: &FrozenPrecision,
         seed: u64,
         cache: &Cache,
@@ -69,49 +76,39 @@ impl<'a> Network<'a> {
         let graph = serde_json::to_vec(model.graph()).map_err(Error::model)?;
         let key = KeyHasher::new().field("random weights", seed.to_le_bytes()).field("graph", graph);
         let precision = precision.of_another_network();
-        Self::open(NetworkWeights::Random(model, seed), model, cut, precision, key, cache)
+        Self::open(NetworkWeights::Random(model, seed), model, cuts, precision, key, cache)
     }
 
     fn open(
         weights: NetworkWeights<'a>,
         model: &Model,
-        cut: &str,
+        cuts: &[&str],
         precision: FrozenPrecision,
         key: KeyHasher,
         cache: &Cache,
     ) -> Result<Self> {
-        let dimensions = channels(model, cut)?;
-        let preprocessing = serde_json::to_vec(&model.card().preprocessing).map_err(Error::model)?;
-        let key = key.field("cut", cut).field("preprocessing", preprocessing).field("decoder", DECODER);
-        let key = precision.key(key)?.field("instructions", InstructionSet::detect().name());
-        let key = key.field("kernels", KERNELS.to_le_bytes());
         let kind = if matches!(weights, NetworkWeights::Random(..)) { ", random weights" } else { "" };
-        let [height, width] = model.card().preprocessing.crop;
-        let numbers = precision.name();
-        let description = format!("{}{kind}, cut at {cut}, {height}×{width}, {numbers}", model.card().name);
-        let info = StoreInfo { kind: "features".to_owned(), description, row_bytes: dimensions * 4 };
-        let (name, cut) = (model.card().name.clone(), cut.to_owned());
-        let store = cache.store(&key, info);
-        Ok(Self { weights, name, cut, precision, dimensions, store, program: OnceLock::new() })
+        let tap = |cut: &&str| Tap::open(model, cut, kind, &precision, key.clone(), cache);
+        let taps = cuts.iter().map(tap).collect::<Result<_>>()?;
+        Ok(Self { weights, name: model.card().name.clone(), precision, taps, program: OnceLock::new() })
     }
 
-    /// One row for each crop.
-    fn run(&self, crops: &[&Samples], preprocessing: &Preprocessing) -> Result<Array2<f32>> {
+    /// For each tap one row for each crop.
+    fn run(&self, crops: &[&Samples], preprocessing: &Preprocessing) -> Result<Vec<Array2<f32>>> {
         let program = self.program()?;
         let rows = match bytes(crops) {
             Some(bytes) => program.run_pooled_pixels(&bytes, &Normalization::new(preprocessing)),
             None => numbers(crops, preprocessing).and_then(|images| program.run_pooled(images.view())),
         };
-        let rows = rows.map_err(Error::model)?.pop();
-        let rows =
-            rows.ok_or_else(|| Error::Model(format!("the network has no output at '{}'", self.cut)))?;
-        if rows.iter().all(|value| value.is_finite()) {
-            return Ok(rows);
+        let rows = rows.map_err(Error::model)?;
+        let is_finite = |rows: &Array2<f32>| rows.iter().all(|value| value.is_finite());
+        match self.taps.iter().zip(&rows).find(|(_, rows)| !is_finite(rows)) {
+            None => Ok(rows),
+            Some((tap, _)) => Err(Error::Model(format!(
+                "{}: its values at '{}' are infinite or not numbers; its weights or its preprocessing are damaged, fetch it again",
+                self.name, tap.cut
+            ))),
         }
-        Err(Error::Model(format!(
-            "{}: its values at '{}' are infinite or not numbers; its weights or its preprocessing are damaged, fetch it again",
-            self.name, self.cut
-        )))
     }
 
     /// Compiled at first use: with everything in the cache it is never needed.
@@ -125,7 +122,8 @@ impl<'a> Network<'a> {
     fn compile(&self) -> Result<Program> {
         let compile = |model: &Model| {
             let crop = model.card().preprocessing.crop;
-            self.precision.compile(model, crop, &[&self.cut]).map_err(Error::model)
+            let cuts: Vec<&str> = self.taps.iter().map(|tap| tap.cut.as_str()).collect();
+            self.precision.compile(model, crop, &cuts).map_err(Error::model)
         };
         match &self.weights {
             NetworkWeights::Trained(model) => compile(model),
@@ -137,6 +135,29 @@ impl<'a> Network<'a> {
                 )
             }
         }
+    }
+}
+
+impl Tap {
+    /// `key` is of everything but the wire that determines the rows.
+    fn open(
+        model: &Model,
+        cut: &str,
+        kind: &str,
+        precision: &FrozenPrecision,
+        key: KeyHasher,
+        cache: &Cache,
+    ) -> Result<Self> {
+        let dimensions = channels(model, cut)?;
+        let preprocessing = serde_json::to_vec(&model.card().preprocessing).map_err(Error::model)?;
+        let key = key.field("cut", cut).field("preprocessing", preprocessing).field("decoder", DECODER);
+        let key = precision.key(key)?.field("instructions", InstructionSet::detect().name());
+        let key = key.field("kernels", KERNELS.to_le_bytes());
+        let [height, width] = model.card().preprocessing.crop;
+        let numbers = precision.name();
+        let description = format!("{}{kind}, cut at {cut}, {height}×{width}, {numbers}", model.card().name);
+        let info = StoreInfo { kind: "features".to_owned(), description, row_bytes: dimensions * 4 };
+        Ok(Self { cut: cut.to_owned(), dimensions, store: cache.store(&key, info) })
     }
 }
 
@@ -198,7 +219,7 @@ pub(crate) struct Ingest<'a> {
 pub(crate) struct Ingested {
     /// One a file; the reason where the file could not be used.
     pub(crate) files: Vec<std::result::Result<FileRecord, String>>,
-    /// One array a network, with one row a usable file.
+    /// One array a tap of each network, with one row a usable file.
     pub(crate) features: Vec<Array2<f32>>,
     pub(crate) timing: IngestTiming,
 }
@@ -256,7 +277,7 @@ pub(crate) fn inspection_store(cache: &Cache, channels: usize) -> Store {
 pub(crate) struct Prepared {
     key: ContentHash,
     inspection: Option<Inspection>,
-    /// One a network: the row, if the cache has it or once it is computed.
+    /// One a tap of each network: the row, if the cache has it or once it is computed.
     rows: Vec<Option<Vec<f32>>>,
     from_cache: bool,
     /// What the networks see, height × width × channels, if a row is missing.
@@ -278,19 +299,23 @@ const BATCH: usize = 32;
 const FILES_PER_THREAD: usize = 16;
 
 impl Ingest<'_> {
+    fn taps(&self) -> impl Iterator<Item = &Tap> {
+        self.networks.iter().flat_map(|network| &network.taps)
+    }
+
     /// Runs over the files.
     ///
     /// # Errors
     /// The network cannot run, or the user has asked to stop. A file that cannot be read
     /// is not an error here: its reason stands in its place.
     pub(crate) fn run(&self, paths: &[PathBuf]) -> Result<Ingested> {
-        let mut collected = Collected::new(self.networks.len());
+        let mut collected = Collected::new(self.taps().count());
         let timing = self.stream(paths, &mut |outcome| {
             collected.push(outcome);
             Ok(())
         })?;
-        let features = collected.rows.into_iter().zip(&self.networks).map(|(rows, network)| {
-            let shape = (rows.len() / network.dimensions.max(1), network.dimensions);
+        let features = collected.rows.into_iter().zip(self.taps()).map(|(rows, tap)| {
+            let shape = (rows.len() / tap.dimensions.max(1), tap.dimensions);
             Array2::from_shape_vec(shape, rows).map_err(Error::model)
         });
         Ok(Ingested { features: features.collect::<Result<_>>()?, files: collected.files, timing })
@@ -309,7 +334,7 @@ impl Ingest<'_> {
         let decoding = AtomicU64::new(0);
         let outcome = self.work(paths, &decoding, receive);
         // Whatever happened, what was computed is kept.
-        let stores = self.inspections.iter().chain(self.networks.iter().map(|network| &network.store));
+        let stores = self.inspections.iter().chain(self.taps().map(|tap| &tap.store));
         stores.for_each(|store| self.without_failing(store.flush()));
         Ok(IngestTiming {
             from_cache: outcome?,
@@ -353,8 +378,7 @@ impl Ingest<'_> {
         let content = files::read(path).map_err(|error| error.source.to_string())?;
         let key = *blake3::hash(&content).as_bytes();
         let inspection = self.inspections.as_ref().and_then(|store| inspections::decode(store.get(&key)?));
-        let rows: Vec<_> =
-            self.networks.iter().map(|network| network.store.get(&key).map(|row| floats(row))).collect();
+        let rows: Vec<_> = self.taps().map(|tap| tap.store.get(&key).map(|row| floats(row))).collect();
         let missing = rows.iter().any(Option::is_none);
         let mut prepared = Prepared { key, inspection, rows, from_cache: !missing, crop: None };
         let inspect = self.inspections.is_some() && prepared.inspection.is_none();
@@ -374,25 +398,34 @@ impl Ingest<'_> {
 
     /// Runs the networks over the files of a batch that need them, and hands new results to the cache.
     fn compute(&self, mut batch: Vec<Outcome>) -> Result<Vec<Outcome>> {
-        for (index, network) in self.networks.iter().enumerate() {
+        let mut first = 0;
+        for network in &self.networks {
+            let places = first..first + network.taps.len();
+            first = places.end;
             let mut missing: Vec<&mut Prepared> =
-                batch.iter_mut().flatten().filter(|file| is_missing(file, index)).collect();
+                batch.iter_mut().flatten().filter(|file| is_missing(file, places.clone())).collect();
             if missing.is_empty() {
                 continue;
             }
             let crops: Vec<&Samples> = missing.iter().filter_map(|file| file.crop.as_ref()).collect();
-            let rows = network.run(&crops, &self.preprocessing)?;
-            for (file, row) in missing.iter_mut().zip(rows.rows()) {
-                self.without_failing(
-                    network.store.put(file.key, row.iter().flat_map(|value| value.to_le_bytes()).collect()),
-                );
-                if let Some(slot) = file.rows.get_mut(index) {
-                    *slot = Some(row.to_vec());
+            let of_taps = network.run(&crops, &self.preprocessing)?;
+            for ((tap, rows), place) in network.taps.iter().zip(of_taps).zip(places) {
+                for (file, row) in missing.iter_mut().zip(rows.rows()) {
+                    self.take(tap, file, place, row.to_vec());
                 }
             }
         }
         self.keep_inspections(&batch);
         Ok(batch)
+    }
+
+    /// Hands a row to the cache, unless that had it, and to its file.
+    fn take(&self, tap: &Tap, file: &mut Prepared, place: usize, row: Vec<f32>) {
+        if let Some(slot @ None) = file.rows.get_mut(place) {
+            let bytes = row.iter().flat_map(|value| value.to_le_bytes()).collect();
+            self.without_failing(tap.store.put(file.key, bytes));
+            *slot = Some(row);
+        }
     }
 
     fn keep_inspections(&self, batch: &[Outcome]) {
@@ -410,8 +443,9 @@ impl Ingest<'_> {
     }
 }
 
-fn is_missing(file: &Prepared, network: usize) -> bool {
-    file.rows.get(network).is_some_and(Option::is_none)
+/// Whether a row of a network is missing, whose rows have these places.
+fn is_missing(file: &Prepared, places: Range<usize>) -> bool {
+    file.rows.get(places).is_some_and(|rows| rows.iter().any(Option::is_none))
 }
 
 fn floats(row: &[u8]) -> Vec<f32> {
@@ -425,8 +459,8 @@ struct Collected {
 }
 
 impl Collected {
-    fn new(networks: usize) -> Self {
-        Self { files: Vec::new(), rows: vec![Vec::new(); networks] }
+    fn new(taps: usize) -> Self {
+        Self { files: Vec::new(), rows: vec![Vec::new(); taps] }
     }
 
     fn push(&mut self, outcome: Outcome) {

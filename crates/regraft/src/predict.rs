@@ -72,7 +72,7 @@ pub fn predict(
     let ingest = Ingest {
         limits: context.limits,
         inspections: None,
-        networks: vec![Network::trained(model, &logits, precision, &Cache::disabled())?],
+        networks: vec![Network::trained(model, &[&logits], precision, &Cache::disabled())?],
         preprocessing: model.card().preprocessing.clone(),
         progress: context.progress,
     };

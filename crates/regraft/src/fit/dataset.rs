@@ -36,6 +36,14 @@ pub(crate) struct Dataset {
     pub(crate) precision: Chosen,
 }
 
+/// The values of a wire, a row for each image.
+pub(crate) struct Tapped {
+    /// Of the source network.
+    pub(crate) trained: Array2<f32>,
+    /// Of the same network with random weights.
+    pub(crate) random: Array2<f32>,
+}
+
 /// The images of a folder that can be used; all lists are in the same order.
 pub(crate) struct Usable {
     pub(crate) items: Vec<Item>,
@@ -84,14 +92,35 @@ impl Dataset {
         cut: &str,
         context: &Context<'_>,
     ) -> Result<Self> {
+        let (dataset, mut taps) = Self::tapped(config, folder, model, &[cut], context)?;
+        let Some(Tapped { trained, random }) = taps.pop() else { return Ok(dataset) };
+        if spread(&trained) < LEAST_SPREAD {
+            context.progress.message(&format!(
+                "the features of {} at '{cut}' are the same for all images up to rounding: its weights are random or damaged, or it \
+                 needs other preprocessing; what is fitted to them means nothing",
+                model.card().name
+            ));
+        }
+        Ok(Self { features: trained, random, ..dataset })
+    }
+
+    /// As [`load`](Self::load), for several cuts at once; the features are apart.
+    pub(crate) fn tapped(
+        config: &FitConfig,
+        folder: ImageFolder,
+        model: &Model,
+        cuts: &[&str],
+        context: &Context<'_>,
+    ) -> Result<(Self, Vec<Tapped>)> {
         let paths: Vec<PathBuf> = folder.items.iter().map(|item| item.path.clone()).collect();
-        let chosen = precision::resolve(config, &folder, model, cut, context)?;
+        let last = cuts.last().copied().unwrap_or_default();
+        let chosen = precision::resolve(config, &folder, model, last, context)?;
         let ingest = Ingest {
             limits: context.limits,
             inspections: Some(inspection_store(&context.cache, model.card().preprocessing.channels())),
             networks: vec![
-                Network::trained(model, cut, &chosen.precision, &context.cache)?,
-                Network::random(model, cut, &chosen.precision, config.seed, &context.cache)?,
+                Network::trained(model, cuts, &chosen.precision, &context.cache)?,
+                Network::random(model, cuts, &chosen.precision, config.seed, &context.cache)?,
             ],
             preprocessing: model.card().preprocessing.clone(),
             progress: context.progress,
@@ -106,19 +135,13 @@ impl Dataset {
         let usable = Usable::of(folder.items, ingested.files);
         let split = usable.split(&folder.classes, config)?;
         let Usable { items, contents, inspections, labels, .. } = usable;
-        let mut features = ingested.features.into_iter();
-        let of_source = features.next().unwrap_or_default();
-        if spread(&of_source) < LEAST_SPREAD {
-            context.progress.message(&format!(
-                "the features of {} at '{cut}' are the same for all images up to rounding: its weights are random or damaged, or it \
-                 needs other preprocessing; what is fitted to them means nothing",
-                model.card().name
-            ));
-        }
-        Ok(Self {
+        let mut trained = ingested.features;
+        let random = trained.split_off(trained.len() / 2);
+        let taps = trained.into_iter().zip(random).map(|(trained, random)| Tapped { trained, random });
+        let dataset = Self {
             classes: folder.classes,
-            features: of_source,
-            random: features.next().unwrap_or_default(),
+            features: Array2::default([0, 0]),
+            random: Array2::default([0, 0]),
             pixels: pixels(&inspections)?,
             items,
             contents,
@@ -127,7 +150,8 @@ impl Dataset {
             findings,
             timing: ingested.timing,
             precision: chosen,
-        })
+        };
+        Ok((dataset, taps.collect()))
     }
 
     /// Labels at these positions.

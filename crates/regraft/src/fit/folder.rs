@@ -14,8 +14,8 @@ use crate::cache::hex;
 use crate::run::{LEARNED_FROM, RECORD, REPORT, SPLIT};
 use crate::{Error, FitConfig, Result};
 
-/// The folder of the run: `--out`, which must be free, or the next free `runs/<name of the data folder>`.
-pub(crate) fn destination(config: &FitConfig) -> Result<PathBuf> {
+/// The folder of the run: `--out`, which must be free, or the next free `runs/<name of the data folder><ending>`.
+pub(crate) fn destination(config: &FitConfig, ending: &str) -> Result<PathBuf> {
     if let Some(out) = &config.out {
         if out.exists() {
             return Err(Error::Usage(format!(
@@ -27,6 +27,7 @@ pub(crate) fn destination(config: &FitConfig) -> Result<PathBuf> {
     }
     let data = config.data.canonicalize().unwrap_or_else(|_| config.data.clone());
     let name = data.file_name().map_or_else(|| "run".to_owned(), |name| name.to_string_lossy().into_owned());
+    let name = name + ending;
     let numbered = |number: usize| match number {
         1 => Path::new("runs").join(&name),
         _ => Path::new("runs").join(format!("{name}-{number}")),

@@ -4,14 +4,15 @@
 //! chosen head and by the baselines alike.
 
 mod curve;
-mod dataset;
-mod folder;
-mod graft;
-mod heads;
+pub(crate) mod dataset;
+pub(crate) mod folder;
+pub(crate) mod graft;
+pub(crate) mod heads;
+pub(crate) mod judged;
 mod precision;
 mod record;
-mod tune;
-mod unfinished;
+pub(crate) mod tune;
+pub(crate) mod unfinished;
 
 use std::path::PathBuf;
 
@@ -56,7 +57,7 @@ pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
     config.check()?;
     let log = Log::start();
     // Before the work, so that a place that cannot be written is known before the work is done.
-    let place = destination(config)?;
+    let place = destination(config, "")?;
     let unfinished =
         UnfinishedFolder::start(&place).map_err(Error::output(&place, "creating the run folder"))?;
     Unfinished::refuse_other(config, &place)?;
@@ -110,7 +111,7 @@ pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
     };
     let input = sentences.join(" ");
     // Another run may have taken the name meanwhile; one that trains has it.
-    let place = if work.is_some() { place } else { destination(config)? };
+    let place = if work.is_some() { place } else { destination(config, "")? };
     let record = record::assemble(config, &place, &source, &cut, &model, measured, context, &log)?;
     let record = RunRecord { input, ..record };
     log.event("done", json!({ "accuracy": record.test.accuracy.value }));
@@ -145,12 +146,13 @@ fn tuned(
     let Some(work) = work else { return Ok(None) };
     let boundary = resolve_cut(source, &config.cut)?;
     let (probe, probe_answers) = (&heads.source.selection, &heads.source.test_probabilities);
-    let tuning = Tuning { config, dataset, source, cut, boundary: &boundary, probe, probe_answers, work };
+    let tuning =
+        Tuning { config, dataset, source, cut, boundary: &boundary, probe, probe_answers, work, part: "" };
     tuning.run(context).map(Some)
 }
 
 /// The source as the images need it, and the user told.
-fn adapted(
+pub(crate) fn adapted(
     config: &FitConfig,
     source: Model,
     folder: &ImageFolder,

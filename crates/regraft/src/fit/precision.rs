@@ -165,7 +165,8 @@ fn features(
     sample: &Training,
     context: &Context<'_>,
 ) -> Result<Vec<Array2<f32>>> {
-    let networks = candidates.iter().map(|precision| Network::trained(model, cut, precision, &context.cache));
+    let networks =
+        candidates.iter().map(|precision| Network::trained(model, &[cut], precision, &context.cache));
     let ingest = Ingest {
         limits: context.limits,
         inspections: None,

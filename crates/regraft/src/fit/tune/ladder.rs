@@ -7,7 +7,6 @@
 
 use ndarray::{ArrayView2, Axis, concatenate};
 use regraft_adapt::Selection;
-use regraft_eval::calibration::{fit_temperature, softmax_with_temperature};
 use regraft_report::record::{EpochRecord, RungRecord};
 use regraft_system::clock::Stopwatch;
 
@@ -15,20 +14,11 @@ use super::Tuning;
 use super::cell::Finished;
 use super::config::Method;
 use super::rung::Rung;
+use crate::fit::judged::Judged;
 use crate::{Context, Error, Result};
 
 /// Methods by what they cost.
 const LADDER: [Method; 3] = [Method::BnAffine, Method::LastBlock, Method::LpFt];
-
-/// Answers to images that were not learned from.
-struct Judged {
-    /// Positions of the images, ascending.
-    positions: Vec<usize>,
-    /// Log-loss of each after temperature scaling.
-    losses: Vec<f64>,
-    accuracy: f64,
-    temperature: f64,
-}
 
 /// The method that the climb ended with.
 pub(super) struct Climbed<'a> {
@@ -53,7 +43,7 @@ pub(super) fn climb<'a>(
     linear: &'a Selection,
     context: &Context<'_>,
 ) -> Result<Climbed<'a>> {
-    let mut best = of_probe(tuning)?;
+    let mut best = Judged::of_selection(tuning.dataset, tuning.probe)?;
     let mut climbed = Climbed {
         rung: None,
         temperature: best.temperature,
@@ -105,7 +95,8 @@ fn trial(tuning: &Tuning<'_>, rung: &Rung<'_>, best: &Judged, context: &Context<
     let split = &tuning.dataset.split;
     if !split.validation.is_empty() {
         let finished = rung.on_all(context)?;
-        let judged = judged(tuning, finished.validation.clone(), finished.validation_logits.view())?;
+        let judged =
+            Judged::of(tuning.dataset, finished.validation.clone(), finished.validation_logits.view())?;
         let (epochs, share) = (finished.epochs.clone(), finished.share);
         return Ok(Trial { judged, finished: Some(finished), epochs, share, is_whole: true });
     }
@@ -121,7 +112,7 @@ fn trial(tuning: &Tuning<'_>, rung: &Rung<'_>, best: &Judged, context: &Context<
         epochs.extend(of_fold);
         let views: Vec<ArrayView2<'_, f32>> = logits.iter().map(|rows| rows.view()).collect();
         let all = concatenate(Axis(0), &views).map_err(Error::model)?;
-        let judged = judged(tuning, positions.clone(), all.view())?;
+        let judged = Judged::of(tuning.dataset, positions.clone(), all.view())?;
         let is_whole = fold + 1 == folds;
         if is_whole || (fold == 0 && Gain::over(best, &judged).mean <= 0.0) {
             let share = shares / (fold + 1) as f64;
@@ -129,31 +120,6 @@ fn trial(tuning: &Tuning<'_>, rung: &Rung<'_>, best: &Judged, context: &Context<
         }
     }
     Err(Error::Data("there are no folds to judge by".to_owned()))
-}
-
-/// The probe's answers to images that its head was not fitted to.
-fn of_probe(tuning: &Tuning<'_>) -> Result<Judged> {
-    let split = &tuning.dataset.split;
-    let positions = [split.train.as_slice(), &split.validation].concat();
-    let rows = &tuning.probe.out_of_fold_rows;
-    let positions: Vec<usize> = rows.iter().filter_map(|row| positions.get(*row).copied()).collect();
-    judged(tuning, positions, tuning.probe.out_of_fold_logits.view())
-}
-
-fn judged(tuning: &Tuning<'_>, positions: Vec<usize>, logits: ArrayView2<'_, f32>) -> Result<Judged> {
-    let labels = tuning.dataset.labels_at(&positions);
-    let logits = logits.mapv(f64::from);
-    let temperature = fit_temperature(logits.view(), &labels).map_err(Error::data)?;
-    let probabilities = softmax_with_temperature(logits.view(), temperature).map_err(Error::data)?;
-    let of_label = |(row, label): (ndarray::ArrayView1<'_, f64>, &usize)| {
-        -row.get(*label).copied().unwrap_or(0.0).max(f64::MIN_POSITIVE).ln()
-    };
-    let losses = probabilities.outer_iter().zip(&labels).map(of_label);
-    let mut rows: Vec<(usize, f64)> = positions.into_iter().zip(losses).collect();
-    rows.sort_by_key(|row| row.0);
-    let accuracy = regraft_eval::metrics::accuracy(&labels, probabilities.view()).map_err(Error::data)?;
-    let (positions, losses) = rows.into_iter().unzip();
-    Ok(Judged { positions, losses, accuracy, temperature })
 }
 
 /// How much lower the log-loss is, on the images that both have answered.
@@ -202,8 +168,8 @@ impl Gain {
 
 fn record(method: Method, judged: &Judged, gain: Option<Gain>, seconds: f64) -> RungRecord {
     RungRecord {
-        accuracy: judged.accuracy,
-        log_loss: judged.losses.iter().sum::<f64>() / judged.losses.len().max(1) as f64,
+        accuracy: judged.accuracy(),
+        log_loss: judged.log_loss(),
         gain: gain.map_or(f64::NAN, |gain| gain.mean),
         standard_error: gain.map_or(f64::NAN, |gain| gain.standard_error),
         images: judged.positions.len(),
@@ -217,7 +183,8 @@ mod tests {
     use super::*;
 
     fn judged(positions: &[usize], losses: &[f64]) -> Judged {
-        Judged { positions: positions.to_vec(), losses: losses.to_vec(), accuracy: 0.5, temperature: 1.0 }
+        let (positions, losses) = (positions.to_vec(), losses.to_vec());
+        Judged { positions, losses, ..Judged::default() }
     }
 
     #[test]

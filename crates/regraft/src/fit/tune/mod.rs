@@ -3,6 +3,7 @@
 //! A run is made of trainings: some where a part of the training images judges, for the temperature and for `auto`'s choice,
 //! and one on all of them, which gives the model. Where the data has a validation part of its own, one training does both.
 
+mod alone;
 mod boundary;
 mod cell;
 mod checkpoint;
@@ -25,11 +26,13 @@ use regraft_report::record::TuningRecord;
 use regraft_system::clock::Stopwatch;
 use regraft_system::hash::KeyHasher;
 
+pub(crate) use alone::Alone;
 pub use config::{Method, NormStatistics, OptimizerChoice, ScheduleChoice, TuningConfig};
 
 use super::dataset::{Dataset, at, rows};
 use super::graft::{graft, with_empty_head};
 use super::heads::{choose, examples};
+use super::judged::Judged;
 use super::unfinished::Unfinished;
 use crate::cache::Cache;
 use crate::ingest::{Ingest, Network, fingerprint};
@@ -66,6 +69,14 @@ pub(crate) struct Tuning<'a> {
     pub(crate) probe_answers: &'a Array2<f64>,
     /// Where checkpoints and the training's log go.
     pub(crate) work: &'a Unfinished,
+    /// The folder of the checkpoints in there, where several networks are tuned.
+    pub(crate) part: &'a str,
+}
+
+/// A head before and after a training, on the same images, which neither has learned from.
+pub(crate) struct Trial {
+    pub(crate) before: Judged,
+    pub(crate) after: Judged,
 }
 
 /// Refuses what can be known to go wrong before any image is read: a method that has nothing to train, an operator without a
@@ -138,7 +149,7 @@ impl Tuning<'_> {
     }
 
     /// A hash of everything that determines the trainings beside the configuration.
-    fn identity(&self) -> Result<String> {
+    pub(crate) fn identity(&self) -> Result<String> {
         let Dataset { contents, labels, split, .. } = self.dataset;
         let numbers =
             |numbers: &[usize]| numbers.iter().flat_map(|n| (*n as u64).to_le_bytes()).collect::<Vec<u8>>();
@@ -177,6 +188,30 @@ impl Tuning<'_> {
         Ok(Selection { head, ..selection.clone() })
     }
 
+    /// A training from the linear probe on that the validation part judges, or else one fold, beside the probe without it.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub(crate) fn trial(&self, method: Method, context: &Context<'_>) -> Result<Trial> {
+        let linear = self.linear_probe()?;
+        let rung = Rung::open(self, method, &linear, context)?;
+        let split = &self.dataset.split;
+        let (finished, probe) = if split.validation.is_empty() {
+            let finished = rung.without_fold(JUDGING_FOLD, VALIDATION, context)?;
+            let others = split.train.iter().filter(|place| !finished.validation.contains(place));
+            let others: Vec<usize> = others.copied().collect();
+            (finished, self.fitted_to(&linear, &others)?)
+        } else {
+            (rung.on_all(context)?, linear)
+        };
+        let features = rows(&self.dataset.features, &finished.validation);
+        let logits = probe.head.logits(features.view()).map_err(Error::data)?;
+        let judged = |logits: ndarray::ArrayView2<'_, f32>| {
+            Judged::of(self.dataset, finished.validation.clone(), logits)
+        };
+        Ok(Trial { before: judged(logits.view())?, after: judged(finished.validation_logits.view())? })
+    }
+
     /// One method, judged by the validation part or by one fold.
     fn judged<'a>(
         &'a self,
@@ -211,7 +246,7 @@ impl Tuning<'_> {
         let items = at(&self.dataset.items, &self.dataset.split.test);
         let paths: Vec<PathBuf> = items.into_iter().map(|item| item.path).collect();
         let logits = model.card().roles.logits.as_deref().unwrap_or_default();
-        let network = Network::trained(model, logits, &FrozenPrecision::Float32, &Cache::disabled())?;
+        let network = Network::trained(model, &[logits], &FrozenPrecision::Float32, &Cache::disabled())?;
         let ingest = Ingest {
             limits: context.limits,
             inspections: None,
@@ -241,7 +276,7 @@ fn probe_record() -> TuningRecord {
 }
 
 /// Share of rows whose largest logit is that of their label.
-fn accuracy(logits: &Array2<f32>, labels: &[usize]) -> f64 {
+pub(crate) fn accuracy(logits: &Array2<f32>, labels: &[usize]) -> f64 {
     let answer =
         |row: ndarray::ArrayView1<'_, f32>| super::folder::largest(row.iter().map(|value| f64::from(*value)));
     let right = logits.axis_iter(Axis(0)).zip(labels).filter(|(row, label)| answer(*row) == **label);

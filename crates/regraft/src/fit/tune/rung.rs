@@ -55,7 +55,7 @@ impl<'a> Rung<'a> {
         let plan = Plan::new(&start, method, tuning.boundary, tuning.config.tuning.rank)?;
         let boundary = boundary(tuning, &start, &plan, context)?;
         let part = behind(&start, &plan)?;
-        let folder = tuning.work.folder().join(CHECKPOINTS).join(method.name());
+        let folder = tuning.work.folder().join(CHECKPOINTS).join(tuning.part).join(method.name());
         let checkpoints =
             Checkpoints::in_folder(folder, part.clone(), tuning.config.tuning.checkpoint_minutes);
         Ok(Self { tuning, method, linear, start, part, plan, boundary, checkpoints })
@@ -185,7 +185,7 @@ fn start(tuning: &Tuning<'_>, method: Method, linear: &Selection, training: &str
     })
 }
 
-fn behind(model: &Model, plan: &Plan) -> Result<Model> {
+pub(super) fn behind(model: &Model, plan: &Plan) -> Result<Model> {
     model.behind(&plan.boundary, model.card().preprocessing.crop).map_err(Error::model)
 }
 
