@@ -98,6 +98,12 @@ pub(crate) fn same_length(what: &'static str, expected: usize, found: usize) -> 
     if expected == found { Ok(()) } else { Err(AdaptError::Shape { what, expected, found }) }
 }
 
+/// Fails unless every label is below `classes`.
+pub(crate) fn known_classes(labels: &[usize], classes: usize) -> Result<()> {
+    let wrong = labels.iter().enumerate().find(|(_, label)| **label >= classes);
+    wrong.map_or(Ok(()), |(row, label)| Err(AdaptError::LabelOutOfRange { row, label: *label, classes }))
+}
+
 /// Fails unless `value` is finite and greater than zero.
 pub(crate) fn positive(name: &'static str, value: f64) -> Result<()> {
     if value.is_finite() && value > 0.0 {
