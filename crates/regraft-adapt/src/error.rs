@@ -82,6 +82,24 @@ pub enum AdaptError {
         /// Its inputs.
         columns: usize,
     },
+    /// A number of singular values that a matrix does not have.
+    #[error("{found} singular values are asked for, but a {rows}×{columns} matrix has 1 to {}", rows.min(columns))]
+    SingularValues {
+        /// How many are asked for.
+        found: usize,
+        /// The matrix's rows.
+        rows: usize,
+        /// The matrix's columns.
+        columns: usize,
+    },
+    /// A class without an example.
+    #[error(
+        "the class {class} has no example; at least one is needed to know what the source network sees in it"
+    )]
+    EmptyClass {
+        /// The class, counted from 0.
+        class: usize,
+    },
     /// A matrix decomposition did not converge, which only extreme scales can cause.
     #[error("the {what} did not converge; look for features of extreme magnitude")]
     Decomposition {
