@@ -82,6 +82,24 @@ pub enum AdaptError {
         /// Its inputs.
         columns: usize,
     },
+    /// A number of singular values that a matrix does not have.
+    #[error("{found} singular values are asked for, but a {rows}×{columns} matrix has 1 to {}", rows.min(columns))]
+    SingularValues {
+        /// How many are asked for.
+        found: usize,
+        /// The matrix's rows.
+        rows: usize,
+        /// The matrix's columns.
+        columns: usize,
+    },
+    /// A class without an example.
+    #[error(
+        "the class {class} has no example; at least one is needed to know what the source network sees in it"
+    )]
+    EmptyClass {
+        /// The class, counted from 0.
+        class: usize,
+    },
     /// A matrix decomposition did not converge, which only extreme scales can cause.
     #[error("the {what} did not converge; look for features of extreme magnitude")]
     Decomposition {
@@ -96,6 +114,12 @@ pub enum AdaptError {
 /// Fails unless `found` equals `expected`.
 pub(crate) fn same_length(what: &'static str, expected: usize, found: usize) -> Result<()> {
     if expected == found { Ok(()) } else { Err(AdaptError::Shape { what, expected, found }) }
+}
+
+/// Fails unless every label is below `classes`.
+pub(crate) fn known_classes(labels: &[usize], classes: usize) -> Result<()> {
+    let wrong = labels.iter().enumerate().find(|(_, label)| **label >= classes);
+    wrong.map_or(Ok(()), |(row, label)| Err(AdaptError::LabelOutOfRange { row, label: *label, classes }))
 }
 
 /// Fails unless `value` is finite and greater than zero.

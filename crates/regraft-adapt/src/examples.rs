@@ -5,7 +5,7 @@
 
 use ndarray::{ArrayView1, ArrayView2, Axis};
 
-use crate::error::{AdaptError, Result, same_length};
+use crate::error::{AdaptError, Result, known_classes, same_length};
 
 /// Labelled rows of an n × D feature matrix. All features are finite, all labels below the number of classes.
 #[derive(Debug, Clone)]
@@ -25,12 +25,8 @@ impl<'a> Examples<'a> {
     pub fn new(features: ArrayView2<'a, f32>, labels: &[usize], classes: usize) -> Result<Self> {
         check_features(features)?;
         same_length("number of labels", features.nrows(), labels.len())?;
-        match labels.iter().position(|&label| label >= classes) {
-            Some(row) => Err(AdaptError::LabelOutOfRange { row, label: labels[row], classes }),
-            None => {
-                Ok(Examples { features, rows: (0..labels.len()).collect(), labels: labels.to_vec(), classes })
-            }
-        }
+        known_classes(labels, classes)?;
+        Ok(Examples { features, rows: (0..labels.len()).collect(), labels: labels.to_vec(), classes })
     }
 
     /// Number of rows n.

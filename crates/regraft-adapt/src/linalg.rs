@@ -8,6 +8,7 @@ use faer::linalg::cholesky::llt;
 use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
 use faer::linalg::matmul::matmul;
 use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::linalg::svd::{ComputeSvdVectors, svd, svd_scratch};
 use faer::{Accum, Mat, MatMut, MatRef, Par};
 
 use crate::error::{AdaptError, Result};
@@ -74,6 +75,30 @@ pub(crate) fn symmetric_eigen(lower: MatRef<f64>) -> Result<(Vec<f64>, Mat<f64>)
     )
     .map_err(|_| AdaptError::Decomposition { what: "eigenvalue decomposition" })?;
     Ok((values.col_as_slice(0).to_vec(), vectors))
+}
+
+/// Singular values in descending order, left and right singular vectors (columns), as many as the matrix's smaller side.
+///
+/// # Errors
+/// [`AdaptError::Decomposition`] if the iteration does not converge.
+pub(crate) fn singular_values(matrix: MatRef<f64>) -> Result<(Vec<f64>, Mat<f64>, Mat<f64>)> {
+    let (rows, columns) = matrix.shape();
+    let size = rows.min(columns);
+    let (mut values, mut left) = (Mat::zeros(size, 1), Mat::zeros(rows, size));
+    let mut right = Mat::zeros(columns, size);
+    let thin = ComputeSvdVectors::Thin;
+    let scratch = svd_scratch::<f64>(rows, columns, thin, thin, Par::Seq, Default::default());
+    svd(
+        matrix,
+        values.as_mut().col_mut(0).as_diagonal_mut(),
+        Some(left.as_mut()),
+        Some(right.as_mut()),
+        Par::Seq,
+        MemStack::new(&mut MemBuffer::new(scratch)),
+        Default::default(),
+    )
+    .map_err(|_| AdaptError::Decomposition { what: "singular value decomposition" })?;
+    Ok((values.col_as_slice(0).to_vec(), left, right))
 }
 
 /// Solves A · X = `right` in place, A positive definite and given by its lower triangle, which is overwritten.

@@ -2,7 +2,7 @@
 
 use ndarray::{Array2, ArrayView2, Zip};
 
-use crate::error::{AdaptError, Result, same_length};
+use crate::error::{AdaptError, Result, known_classes, same_length};
 
 /// What a batch should have been called.
 #[derive(Debug, Clone, Copy)]
@@ -39,9 +39,7 @@ pub fn softmax_cross_entropy(
     let mut gradient = Array2::zeros((rows, classes));
     let mut total = 0.0;
     for (row, (logits, mut gradient)) in logits.outer_iter().zip(gradient.outer_iter_mut()).enumerate() {
-        let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-        let sum: f64 = logits.iter().map(|logit| (f64::from(*logit) - largest).exp()).sum();
-        let log_sum = sum.ln() + largest;
+        let log_sum = log_sum_exp(logits.iter().map(|logit| f64::from(*logit)));
         let target = |class: usize| {
             let sharp = match &targets {
                 Targets::Classes(labels) => f64::from(u8::from(labels.get(row) == Some(&class))),
@@ -59,6 +57,12 @@ pub fn softmax_cross_entropy(
     Ok((total / rows as f64, gradient))
 }
 
+/// ln Σ exp(xᵢ), without overflow.
+pub(super) fn log_sum_exp(numbers: impl Iterator<Item = f64> + Clone) -> f64 {
+    let largest = numbers.clone().fold(f64::NEG_INFINITY, f64::max);
+    numbers.map(|number| (number - largest).exp()).sum::<f64>().ln() + largest
+}
+
 fn check(rows: usize, classes: usize, targets: &Targets<'_>, label_smoothing: f64) -> Result<()> {
     if rows == 0 || classes == 0 {
         return Err(AdaptError::Empty { what: "logits" });
@@ -70,10 +74,7 @@ fn check(rows: usize, classes: usize, targets: &Targets<'_>, label_smoothing: f6
     match targets {
         Targets::Classes(labels) => {
             same_length("classes of the batch", rows, labels.len())?;
-            let wrong = labels.iter().enumerate().find(|(_, label)| **label >= classes);
-            wrong.map_or(Ok(()), |(row, label)| {
-                Err(AdaptError::LabelOutOfRange { row, label: *label, classes })
-            })
+            known_classes(labels, classes)
         }
         Targets::Probabilities(probabilities) => {
             same_length("rows of target probabilities", rows, probabilities.nrows())?;

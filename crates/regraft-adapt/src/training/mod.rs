@@ -2,12 +2,20 @@
 //!
 //! All of it is arithmetic on plain slices and arrays; whoever computes the gradients stands above.
 
+mod bss;
+mod co_tuning;
+mod delta;
+mod distillation;
 mod loss;
 mod low_rank;
 mod optimizer;
 mod pull;
 mod schedule;
 
+pub use bss::batch_spectral_shrinkage;
+pub use co_tuning::{category_relationship, co_tuning};
+pub use delta::{attentive_behavioural_regularisation, behavioural_regularisation, channel_attention};
+pub use distillation::knowledge_distillation;
 pub use loss::{Targets, softmax_cross_entropy};
 pub use low_rank::{LowRank, Matrix};
 pub use optimizer::{Optimizer, OptimizerState, ParameterGroup, clip_by_global_norm};
