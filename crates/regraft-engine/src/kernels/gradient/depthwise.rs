@@ -1,5 +1,6 @@
 //! Gradient of the weights of a depthwise convolution: for each channel and place of the window the sum over all pixels of the
 //! output's gradient times the input there. A vector has the sums of 16 channels.
+#![allow(clippy::needless_range_loop, reason = "counted loops over constants unroll into registers")]
 #![allow(clippy::indexing_slicing, reason = "indices come from the step's own sizes")]
 
 use std::ops::Range;
@@ -8,7 +9,7 @@ use super::{Gradient, Operands, row, scatter};
 use crate::{
     EngineError, InstructionSet,
     geometry::Geometry,
-    kernels::check_bounds,
+    kernels::{check_bounds, for_tile_size},
     simd::{self, Kernel, LANES, Simd},
     window::Window,
 };
@@ -63,49 +64,99 @@ struct Task<'a> {
 impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
-        let DepthwiseGradient { from, offsets, to, .. } = self.step;
+        let taps = self.step.offsets.len();
+        // As many sums side by side as there are registers for: one alone would wait for each addition.
+        let parts = taps.div_ceil(S::PIXELS);
         for block in self.units.clone() {
-            let count = LANES.min(from.channels - block * LANES);
-            for (tap, offset) in offsets.iter().enumerate() {
-                // SAFETY: the block lies in the images; `Gradient::run`'s caller vouches for the operands, and `new` for the
-                // windows in them.
-                unsafe {
-                    let total = self.total(simd, block, *offset);
-                    let place = to + block * LANES * offsets.len() + tap;
-                    let place = self.operands.shared.gradients.add(place);
-                    scatter(simd.lanes(total), count, place, offsets.len());
-                }
+            for part in 0..parts {
+                let (first, end) = (part * taps / parts, (part + 1) * taps / parts);
+                for_tile_size!(S, ONE, end - first, T => simd.call(&Taps::<T> { task: self, block, first }));
             }
         }
     }
 }
 
-impl Task<'_> {
-    /// # Safety
-    /// The images must have the block, and the window the place.
+/// [`for_tile_size`] asks for blocks, too.
+const ONE: usize = 1;
+
+/// Some places of the window for a block of channels.
+struct Taps<'a, const T: usize> {
+    task: &'a Task<'a>,
+    block: usize,
+    first: usize,
+}
+
+impl<const T: usize> Kernel for Taps<'_, T> {
     #[inline(always)]
-    unsafe fn total<S: Simd>(&self, simd: S, block: usize, offset: usize) -> S::Vector {
-        let DepthwiseGradient { from, input, start, steps, .. } = self.step;
-        let mut total = simd.splat(0.0);
-        let [gradients, inputs] = self.operands.reads else { return total };
-        for image in 0..self.operands.images {
-            let mut sum = simd.splat(0.0);
+    fn run<S: Simd>(&self, simd: S) {
+        let DepthwiseGradient { from, offsets, to, .. } = self.task.step;
+        let count = LANES.min(from.channels - self.block * LANES);
+        // SAFETY: the block lies in the images; `Gradient::run`'s caller vouches for the operands, and `new` for the windows
+        // in them.
+        unsafe {
+            let totals = self.totals(simd);
+            for tap in 0..T {
+                let place = to + self.block * LANES * offsets.len() + self.first + tap;
+                let place = self.task.operands.shared.gradients.add(place);
+                scatter(simd.lanes(totals[tap]), count, place, offsets.len());
+            }
+        }
+    }
+}
+
+impl<const T: usize> Taps<'_, T> {
+    /// # Safety
+    /// The images must have the block, and the window the places.
+    #[inline(always)]
+    unsafe fn totals<S: Simd>(&self, simd: S) -> [S::Vector; T] {
+        let DepthwiseGradient { from, input, start, steps, offsets, .. } = self.task.step;
+        let mut totals = [simd.splat(0.0); T];
+        let [gradients, inputs] = self.task.operands.reads else { return totals };
+        for image in 0..self.task.operands.images {
+            let mut sums = [simd.splat(0.0); T];
             for y in 0..from.height {
-                let mut of_row = simd.splat(0.0);
                 // SAFETY: the caller's promise.
                 unsafe {
-                    let gradient = row(*gradients, from, [image, block, y]);
-                    let values =
-                        inputs.at::<f32>(image).add(block * input.plane() + start + y * steps[0] + offset);
-                    for x in 0..from.width {
-                        let value = simd.load(values.add(x * steps[1]));
-                        of_row = simd.multiply_add(simd.load(gradient.add(x * LANES)), value, of_row);
+                    let gradient = row(*gradients, from, [image, self.block, y]);
+                    let corner = self.block * input.plane() + start + y * steps[0];
+                    let mut values = [inputs.at::<f32>(image).add(corner).cast_const(); T];
+                    for tap in 0..T {
+                        values[tap] = values[tap].add(offsets[self.first + tap]);
+                    }
+                    let of_row = of_row(simd, gradient, values, [from.width, steps[1]]);
+                    for tap in 0..T {
+                        sums[tap] = simd.add(sums[tap], of_row[tap]);
                     }
                 }
-                sum = simd.add(sum, of_row);
             }
-            total = simd.add(total, sum);
+            for tap in 0..T {
+                totals[tap] = simd.add(totals[tap], sums[tap]);
+            }
         }
-        total
+        totals
     }
+}
+
+/// Sums over so many pixels of a row, whose inputs have that distance.
+///
+/// # Safety
+/// Gradients and values must be readable.
+#[inline(always)]
+unsafe fn of_row<S: Simd, const T: usize>(
+    simd: S,
+    gradient: *const f32,
+    values: [*const f32; T],
+    [width, step]: [usize; 2],
+) -> [S::Vector; T] {
+    let mut sums = [simd.splat(0.0); T];
+    for x in 0..width {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let gradient = simd.load(gradient.add(x * LANES));
+            for tap in 0..T {
+                sums[tap] = simd.multiply_add(gradient, simd.load(values[tap].add(x * step)), sums[tap]);
+            }
+        }
+    }
+    sums
 }
