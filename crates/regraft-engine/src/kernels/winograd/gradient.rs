@@ -7,7 +7,8 @@
 //!
 //! A unit is a block of input channels by a panel of output channels. A strip of tiles is transformed for all units that are
 //! computed together and goes through their sums, product by product, so that what is read again and again stays in the
-//! caches. The sums of a unit go along the tiles in one order, so that neither strips nor threads change a bit.
+//! caches. Where one strip is all, each unit's sums become weights as soon as they are there, and never leave the caches. The
+//! sums of a unit go along the tiles in one order, so that neither strips nor threads change a bit.
 #![allow(clippy::needless_range_loop, reason = "counted loops over constants unroll into registers")]
 #![allow(clippy::indexing_slicing, reason = "indices come from the step's own sizes")]
 
@@ -48,15 +49,14 @@ pub(crate) struct WinogradWeightGradient {
     to: usize,
 }
 
-/// Whether the algorithm can compute a layer's gradient and is expected to be faster than the direct one. The sums, four
-/// times as many as there are weights, are written and read once a batch, of some 16 images: 37.7 MB in ResNet-18's layers
-/// @7, which take 23 ms so and 18 directly.
+/// Whether the algorithm can compute a layer's gradient and is expected to be faster than the direct one. Each weight has four
+/// times as many sums, which are transformed back once a batch, of some 16 images.
 pub(crate) fn pays(recipe: &Recipe) -> bool {
     let Recipe { from, input, window, groups, .. } = recipe;
     let fits = window.kernel == [TAPS; 2] && [window.stride, window.dilation] == [[1; 2]; 2] && *groups == 1;
     let products = PRODUCTS * input.channels * from.blocks();
     let count: usize = tiles(from).iter().product();
-    let cost = count * (products + 250 * (input.blocks() + from.blocks())) + 9 * products;
+    let cost = count * (products + 250 * (input.blocks() + from.blocks())) + 3 * products;
     fits && input.lanes == LANES && cost < 9 * from.pixels() * input.channels * from.blocks()
 }
 
@@ -107,7 +107,8 @@ impl Gradient for WinogradWeightGradient {
         let most = STRIP.min(total);
         // An odd number of vectors, so that the places of a tile's products do not share a set of the caches.
         let planes = [inputs.len(), panels.len() * PANEL].map(|blocks| ((blocks * most) | 1) * LANES);
-        let sizes = [planes[0] * PRODUCTS, planes[1] * PRODUCTS, units.len() * PRODUCTS * UNIT];
+        let held = if total <= STRIP { 1 } else { units.len() };
+        let sizes = [planes[0] * PRODUCTS, planes[1] * PRODUCTS, held * PRODUCTS * UNIT];
         let needed = sizes.iter().sum::<usize>() + LANES;
         SCRATCH.with_borrow_mut(|scratch| {
             if scratch.len() < needed {
@@ -117,7 +118,10 @@ impl Gradient for WinogradWeightGradient {
             let (of_inputs, rest) = scratch[aligned..].split_at_mut(sizes[0]);
             let (gradients, sums) = rest.split_at_mut(sizes[1]);
             let scratch = [of_inputs, gradients, sums].map(<[f32]>::as_mut_ptr);
-            simd::launch(set, &Task { step: self, operands, units, inputs, panels, planes, scratch, total });
+            simd::launch(
+                set,
+                &Task { step: self, operands, units, inputs, panels, planes, scratch, held, total },
+            );
         });
     }
 }
@@ -133,6 +137,8 @@ struct Task<'a> {
     /// From a product to the next, of inputs and of gradients.
     planes: [usize; 2],
     scratch: [*mut f32; 3],
+    /// Units that there is room for the sums of: all, or one.
+    held: usize,
     /// Tiles of all images.
     total: usize,
 }
@@ -144,21 +150,44 @@ impl Kernel for Task<'_> {
         // SAFETY: `Gradient::run` sized the scratch memory for strips of that many tiles, and its caller vouches for the
         // operands.
         unsafe {
+            if strips <= 1 {
+                return self.unit_by_unit(simd);
+            }
             for strip in 0..strips {
                 let tiles = strip * self.total / strips..(strip + 1) * self.total / strips;
                 self.transform(simd, tiles.clone());
                 for product in 0..PRODUCTS {
-                    self.multiply(simd, product, tiles.len(), strip == 0);
+                    for (index, unit) in self.units.clone().enumerate() {
+                        self.multiply(simd, [product, unit, index], tiles.len(), strip == 0);
+                    }
                 }
             }
-            for unit in self.units.clone() {
-                self.finish(simd, unit);
+            for (index, unit) in self.units.clone().enumerate() {
+                self.finish(simd, unit, index);
             }
         }
     }
 }
 
 impl Task<'_> {
+    /// Everything, where one strip has all tiles.
+    ///
+    /// # Safety
+    /// As for [`Self::transform`], for all tiles.
+    #[inline(always)]
+    unsafe fn unit_by_unit<S: Simd>(&self, simd: S) {
+        // SAFETY: the caller's promise; each unit's sums are made into weights before the next one's take their place.
+        unsafe {
+            self.transform(simd, 0..self.total);
+            for unit in self.units.clone() {
+                for product in 0..PRODUCTS {
+                    self.multiply(simd, [product, unit, 0], self.total, true);
+                }
+                self.finish(simd, unit, 0);
+            }
+        }
+    }
+
     /// All that the units need of some tiles.
     ///
     /// # Safety
@@ -234,35 +263,39 @@ impl Task<'_> {
         }
     }
 
-    /// Adds a strip of so many tiles to the sums of a product, or begins them.
+    /// Adds a strip of so many tiles to the sums of a unit's product, which have a place, or begins them.
     ///
     /// # Safety
-    /// The scratch memory must hold the transformed tiles.
+    /// The scratch memory must hold the transformed tiles, and sums at that place.
     #[inline(always)]
-    unsafe fn multiply<S: Simd>(&self, simd: S, product: usize, tiles: usize, is_first: bool) {
+    unsafe fn multiply<S: Simd>(
+        &self,
+        simd: S,
+        [product, unit, index]: [usize; 3],
+        tiles: usize,
+        is_first: bool,
+    ) {
         let blocks = self.step.input.blocks();
-        for (index, unit) in self.units.clone().enumerate() {
-            let (panel, block) = (unit / blocks, unit % blocks);
-            let input = product * self.planes[0] + (block - self.inputs.start) * tiles * LANES;
-            let gradient = product * self.planes[1] + (panel - self.panels.start) * PANEL * tiles * LANES;
-            // SAFETY: the caller's promise.
-            unsafe {
-                let tile = Tile {
-                    input: self.scratch[0].add(input).cast_const(),
-                    gradient: self.scratch[1].add(gradient).cast_const(),
-                    sums: self.scratch[2].add((product * self.units.len() + index) * UNIT),
-                    tiles,
-                    is_first,
-                };
-                let is_whole = (panel + 1) * PANEL <= self.step.from.blocks();
-                match is_whole {
-                    true if const { S::BLOCKS >= PANEL } => tile.all::<S, 8, PANEL>(simd, 0),
-                    true => {
-                        tile.all::<S, 4, 1>(simd, 0);
-                        tile.all::<S, 4, 1>(simd, 1);
-                    }
-                    false => tile.all::<S, 4, 1>(simd, 0),
+        let (panel, block) = (unit / blocks, unit % blocks);
+        let input = product * self.planes[0] + (block - self.inputs.start) * tiles * LANES;
+        let gradient = product * self.planes[1] + (panel - self.panels.start) * PANEL * tiles * LANES;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let tile = Tile {
+                input: self.scratch[0].add(input).cast_const(),
+                gradient: self.scratch[1].add(gradient).cast_const(),
+                sums: self.scratch[2].add((product * self.held + index) * UNIT),
+                tiles,
+                is_first,
+            };
+            let is_whole = (panel + 1) * PANEL <= self.step.from.blocks();
+            match is_whole {
+                true if const { S::BLOCKS >= PANEL } => tile.all::<S, 8, PANEL>(simd, 0),
+                true => {
+                    tile.all::<S, 4, 1>(simd, 0);
+                    tile.all::<S, 4, 1>(simd, 1);
                 }
+                false => tile.all::<S, 4, 1>(simd, 0),
             }
         }
     }
@@ -270,16 +303,16 @@ impl Task<'_> {
     /// `Gᵀ u G` of a unit, written where the weights are.
     ///
     /// # Safety
-    /// The sums must be complete, and the step have been given a place for each weight.
+    /// The sums at that place must be complete, and the step have been given a place for each weight.
     #[inline(always)]
-    unsafe fn finish<S: Simd>(&self, simd: S, unit: usize) {
+    unsafe fn finish<S: Simd>(&self, simd: S, unit: usize, index: usize) {
         let WinogradWeightGradient { from, input, to, .. } = self.step;
         let (panel, block) = (unit / input.blocks(), unit % input.blocks());
         for row in 0..LANES.min(input.channels - block * LANES) {
             for column in 0..PANEL.min(from.blocks() - panel * PANEL) {
                 let output = (panel * PANEL + column) * LANES;
                 let place = to + (output * input.channels + block * LANES + row) * TAPS * TAPS;
-                let at = (unit - self.units.start) * UNIT + (row * PANEL + column) * LANES;
+                let at = index * UNIT + (row * PANEL + column) * LANES;
                 // SAFETY: the caller's promise.
                 unsafe {
                     let taps = self.transform_sums(simd, at);
@@ -299,7 +332,7 @@ impl Task<'_> {
     /// There must be sums at that place of every product.
     #[inline(always)]
     unsafe fn transform_sums<S: Simd>(&self, simd: S, at: usize) -> [[f32; LANES]; TAPS * TAPS] {
-        let plane = self.units.len() * UNIT;
+        let plane = self.held * UNIT;
         let mut rows = [[simd.splat(0.0); TAPS]; INPUTS];
         for row in 0..INPUTS {
             let mut line = [simd.splat(0.0); INPUTS];

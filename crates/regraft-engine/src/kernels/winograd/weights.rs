@@ -1,4 +1,5 @@
-//! The transformation of the weights, in double precision: `G g Gᵀ` of 16 kernels at a time.
+//! The transformation of the weights, in double precision: `G g Gᵀ` of 16 kernels at a time. It writes four times what it
+//! reads, for all layers one after the other before the first is used: past the caches.
 
 use std::{cell::RefCell, ops::Range};
 
@@ -53,22 +54,23 @@ struct Panel<'a> {
 
 impl Kernel for Panel<'_> {
     #[inline(always)]
-    fn run<S: Simd>(&self, _: S) {
+    fn run<S: Simd>(&self, simd: S) {
         let Ok(mut products) = self.products.try_borrow_mut() else { return };
         let width = self.outputs.len().next_multiple_of(LANES);
         for (block, first) in self.outputs.clone().step_by(LANES).enumerate() {
             let outputs = first..self.outputs.end.min(first + LANES);
             for channel in 0..self.channels {
                 let kernels = self.reading.kernels::<TAPS>(outputs.clone(), channel);
-                transform(&kernels, channel * width + block * LANES, &mut products);
+                transform(simd, &kernels, channel * width + block * LANES, &mut products);
             }
         }
+        simd.finish_streaming();
     }
 }
 
 /// Plain loops over all lanes, because a closure would lose the instruction set.
 #[inline(always)]
-fn transform(kernels: &[[f32; LANES]; TAPS], place: usize, products: &mut [&mut [f32]]) {
+fn transform<S: Simd>(simd: S, kernels: &[[f32; LANES]; TAPS], place: usize, products: &mut [&mut [f32]]) {
     let mut rows = [[[0.0; LANES]; INPUTS]; 3];
     for y in 0..3 {
         rows[y] =
@@ -77,9 +79,19 @@ fn transform(kernels: &[[f32; LANES]; TAPS], place: usize, products: &mut [&mut 
     for x in 0..INPUTS {
         let column = line([rows[0][x], rows[1][x], rows[2][x]]);
         for y in 0..INPUTS {
-            let to = &mut products[y * INPUTS + x][place..place + LANES];
+            let mut numbers = [0.0; LANES];
             for lane in 0..LANES {
-                to[lane] = column[y][lane] as f32;
+                numbers[lane] = column[y][lane] as f32;
+            }
+            let to = &mut products[y * INPUTS + x][place..place + LANES];
+            // SAFETY: both have 16 numbers; what is streamed to is a multiple of 64 bytes.
+            unsafe {
+                let numbers = simd.load(numbers.as_ptr());
+                if to.as_ptr().align_offset(64) == 0 {
+                    simd.stream(to.as_mut_ptr(), numbers);
+                } else {
+                    simd.store(to.as_mut_ptr(), numbers);
+                }
             }
         }
     }
