@@ -62,7 +62,7 @@ REGRAFT = ["auto", "probe", "bn-affine", "last-block", "lp-ft", "full"]
 PEERS = {"fastai": [], "fastai-16": ["--batch-size", "16"], "fastai-3": ["--groups", "3"]}
 METHODS = [*REGRAFT, *PEERS]
 """What must be the same for a line to stand for a run."""
-KEY = ("data", "seed", "method", "epochs", "threads", "augmentation", "program")
+KEY = ("data", "seed", "method", "epochs", "threads", "image_size", "augmentation", "program")
 Line = dict[str, object]
 
 
@@ -105,7 +105,7 @@ def digest_of_paths(paths: list[str]) -> str:
 
 def run_regraft(folder: pathlib.Path, line: Line, arguments: argparse.Namespace, work: pathlib.Path) -> Line:
     words = [arguments.regraft, "fit", folder, "--source", arguments.weights, "--method", line["method"], "--seed", line["seed"],
-             "--threads", line["threads"], "--cache", work / "cache", "--out", work / "run", "--json"]
+             "--threads", line["threads"], "--image-size", line["image_size"], "--cache", work / "cache", "--out", work / "run", "--json"]
     if line["method"] != "probe":
         words += ["--augmentation", line["augmentation"], "--epochs", line["epochs"]]
     process = Process(words, work)
@@ -123,7 +123,7 @@ def run_regraft(folder: pathlib.Path, line: Line, arguments: argparse.Namespace,
 def run_peer(folder: pathlib.Path, line: Line, arguments: argparse.Namespace, work: pathlib.Path) -> Line:
     words = [arguments.python, HERE / "skill_pytorch.py", folder, "--weights", arguments.weights,
              "--augmentation", line["augmentation"], "--epochs", line["epochs"], "--seed", line["seed"], "--threads", line["threads"],
-             *PEERS[str(line["method"])]]
+             "--image-size", line["image_size"], *PEERS[str(line["method"])]]
     process = Process(words, work)
     result = json.loads(process.output)
     taken = ("accuracy", "log_loss", "train_seconds", "n_train", "n_test", "images_sha256")
@@ -150,7 +150,7 @@ def planned(arguments: argparse.Namespace) -> list[Line]:
     programs = {name: digest_of(HERE / "skill_pytorch.py" if name in PEERS else arguments.regraft) for name in arguments.methods}
     return [
         {"data": data, "seed": seed, "method": method, "epochs": arguments.epochs, "threads": arguments.threads,
-         "augmentation": AUGMENTATION[data], "program": programs[method]}
+         "image_size": arguments.image_size, "augmentation": AUGMENTATION[data], "program": programs[method]}
         for seed in range(arguments.seeds) for data in arguments.only for method in arguments.methods
     ]
 
@@ -206,9 +206,9 @@ def print_table(arguments: argparse.Namespace) -> None:
     """Of the last line of each run with these epochs and threads."""
     found, programs = collections.defaultdict(dict), collections.defaultdict(set)
     for line in lines_of(arguments.results):
-        if (line["epochs"], line["threads"]) == (arguments.epochs, arguments.threads):
+        if all(line[name] == getattr(arguments, name) for name in ("epochs", "threads", "image_size")):
             found[line["data"], line["method"]][line["seed"]] = line
-    print(f"Epochs: {arguments.epochs}, threads: {arguments.threads}\n")
+    print(f"Epochs: {arguments.epochs}, threads: {arguments.threads}, pixels: {arguments.image_size}\n")
     print("| data | method | seeds | accuracy, % | − auto, points | log-loss | seconds | ÷ auto | in training | ÷ auto | CPU s | peak MB |")
     print("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
     for data in AUGMENTATION:
@@ -236,6 +236,7 @@ def arguments_of_call() -> argparse.Namespace:
                         help=f"methods, of {', '.join(METHODS)} [all but the last]")
     parser.add_argument("--epochs", type=int, default=10, metavar="E", help="of every training, on both sides [%(default)s]")
     parser.add_argument("--threads", type=int, default=2, metavar="T", help="on both sides [%(default)s]")
+    parser.add_argument("--image-size", type=int, default=224, metavar="N", help="pixels that the network sees, on both sides [%(default)s]")
     parser.add_argument("--table", action="store_true", help="run nothing; print the results as a Markdown table")
     arguments = parser.parse_args()
     arguments.results = arguments.results or arguments.data / "skill.jsonl"

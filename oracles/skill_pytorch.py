@@ -54,6 +54,7 @@ from torchvision import transforms
 
 from pipeline_networks import BICUBIC, port_names
 
+"""Pixels that the source was trained on, and the short side that they are cut from."""
 SIZE, SHORT_SIDE = 224, 256
 TEST_BATCH = 50
 BASE_RATE, RATE_SHARE = 2e-3, 100
@@ -114,19 +115,19 @@ class Part:
         self.paths = [path.relative_to(folder).as_posix() for _, path in files]
 
 
-def middle(image: Image.Image) -> Image.Image:
+def middle(image: Image.Image, size: int) -> Image.Image:
     """What the network sees in use; see `pipeline_networks.preprocess`."""
-    short = min(image.size)
-    image = image.resize([int(SHORT_SIDE * side / short) for side in image.size], BICUBIC)
-    left, top = (int(round((side - SIZE) / 2)) for side in image.size)
-    return image.crop((left, top, left + SIZE, top + SIZE))
+    short, short_side = min(image.size), round(SHORT_SIDE * size / SIZE)
+    image = image.resize([int(short_side * side / short) for side in image.size], BICUBIC)
+    left, top = (int(round((side - size) / 2)) for side in image.size)
+    return image.crop((left, top, left + size, top + size))
 
 
-def augment(name: str) -> transforms.Compose:
+def augment(name: str, size: int) -> transforms.Compose:
     """What happens to a training image, in Regraft's words."""
     if name == "none":
-        return transforms.Compose([middle])
-    crop = transforms.RandomResizedCrop(SIZE, scale=(0.35, 1), interpolation=transforms.InterpolationMode.BICUBIC)
+        return transforms.Compose([lambda image: middle(image, size)])
+    crop = transforms.RandomResizedCrop(size, scale=(0.35, 1), interpolation=transforms.InterpolationMode.BICUBIC)
     return transforms.Compose([crop] + ([transforms.RandomHorizontalFlip()] if name == "standard" else []))
 
 
@@ -171,7 +172,7 @@ class Training:
     def __init__(self, network: Network, part: Part, arguments: argparse.Namespace):
         self.network, self.images, self.labels = network, part.images, part.labels
         self.size = min(arguments.batch_size, len(part.images))
-        self.augment = augment(arguments.augmentation)
+        self.augment = augment(arguments.augmentation, arguments.image_size)
         self.groups = network.groups(arguments.groups)
         self.generator = torch.Generator().manual_seed(arguments.seed)
         self.steps = 0
@@ -211,10 +212,10 @@ class Training:
 
 
 @torch.inference_mode()
-def judge(network: nn.Module, part: Part) -> dict[str, float]:
+def judge(network: nn.Module, part: Part, size: int) -> dict[str, float]:
     network.eval()
     starts = range(0, len(part.images), TEST_BATCH)
-    seen = ([middle(image) for image in part.images[start : start + TEST_BATCH]] for start in starts)
+    seen = ([middle(image, size) for image in part.images[start : start + TEST_BATCH]] for start in starts)
     logits = torch.cat([network(batch_of(images)) for images in seen]).double()
     right = (logits.argmax(1) == part.labels).double()
     return {"accuracy": right.mean().item(), "log_loss": F.cross_entropy(logits, part.labels).item()}
@@ -229,6 +230,7 @@ def arguments_of_call() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2, metavar="T", help="threads of a step [%(default)s]")
     parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="images of a step [%(default)s]")
     parser.add_argument("--groups", type=int, choices=[2, 3], default=2, help="groups of layers with a rate of their own [%(default)s]")
+    parser.add_argument("--image-size", type=int, default=SIZE, metavar="N", help="pixels that the network sees [%(default)s]")
     parser.add_argument("--augmentation", choices=["none", "crop", "standard"], default="crop", help="as in Regraft [%(default)s]")
     return parser.parse_args()
 
@@ -244,13 +246,13 @@ def main() -> None:
     started = time.perf_counter()
     training.fine_tune(arguments.epochs)
     train_seconds = time.perf_counter() - started
-    result = judge(network, test)
+    result = judge(network, test, arguments.image_size)
     result |= {"train_seconds": train_seconds, "total_seconds": time.perf_counter() - STARTED}
     result |= {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
     paths = "\n".join(sorted(train.paths + test.paths))
     result |= {"n_train": len(train.paths), "n_test": len(test.paths), "images_sha256": hashlib.sha256(paths.encode()).hexdigest()}
     result |= {"steps": training.steps, "batch_size": training.size}
-    result |= {key: getattr(arguments, key) for key in ("epochs", "seed", "threads", "groups", "augmentation")}
+    result |= {key: getattr(arguments, key) for key in ("epochs", "seed", "threads", "groups", "augmentation", "image_size")}
     print(json.dumps(result))
 
 
