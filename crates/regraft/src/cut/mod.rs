@@ -112,6 +112,9 @@ pub fn cut(config: &CutConfig, context: &Context<'_>) -> Result<CutOutcome> {
     let source = load_source_telling(&fit.source, fit.arch.as_deref(), context.progress)?;
     wires(&source, &config.cuts)?;
     let images = dataset::scan(&fit)?;
+    if config.transfer_repetitions > 0 {
+        transfer::check(&images.classes)?;
+    }
     let Adapted { model: source, sentences, .. } = adapted(&fit, source, &images, context)?;
     let cuts = wires(&source, &config.cuts)?;
     cuts.iter().try_for_each(|cut| tune::check(&fit, &source, cut, &images.classes))?;

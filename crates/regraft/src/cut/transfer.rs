@@ -46,6 +46,17 @@ pub(super) fn spread(cuts: &[String]) -> Vec<String> {
     (0..count).filter_map(|index| cuts.get((index + 1) * cuts.len() / count - 1).cloned()).collect()
 }
 
+/// Refuses classes that cannot be divided into two tasks.
+pub(super) fn check(classes: &[String]) -> Result<()> {
+    if classes.len() >= 4 {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "--protocol yosinski divides the classes into two tasks of at least two each; there are {}",
+        classes.len()
+    )))
+}
+
 /// One of the two halves of the classes.
 struct Task {
     name: &'static str,
@@ -60,14 +71,8 @@ impl Experiment<'_> {
     /// Runs it.
     ///
     /// # Errors
-    /// There are too few classes, or those of a training.
+    /// Those of a training.
     pub(super) fn run(&self, context: &Context<'_>) -> Result<TransferProtocol> {
-        if self.dataset.classes.len() < 4 {
-            return Err(Error::Data(format!(
-                "--protocol yosinski divides the classes into two tasks of at least two each; there are {}",
-                self.dataset.classes.len()
-            )));
-        }
         // What random networks compute is of no use to another run.
         let context = &Context { cache: Cache::disabled(), ..*context };
         let [a, b] = self.tasks();

@@ -1,0 +1,57 @@
+//! `regraft cut` from the command line.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test"
+)]
+
+mod support;
+
+use std::fs;
+
+use support::{DONE, Place, USAGE};
+
+/// Small images and few folds, so that a run takes seconds.
+const QUICK: &str = "--image-size 64 --folds 2 --no-tuning";
+
+#[test]
+fn the_answer_is_a_table_or_json_and_a_folder() {
+    let place = Place::new();
+    place.two_classes("data", 6);
+    let answer = place.run(&format!("cut data {QUICK} --cuts _blocks.4.add,features"));
+    answer.is(DONE);
+    for words in ["_blocks.4.add", "flatten", "chosen", "default", "Report   runs/data-cut/report.html"] {
+        assert!(answer.out.contains(words), "'{words}' in {}", answer.out);
+    }
+    assert!(place.at("runs/data-cut/cut.csv").is_file() && !place.at("runs/data-cut.unfinished").exists());
+    // The next run has a name of its own, and takes the features from the cache.
+    let answer = place.run(&format!("cut data {QUICK} --cuts _blocks.4.add,features --json --quiet"));
+    answer.is(DONE);
+    let record: serde_json::Value = serde_json::from_str(&answer.out).unwrap();
+    assert_eq!(record["cuts"].as_array().unwrap().len(), 2);
+    assert!(answer.err.is_empty(), "{answer:?}");
+    assert!(place.at("runs/data-cut-2/report.html").is_file());
+    place.is_tidy();
+}
+
+#[test]
+fn what_cannot_be_done_is_said_before_any_work() {
+    let place = Place::new();
+    place.two_classes("data", 6);
+    let refused = |flags: &str, words: &[&str]| {
+        let answer = place.run(&format!("cut data --out run {flags}"));
+        answer.fails(USAGE, words);
+        assert!(!answer.err.contains("reading images"), "{answer:?}");
+        assert_eq!(fs::read_dir(place.at(".")).unwrap().count(), 1, "{flags}: something was left behind");
+    };
+    refused("--cuts _blocks.4.ad", &["_blocks.4.ad", "_blocks.4.add"]);
+    refused("--heads best", &["known are", "logistic-regression"]);
+    refused("--epochs 0", &["epochs: 0"]);
+    refused("--protocol other", &["yosinski"]);
+    refused("--protocol yosinski", &["two tasks", "there are 2"]);
+    refused("--repetitions 3", &["--protocol"]);
+    refused("--no-tuning --learning-rate 0", &["learning-rate"]);
+}
