@@ -11,8 +11,8 @@
 mod support;
 
 use regraft::{
-    Cache, Context, CutConfig, CutOutcome, DepthRecord, EmbedPrecision, Error, FitConfig, InputChoice,
-    TuningConfig, cut, embed, load_source, with_threads,
+    Cache, Context, CutConfig, CutOutcome, DepthRecord, EmbedPrecision, Error, FitConfig, FrozenPrecision,
+    InputChoice, TuningConfig, cut, embed, load_source, with_threads,
 };
 use tempfile::TempDir;
 
@@ -98,7 +98,16 @@ fn what_a_tap_gives_is_what_a_run_up_to_it_gives() {
         let context = Context { cache, ..Context::default() };
         let input = InputChoice { image_size: Some(IMAGE_SIZE), ..InputChoice::default() };
         let data = [place.path().join("data")];
-        let embedded = embed(&model, &data, &input, wire, EmbedPrecision::Float32, &out, &context).unwrap();
+        let embedded = embed(
+            &model,
+            &data,
+            &input,
+            wire,
+            EmbedPrecision::Given(FrozenPrecision::Float32),
+            &out,
+            &context,
+        )
+        .unwrap();
         (std::fs::read(&out).unwrap(), embedded.from_cache)
     };
     for wire in ["_blocks.1._bn2", "_blocks.4.add", "features"] {
