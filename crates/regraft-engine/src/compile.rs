@@ -305,7 +305,7 @@ impl Compiler<'_> {
     }
 
     fn convolution(&self, recipe: &Recipe<'_>) -> Result<Operation, EngineError> {
-        convolution(recipe, self.settings)
+        convolution(recipe, self.settings, false)
     }
 
     fn gemm(&self, node: &Node, gemm: &Gemm, shapes: Shapes, last: Last) -> Result<Operation, EngineError> {
@@ -416,13 +416,17 @@ pub(crate) fn table(tokens: &[f32], features: usize) -> Result<Table, EngineErro
     Ok(Table { numbers, pixels })
 }
 
-/// The kernel that is expected to be the fastest.
-pub(crate) fn convolution(recipe: &Recipe<'_>, settings: Settings) -> Result<Operation, EngineError> {
+/// The kernel that is expected to be the fastest; `trained` for weights that are packed anew for each batch.
+pub(crate) fn convolution(
+    recipe: &Recipe<'_>,
+    settings: Settings,
+    trained: bool,
+) -> Result<Operation, EngineError> {
     let Recipe { input, output, groups, .. } = *recipe;
     if is_depthwise(&input, &output, groups) {
         return Ok(Operation::Depthwise(Depthwise::new(recipe)?));
     }
-    if winograd::pays(recipe, settings) {
+    if winograd::pays(recipe, settings, trained) {
         return Ok(Operation::Winograd(Winograd::new(recipe, settings.instruction_set)?));
     }
     Ok(Operation::Dense(Box::new(Dense::new(recipe, settings)?)))

@@ -75,8 +75,13 @@ pub(crate) struct Winograd {
     tile_blocks: usize,
 }
 
-/// Whether the algorithm can compute a layer and is expected to be faster than the direct one.
-pub(crate) fn pays(recipe: &Recipe<'_>, settings: Settings) -> bool {
+/// Multiply–adds in the time in which one vector of weights is transformed, written to memory, and read from there; shared by
+/// the images of a batch, of some 16.
+const PACKING: usize = 7;
+
+/// Whether the algorithm can compute a layer and is expected to be faster than the direct one; `trained` for weights that are
+/// packed anew for each batch. Those of ResNet-18's last block take as long either way, and four times the memory here.
+pub(crate) fn pays(recipe: &Recipe<'_>, settings: Settings, trained: bool) -> bool {
     let Recipe { input, output, window, groups, apart, .. } = *recipe;
     let steps = [window.stride, window.dilation, apart];
     let fits = window.kernel == [3; 2] && steps == [[1; 2]; 3] && groups == 1;
@@ -89,7 +94,8 @@ pub(crate) fn pays(recipe: &Recipe<'_>, settings: Settings) -> bool {
     };
     let direct = 9 * output.pixels() * input.channels * output.blocks() / speed;
     let in_bytes = input.element.levels().or(output.element.levels()).is_some();
-    fits && !in_bytes && input.lanes == LANES && cost(&input, &output) < direct
+    let packing = if trained { PACKING * PRODUCTS * input.channels * output.blocks() } else { 0 };
+    fits && !in_bytes && input.lanes == LANES && cost(&input, &output) + packing < direct
 }
 
 /// Vector operations on an image, in multiply–adds. The weights are read once for a group of two images, from memory that

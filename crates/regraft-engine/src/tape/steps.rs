@@ -210,7 +210,8 @@ impl LayerPlan {
 
 impl Layer {
     pub(super) fn new(mut plan: LayerPlan, values: &[f32], settings: Settings) -> Result<Self, EngineError> {
-        let operation = convolution(&plan.recipe(values), settings)?;
+        let trained = matches!(plan.weight, Source::Trained(_));
+        let operation = convolution(&plan.recipe(values), settings, trained)?;
         // What is packed once is not needed any more.
         if let (Source::Fixed(weight), Source::Fixed(bias)) = (&mut plan.weight, &mut plan.bias) {
             (*weight, *bias) = (Vec::new(), Vec::new());

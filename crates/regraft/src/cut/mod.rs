@@ -146,7 +146,7 @@ pub fn cut(config: &CutConfig, context: &Context<'_>) -> Result<CutOutcome> {
         protocol,
         input: sentences.join(" "),
         seconds: log.seconds(),
-        ..described(&fit, &source, &dataset, tuned)
+        ..described(&fit, &dataset, tuned)
     };
     log.event("done", json!({ "seconds": log.seconds() }));
     folder::write(unfinished, &place, &fit, &record, &log.text())?;
@@ -208,11 +208,11 @@ fn tests(
 }
 
 /// What the record says of the run beside the comparison.
-fn described(config: &FitConfig, source: &Model, dataset: &Dataset, tuned: Vec<CutTuning>) -> DepthRecord {
+fn described(config: &FitConfig, dataset: &Dataset, tuned: Vec<CutTuning>) -> DepthRecord {
     let split = &dataset.split;
     DepthRecord {
         regraft_version: env!("CARGO_PKG_VERSION").to_owned(),
-        source: source.card().name.clone(),
+        source: config.source.clone(),
         data: config.data.to_string_lossy().into_owned(),
         classes: dataset.classes.clone(),
         n_train: split.train.len(),
