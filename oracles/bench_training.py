@@ -1,20 +1,23 @@
-"""Milliseconds of a training step of a network of torchvision in PyTorch, as crates/regraft-zoo/examples/train_step.rs measures
-Regraft's: random weights, softmax cross-entropy, plain gradient descent with a rate of zero, batch normalisation by the
+"""Milliseconds of a training step of a network of torchvision or timm in PyTorch, as crates/regraft-zoo/examples/train_step.rs
+measures Regraft's: random weights, softmax cross-entropy, plain gradient descent with a rate of zero, batch normalisation by the
 statistics of the batch.
 
-usage: bench_training.py ARCHITECTURE [BATCH] [THREADS]
+usage: bench_training.py ARCHITECTURE [BATCH] [THREADS] [channels_last | contiguous_format]
 
-Prints the median over the steps behind the first ones for both memory formats, eager, and the peak memory so far.
-Dropout is left out, because Regraft has none.
+Prints a line of JSON with the median over the steps behind the first ones, eager, and the peak memory so far, for the memory format
+or for both. Dropout is left out on both sides.
 
-Versions: torch 2.15.0, torchvision 0.29.2.
+Versions: torch 2.15.0, torchvision 0.29.2, timm 1.0.31.
 """
+
+import json
 
 import resource
 import statistics
 import sys
 import time
 
+import timm
 import torch
 import torchvision
 
@@ -24,7 +27,8 @@ STEPS = 7
 
 def network(architecture, memory_format):
     torch.manual_seed(0)
-    model = getattr(torchvision.models, architecture)(weights=None).train()
+    builder = getattr(torchvision.models, architecture, None)
+    model = (builder(weights=None) if builder else timm.create_model(architecture)).train()
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.eval()
@@ -54,12 +58,12 @@ def measure(architecture, batch, memory_format):
 
 
 def main():
-    architecture, batch, threads = (sys.argv[1:] + ["16", "2"][len(sys.argv) - 2 :])[:3]
+    architecture, batch, threads = (sys.argv[1:4] + ["16", "2"][max(len(sys.argv) - 2, 0) :])[:3]
     torch.set_num_threads(int(threads))
-    for memory_format in (torch.channels_last, torch.contiguous_format):
-        median = measure(architecture, int(batch), memory_format)
+    for memory_format in sys.argv[4:] or ("channels_last", "contiguous_format"):
+        median = measure(architecture, int(batch), getattr(torch, memory_format))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{median:.1f} ms a step, {memory_format}, peak {peak:.0f} MB", flush=True)
+        print(json.dumps({"format": memory_format, "milliseconds": round(median, 3), "peak_mb": round(peak, 1)}), flush=True)
 
 
 if __name__ == "__main__":

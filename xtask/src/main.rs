@@ -32,6 +32,8 @@ usage: cargo xtask <command>
   bench growth [--threads N] [--alternations N] [--only CURVE,CURVE] [--long] [--write]
                        what time and memory do as batch, size and images grow (the names of the curves; --long: a
                        hundred thousand images too; --write renews docs/performance-growth.md)
+  bench training [--threads N] [--alternations N] [--only NETWORK,NETWORK] [--python PATH] [--write]
+                       a training step of PyTorch and Regraft in turn (--write renews docs/performance-training.md)
   fuzz SECONDS [TARGET …]
                        every reader of files, or those of these names, on damaged files, so long each (needs cargo-fuzz)
   oracle               write all golden files again from their oracles and show what changed (needs Python 3)
@@ -46,6 +48,7 @@ fn main() -> anyhow::Result<()> {
     match arguments.as_slice() {
         ["check", options @ ..] => check::check(&check::Options::parse(options)?),
         ["bench", "growth", options @ ..] => bench::growth(&bench::Options::parse(options)?),
+        ["bench", "training", options @ ..] => bench::training(&bench::Options::parse(options)?),
         ["instructions"] => instructions::instructions(false),
         ["instructions", "--write"] => instructions::instructions(true),
         ["bench", options @ ..] => bench::bench(&bench::Options::parse(options)?),

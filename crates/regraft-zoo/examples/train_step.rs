@@ -1,8 +1,9 @@
 //! Milliseconds of a training step of an architecture with random weights, at the size of its preprocessing: forward, softmax
 //! cross-entropy, back, and plain gradient descent with a rate of zero:
-//! `train_step ARCHITECTURE [batch] [threads] [profile] [avx512|avx2+fma|portable]`.
+//! `train_step ARCHITECTURE [batch] [threads] [profile] [json] [avx512|avx2+fma|portable]`.
 //!
-//! Prints the median over the steps behind the first ones, and the peak memory; with `profile`, where the time goes too.
+//! Prints the median over the steps behind the first ones, and the peak memory; with `profile`, where the time goes too. With
+//! `json`, the answer that `cargo xtask bench training` reads.
 //! Batch normalisation goes by the statistics of the batch. `oracles/bench_training.py` measures PyTorch in the same way.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::indexing_slicing, reason = "an example")]
 
@@ -31,7 +32,7 @@ fn main() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {
         let mut tape = tape(architecture, [height, width], set.unwrap_or(InstructionSet::detect()));
-        measure(&mut tape, &input);
+        measure(&mut tape, &input, words.iter().any(|word| word == "json"));
         if words.iter().any(|word| word == "profile") {
             profile(&mut tape, &input);
         }
@@ -48,7 +49,7 @@ fn tape(architecture: &Architecture, size: [usize; 2], instruction_set: Instruct
     Tape::compile(&model, size, &outputs[..1], &options).unwrap()
 }
 
-fn measure(tape: &mut Tape, input: &ArrayD<f32>) {
+fn measure(tape: &mut Tape, input: &ArrayD<f32>, json: bool) {
     let mut parts = [Vec::new(), Vec::new(), Vec::new()];
     for step in 0..WARM_UP + STEPS {
         let milliseconds = train(tape, input);
@@ -59,9 +60,12 @@ fn measure(tape: &mut Tape, input: &ArrayD<f32>) {
     let totals = (0..STEPS).map(|step| parts.iter().map(|part| part[step]).sum()).collect();
     let [forward, backward, update] = parts.map(median);
     let peak = peak_resident_bytes().map_or(f64::NAN, |bytes| bytes as f64 / f64::from(1 << 20));
+    let total = median(totals);
+    if json {
+        return println!("{{\"milliseconds\": {total:.3}, \"peak_mb\": {peak:.1}}}");
+    }
     println!(
-        "{:.1} ms a step (forward {forward:.1}, back {backward:.1}, update {update:.1}), peak {peak:.0} MB",
-        median(totals)
+        "{total:.1} ms a step (forward {forward:.1}, back {backward:.1}, update {update:.1}), peak {peak:.0} MB"
     );
 }
 

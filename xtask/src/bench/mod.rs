@@ -13,6 +13,7 @@ mod line;
 mod machine;
 mod process;
 mod results;
+mod training;
 mod works;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ use regraft_system::files;
 use results::{Measured, Table};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+pub(crate) use training::training;
 use works::{WORKS, Work};
 
 use crate::{

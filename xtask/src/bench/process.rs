@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use regraft_system::memory::peak_resident_bytes_of;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// Often enough to see a process of a tenth of a second.
 const LOOK: Duration = Duration::from_millis(10);
@@ -42,10 +43,26 @@ pub(crate) fn whole(command: &mut Command) -> Result<Answer> {
     if !output.status.success() {
         bail!("{command:?} failed ({})", output.status);
     }
-    let answer = serde_json::from_slice(last_object(&output.stdout));
-    let mut answer: Answer = answer.with_context(|| format!("{command:?}"))?;
+    let mut answer: Answer = parsed(&output.stdout, command)?;
     answer.peak_rss_mb = answer.peak_rss_mb.or(seen);
     Ok(answer)
+}
+
+/// What a program prints, as data.
+///
+/// # Errors
+/// As those of [`whole`].
+pub(crate) fn answer<A: DeserializeOwned>(command: &mut Command) -> Result<A> {
+    let output =
+        command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot run {command:?}"))?;
+    if !output.status.success() {
+        bail!("{command:?} failed ({})", output.status);
+    }
+    parsed(&output.stdout, command)
+}
+
+fn parsed<A: DeserializeOwned>(output: &[u8], command: &Command) -> Result<A> {
+    serde_json::from_slice(last_object(output)).with_context(|| format!("{command:?}"))
 }
 
 /// The peak memory that a process had when it was last seen, in MB.
