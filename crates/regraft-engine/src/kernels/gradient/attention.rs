@@ -206,10 +206,14 @@ impl Task<'_> {
     /// # Safety
     /// The image must have the channels and the token.
     unsafe fn write(&self, row: &[f32], image: usize, [channel, token]: [usize; 2]) {
-        for (index, number) in row.iter().enumerate() {
-            let place = self.step.to.element(channel + index, 0, token);
-            // SAFETY: the caller's promise.
-            unsafe { *self.operands.output.at::<f32>(image).add(place) = *number };
+        let to = &self.step.to;
+        for (channels, place) in runs(to, channel, row.len()) {
+            let row = &row[channels];
+            // SAFETY: the channels of a run lie one behind the other; the caller's promise.
+            unsafe {
+                let to = self.operands.output.at::<f32>(image).add(place + to.element(0, 0, token));
+                to.copy_from_nonoverlapping(row.as_ptr(), row.len());
+            }
         }
     }
 
@@ -233,16 +237,35 @@ impl Task<'_> {
 /// # Safety
 /// `from` must be an image of the geometry, and have the channels and the token.
 unsafe fn copy(from: *const f32, geometry: &Geometry, [channel, token]: [usize; 2], to: &mut [f32]) {
-    for (index, number) in to.iter_mut().enumerate() {
-        // SAFETY: the caller's promise.
-        *number = unsafe { *from.add(geometry.element(channel + index, 0, token)) };
+    let start = geometry.element(0, 0, token);
+    for (channels, place) in runs(geometry, channel, to.len()) {
+        let to = &mut to[channels];
+        // SAFETY: the channels of a run lie one behind the other; the caller's promise.
+        unsafe { from.add(place + start).copy_to_nonoverlapping(to.as_mut_ptr(), to.len()) };
     }
+}
+
+/// Channels from one on that lie in the same block: which they are, counted from the first, and the distance of a run from a
+/// token's first channel.
+fn runs(
+    geometry: &Geometry,
+    channel: usize,
+    count: usize,
+) -> impl Iterator<Item = (Range<usize>, usize)> + use<> {
+    let (lanes, plane, mut done) = (geometry.lanes, geometry.plane(), 0);
+    std::iter::from_fn(move || {
+        let at = channel + done;
+        let end = count.min(done + lanes - at % lanes);
+        let run = (done < count).then_some((done..end, at / lanes * plane + at % lanes));
+        done = end;
+        run
+    })
 }
 
 /// Softmax of the first numbers of whole vectors, times `scale`; zeros behind them.
 #[inline(always)]
 fn soften<S: Simd>(simd: S, row: &mut [f32], count: usize, scale: f32) {
-    let largest = row[..count].iter().fold(f32::NEG_INFINITY, |largest, score| largest.max(*score));
+    let largest = largest(simd, &row[..count]);
     let (scale, minus) = (simd.splat(scale), simd.splat(-largest * scale));
     for vector in row.chunks_exact_mut(LANES) {
         // SAFETY: it is a vector.
@@ -252,7 +275,27 @@ fn soften<S: Simd>(simd: S, row: &mut [f32], count: usize, scale: f32) {
         }
     }
     row[count..].fill(0.0);
-    let sum: f64 = row.iter().map(|weight| f64::from(*weight)).sum();
-    let factor = (1.0 / sum) as f32;
-    row.iter_mut().for_each(|weight| *weight *= factor);
+    let mut sums = simd.splat(0.0);
+    for vector in row.chunks_exact(LANES) {
+        // SAFETY: it is a vector.
+        sums = simd.add(sums, unsafe { simd.load(vector.as_ptr()) });
+    }
+    let total: f64 = simd.lanes(sums).iter().map(|lane| f64::from(*lane)).sum();
+    let factor = simd.splat((1.0 / total) as f32);
+    for vector in row.chunks_exact_mut(LANES) {
+        // SAFETY: it is a vector.
+        unsafe { simd.store(vector.as_mut_ptr(), simd.multiply(simd.load(vector.as_ptr()), factor)) };
+    }
+}
+
+/// The largest of some numbers.
+#[inline(always)]
+fn largest<S: Simd>(simd: S, numbers: &[f32]) -> f32 {
+    let mut vector = simd.splat(f32::NEG_INFINITY);
+    let (vectors, rest) = numbers.as_chunks::<LANES>();
+    for numbers in vectors {
+        // SAFETY: it is a vector.
+        vector = simd.maximum(vector, unsafe { simd.load(numbers.as_ptr()) });
+    }
+    simd.lanes(vector).iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
 }

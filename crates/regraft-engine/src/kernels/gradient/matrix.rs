@@ -4,9 +4,12 @@
 
 use crate::simd::{LANES, Simd};
 
-/// Rows and vectors of a tile, with many registers; with few it is half of the rows.
-const ROWS: usize = 4;
+/// Rows and vectors of a tile, with many registers: 24 sums, two factors and one number. The more rows, the more rarely the
+/// right factor is read, which does not stay in the first-level cache.
+const ROWS: usize = 12;
 const VECTORS: usize = 2;
+/// Rows of a tile with few registers, and of what many leave over.
+const FEW_ROWS: usize = 4;
 
 /// The first factor: how far apart its rows and the terms of a row lie, so that it may be a transpose.
 #[derive(Clone, Copy)]
@@ -46,9 +49,12 @@ pub(super) fn multiply<S: Simd, const ADD: bool>(
     while row < rows {
         // SAFETY: the slices have as many numbers as the tiles reach.
         unsafe {
-            if const { S::PIXELS > 2 * ROWS } && row + ROWS <= rows {
+            if const { S::PIXELS >= ROWS } && row + ROWS <= rows {
                 task.rows::<S, ROWS, ADD>(simd, row);
                 row += ROWS;
+            } else if const { S::PIXELS >= ROWS } && row + FEW_ROWS <= rows {
+                task.rows::<S, FEW_ROWS, ADD>(simd, row);
+                row += FEW_ROWS;
             } else if row + 2 <= rows {
                 task.rows::<S, 2, ADD>(simd, row);
                 row += 2;
