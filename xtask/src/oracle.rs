@@ -26,7 +26,7 @@ const EVAL: &str = "crates/regraft-eval/tests/golden";
 const KERAS: &str = "crates/regraft-formats/tests/golden/keras";
 
 /// In the order in which they run: a later script may read what an earlier one left in `{work}`. Scripts that measure
-/// or check (`bench_*`, `check_*`, `study_*`, `adapt_emoji_reference`) or only serve others write no golden and are not here.
+/// or check (`bench_*`, `check_*`, `skill*`, `study_*`, `adapt_emoji_reference`) or only serve others write no golden and are not here.
 #[rustfmt::skip]
 const SCRIPTS: &[Script] = &[
     Script { file: "data_channels.py", arguments: &[DATA] },
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn no_script_is_forgotten() {
-        let measure = ["bench_", "check_", "study_", "adapt_emoji_reference", "zoo_open_saved"];
+        let measure = ["bench_", "check_", "skill", "study_", "adapt_emoji_reference", "zoo_open_saved"];
         let shared = ["engine_operators", "keras_archive", "known_image", "pipeline_networks", "legacy_pth"];
         for entry in std::fs::read_dir(crate::root().join("oracles")).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();

@@ -108,7 +108,7 @@ fn what_a_tap_gives_is_what_a_run_up_to_it_gives() {
             &context,
         )
         .unwrap();
-        (std::fs::read(&out).unwrap(), embedded.from_cache)
+        (regraft_system::files::read(&out).unwrap(), embedded.from_cache)
     };
     for wire in ["_blocks.1._bn2", "_blocks.4.add", "features"] {
         let (tapped, known) = rows(wire, Cache::at(place.path().join("cache")));
