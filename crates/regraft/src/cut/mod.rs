@@ -10,9 +10,10 @@ mod probes;
 mod short;
 mod transfer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use regraft_adapt::HeadKind;
+use regraft_data::source::ImageFolder;
 use regraft_graph::Model;
 use regraft_report::record::{CutTest, CutTuning, DepthRecord};
 use regraft_system::files::UnfinishedFolder;
@@ -20,7 +21,7 @@ use regraft_system::memory::peak_resident_bytes;
 use serde_json::json;
 
 use crate::fit::adapted;
-use crate::fit::dataset::{self, Dataset};
+use crate::fit::dataset::{self, Dataset, Tapped};
 use crate::fit::folder::destination;
 use crate::fit::tune;
 use crate::fit::unfinished::Unfinished;
@@ -109,51 +110,97 @@ pub fn cut(config: &CutConfig, context: &Context<'_>) -> Result<CutOutcome> {
     let unfinished = UnfinishedFolder::start(&place)
         .map_err(Error::output(&place, "creating the folder of the report"))?;
     Unfinished::refuse_other(&fit, &place)?;
-    let source = load_source_telling(&fit.source, fit.arch.as_deref(), context.progress)?;
-    wires(&source, &config.cuts)?;
-    let images = dataset::scan(&fit)?;
-    if config.transfer_repetitions > 0 {
-        transfer::check(&images.classes)?;
-    }
-    let Adapted { model: source, sentences, .. } = adapted(&fit, source, &images, context)?;
-    let cuts = wires(&source, &config.cuts)?;
-    cuts.iter().try_for_each(|cut| tune::check(&fit, &source, cut, &images.classes))?;
+    let Subject { source, cuts, images, input } = Subject::find(config, &fit, context)?;
     let names: Vec<&str> = cuts.iter().map(String::as_str).collect();
     let (dataset, taps) = Dataset::tapped(&fit, images, &source, &names, context)?;
     log.event(
         "data",
         json!({ "images": dataset.items.len(), "from_cache": dataset.timing.from_cache, "cuts": cuts }),
     );
-    let probes = Probes::judge(&dataset, &taps, &fit.heads, context)?;
-    let choice = probes.choose(&dataset)?;
-    log.event("probes", json!({ "chosen": cuts.get(choice.chosen), "best": cuts.get(choice.best) }));
-    let work = Unfinished::open(&fit, &place, context)?;
-    let trials = short::Trials { config: &fit, source: &source, cuts: &cuts, probes: &probes };
-    let work_of = |wanted: bool| work.as_ref().filter(|_| wanted);
-    let (dataset, tuned) = trials.run(dataset, &taps, &choice, work_of(config.tunes), context)?;
-    let protocol = match work_of(config.transfer_repetitions > 0) {
-        Some(work) => Some(transfer(config, &fit, &source, &dataset, &cuts, work).run(context)?),
-        None => None,
-    };
-    let default = cuts.iter().position(|cut| *cut == source.card().roles.features);
-    let record = DepthRecord {
-        name: place.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
-        cuts: probes.records(&cuts, &choice, &cost::costs(&source, &cuts, &dataset, context)?)?,
-        test: tests(&dataset, &probes, &cuts, [Some(choice.chosen), default], fit.seed)?,
-        head: fit.heads.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" or "),
-        chance: probes.chance(&dataset),
-        reason: choice.reason.clone(),
-        protocol,
-        input: sentences.join(" "),
-        seconds: log.seconds(),
-        ..described(&fit, &dataset, tuned)
-    };
+    let comparison = Comparison { config, fit: &fit, source: &source, cuts: &cuts, place: &place };
+    let record = comparison.record(dataset, &taps, &log, context)?;
+    let name = place.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let record = DepthRecord { name, input, seconds: log.seconds(), ..record };
     log.event("done", json!({ "seconds": log.seconds() }));
     folder::write(unfinished, &place, &fit, &record, &log.text())?;
-    if let Some(work) = work {
-        work.remove()?;
-    }
+    Unfinished::forget(&place)?;
     Ok(CutOutcome { folder: place, record })
+}
+
+/// What is compared.
+struct Subject {
+    source: Model,
+    /// In the order in which they are computed.
+    cuts: Vec<String>,
+    images: ImageFolder,
+    /// What the network sees, in sentences.
+    input: String,
+}
+
+impl Subject {
+    /// Reads the source and lists the images; whatever can be known to go wrong is refused here.
+    fn find(config: &CutConfig, fit: &FitConfig, context: &Context<'_>) -> Result<Self> {
+        let source = load_source_telling(&fit.source, fit.arch.as_deref(), context.progress)?;
+        wires(&source, &config.cuts)?;
+        let images = dataset::scan(fit)?;
+        if config.transfer_repetitions > 0 {
+            transfer::check(&images.classes)?;
+        }
+        let Adapted { model: source, sentences, .. } = adapted(fit, source, &images, context)?;
+        let cuts = wires(&source, &config.cuts)?;
+        cuts.iter().try_for_each(|cut| tune::check(fit, &source, cut, &images.classes))?;
+        Ok(Self { source, cuts, images, input: sentences.join(" ") })
+    }
+}
+
+/// A comparison under way.
+struct Comparison<'a> {
+    config: &'a CutConfig,
+    fit: &'a FitConfig,
+    source: &'a Model,
+    cuts: &'a [String],
+    place: &'a Path,
+}
+
+impl Comparison<'_> {
+    fn record(
+        &self,
+        dataset: Dataset,
+        taps: &[Tapped],
+        log: &Log,
+        context: &Context<'_>,
+    ) -> Result<DepthRecord> {
+        let Self { fit, source, cuts, .. } = *self;
+        let probes = Probes::judge(&dataset, taps, &fit.heads, context)?;
+        let choice = probes.choose(&dataset)?;
+        log.event("probes", json!({ "chosen": cuts.get(choice.chosen), "best": cuts.get(choice.best) }));
+        let work = Unfinished::open(fit, self.place, context)?;
+        if let Some(work) = &work {
+            work.check_identity(&format!("cut {}", tune::identity(source, &dataset)?))?;
+        }
+        let work_of = |wanted: bool| work.as_ref().filter(|_| wanted);
+        let trials = short::Trials { config: fit, source, cuts, probes: &probes };
+        let (dataset, tuned) = trials.run(dataset, taps, &choice, work_of(self.config.tunes), context)?;
+        let transfers = work_of(self.config.transfer_repetitions > 0);
+        let protocol = transfers.map(|work| self.experiment(&dataset, work).run(context)).transpose()?;
+        let default = cuts.iter().position(|cut| *cut == source.card().roles.features);
+        Ok(DepthRecord {
+            cuts: probes.records(cuts, &choice, &cost::costs(source, cuts, &dataset, context)?)?,
+            test: tests(&dataset, &probes, cuts, [Some(choice.chosen), default], fit.seed)?,
+            head: fit.heads.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" or "),
+            chance: probes.chance(&dataset),
+            reason: choice.reason,
+            protocol,
+            ..described(fit, &dataset, tuned)
+        })
+    }
+
+    /// At the cuts that were named, or at a few of all.
+    fn experiment<'a>(&'a self, dataset: &'a Dataset, work: &'a Unfinished) -> Experiment<'a> {
+        let Self { config, fit, source, cuts, .. } = *self;
+        let cuts = if config.cuts.is_empty() { transfer::spread(cuts) } else { cuts.to_vec() };
+        Experiment { config: fit, source, dataset, cuts, repetitions: config.transfer_repetitions, work }
+    }
 }
 
 /// The wires to compare, in the order in which they are computed.
@@ -169,19 +216,6 @@ fn wires(source: &Model, named: &[String]) -> Result<Vec<String>> {
     wires.sort_by_key(place);
     wires.dedup();
     Ok(wires)
-}
-
-/// At the cuts that were named, or at a few of all.
-fn transfer<'a>(
-    config: &CutConfig,
-    fit: &'a FitConfig,
-    source: &'a Model,
-    dataset: &'a Dataset,
-    cuts: &[String],
-    work: &'a Unfinished,
-) -> Experiment<'a> {
-    let cuts = if config.cuts.is_empty() { transfer::spread(cuts) } else { cuts.to_vec() };
-    Experiment { config: fit, source, dataset, cuts, repetitions: config.transfer_repetitions, work }
 }
 
 /// The chosen cut and the default one on the test images.

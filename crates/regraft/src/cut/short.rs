@@ -75,7 +75,6 @@ impl Trials<'_> {
             work,
             part: &format!("cut-{}", cut + 1),
         };
-        work.check_identity(&format!("cut {}", tuning.identity()?))?;
         context.progress.message(&format!("tuning behind {wire}"));
         let trial = tuning.trial(self.config.method, context)?;
         Ok(Some(CutTuning {

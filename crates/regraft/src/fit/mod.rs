@@ -127,8 +127,8 @@ pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
         training: work.as_ref().map(Unfinished::folder),
     };
     folder::write(unfinished, &place, &contents)?;
-    if let Some(work) = work {
-        work.remove()?;
+    if work.is_some() {
+        Unfinished::forget(&place)?;
     }
     Ok(Fitted { folder: place, record })
 }

@@ -89,9 +89,10 @@ impl Unfinished {
         }
     }
 
-    /// Removes it: the run has ended.
-    pub(crate) fn remove(self) -> Result<()> {
-        remove_folder_if_there(&self.folder).map_err(Error::output(&self.folder, "removing the checkpoints"))
+    /// Removes the folder of a run that has ended.
+    pub(crate) fn forget(place: &Path) -> Result<()> {
+        let folder = folder_of(place);
+        remove_folder_if_there(&folder).map_err(Error::output(&folder, "removing the checkpoints"))
     }
 }
 

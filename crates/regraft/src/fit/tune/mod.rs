@@ -111,7 +111,7 @@ impl Tuning<'_> {
     /// longer be read, or the user has asked to stop.
     pub(crate) fn run(&self, context: &Context<'_>) -> Result<Tuned> {
         let watch = Stopwatch::start();
-        self.work.check_identity(&self.identity()?)?;
+        self.work.check_identity(&identity(self.source, self.dataset)?)?;
         let linear = self.linear_probe()?;
         let climbed = match self.config.method {
             Method::Auto => climb(self, &linear, context)?,
@@ -146,23 +146,6 @@ impl Tuning<'_> {
         let seconds = watch.seconds();
         let record = TuningRecord { ladder, wise_ft_share, seconds, ..rung.record(epochs) };
         Ok(Tuned { model, temperature, test_probabilities, record })
-    }
-
-    /// A hash of everything that determines the trainings beside the configuration.
-    pub(crate) fn identity(&self) -> Result<String> {
-        let Dataset { contents, labels, split, .. } = self.dataset;
-        let numbers =
-            |numbers: &[usize]| numbers.iter().flat_map(|n| (*n as u64).to_le_bytes()).collect::<Vec<u8>>();
-        let key = KeyHasher::new()
-            .field("source", fingerprint(self.source)?)
-            .field("images", contents.concat())
-            .field("labels", numbers(labels))
-            .field("training", numbers(&split.train))
-            .field("validation", numbers(&split.validation))
-            .field("folds", numbers(&split.folds))
-            .field("instructions", InstructionSet::detect().name())
-            .field("kernels", KERNELS.to_le_bytes());
-        Ok(key.finish())
     }
 
     /// The probe, if it is linear; else the best linear one. Its head has not seen the images that judge: those of a validation
@@ -263,6 +246,23 @@ impl Tuning<'_> {
         let logits = ingested.features.into_iter().next().unwrap_or_default();
         probabilities(&logits, 1.0)
     }
+}
+
+/// A hash of everything that determines the trainings beside the configuration.
+pub(crate) fn identity(source: &Model, dataset: &Dataset) -> Result<String> {
+    let Dataset { contents, labels, split, .. } = dataset;
+    let numbers =
+        |numbers: &[usize]| numbers.iter().flat_map(|n| (*n as u64).to_le_bytes()).collect::<Vec<u8>>();
+    let key = KeyHasher::new()
+        .field("source", fingerprint(source)?)
+        .field("images", contents.concat())
+        .field("labels", numbers(labels))
+        .field("training", numbers(&split.train))
+        .field("validation", numbers(&split.validation))
+        .field("folds", numbers(&split.folds))
+        .field("instructions", InstructionSet::detect().name())
+        .field("kernels", KERNELS.to_le_bytes());
+    Ok(key.finish())
 }
 
 /// What the report is told where nothing was trained in the end.
