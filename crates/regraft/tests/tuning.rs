@@ -217,6 +217,98 @@ impl Progress for Impatient {
     }
 }
 
+/// The methods that add something to the loss.
+const REGULARISED: [Method; 4] = [Method::Bss, Method::Delta, Method::Lwf, Method::CoTuning];
+
+#[test]
+fn what_a_method_adds_without_weight_changes_no_bit() {
+    let place = place();
+    let plain = run(&place, &config(&place, "plain", Method::LpFt), 2);
+    let tuning = plain.record.tuning.as_ref().unwrap();
+    assert!(tuning.regularization.is_none());
+    assert!(tuning.history.iter().all(|epoch| epoch.regularization.is_nan()));
+    for method in REGULARISED {
+        let config = config(&place, method.name(), method);
+        let tuning = TuningConfig { regularization: Some(0.0), ..config.tuning.clone() };
+        let fitted = run(&place, &FitConfig { tuning, ..config }, 2);
+        assert!(weights(&plain) == weights(&fitted), "{method:?}: the saved weights differ");
+    }
+}
+
+#[test]
+fn what_a_method_adds_is_there_and_leaves_nothing_behind() {
+    let place = place();
+    let plain = run(&place, &config(&place, "plain", Method::LpFt), 2);
+    let names = |fitted: &Fitted| -> Vec<String> {
+        model(fitted).weights().iter().map(|(name, _)| name.to_owned()).collect()
+    };
+    for method in REGULARISED {
+        let fitted = run(&place, &config(&place, method.name(), method), 2);
+        assert!(weights(&plain) != weights(&fitted), "{method:?}");
+        assert_eq!(names(&plain), names(&fitted), "{method:?}");
+        let tuning = fitted.record.tuning.as_ref().unwrap();
+        assert_eq!(tuning.regularization, Some(method.regularization()));
+        assert!(
+            tuning.history.iter().all(|epoch| epoch.regularization > 0.0),
+            "{method:?}: {:?}",
+            tuning.history
+        );
+        let last = tuning.history.last().unwrap();
+        assert!(last.training_loss < tuning.history[2].training_loss, "{method:?}: {:?}", tuning.history);
+    }
+}
+
+#[test]
+fn nothing_holds_a_network_that_has_not_moved() {
+    let place = place();
+    let first = |method: Method| {
+        let tuning = TuningConfig {
+            epochs: 1,
+            batch_size: Some(24),
+            augmentation: Augmentation::none(),
+            ..TuningConfig::default()
+        };
+        let fitted = run(&place, &FitConfig { tuning, ..config(&place, method.name(), method) }, 2);
+        fitted.record.tuning.unwrap().history.pop().unwrap()
+    };
+    let plain = first(Method::LpFt).training_loss;
+    for method in REGULARISED {
+        let epoch = first(method);
+        // The one step of the epoch is judged before it is taken.
+        assert!((epoch.training_loss - plain).abs() < 1e-6 * plain, "{method:?}: {epoch:?}");
+        match method {
+            Method::Delta | Method::Lwf => assert!(epoch.regularization < 1e-6, "{method:?}: {epoch:?}"),
+            _ => assert!(epoch.regularization > 1e-6, "{method:?}: {epoch:?}"),
+        }
+    }
+}
+
+/// Runs it once, and again with stops after so many steps each.
+fn goes_on_to_the_same_bits(place: &TempDir, config: &FitConfig, stops: &[usize]) -> [Fitted; 2] {
+    let name = config.method.name();
+    let at = |ending: &str| Some(place.path().join(format!("{name}-{ending}")));
+    let whole = run(place, &FitConfig { out: at("whole"), ..config.clone() }, 2);
+    let stopped = FitConfig { out: at("stopped"), ..config.clone() };
+    for steps in stops {
+        let progress = Impatient { left: AtomicUsize::new(*steps), training: false.into() };
+        let cache = Cache::at(place.path().join("cache"));
+        let context = Context { cache, progress: &progress, ..Context::default() };
+        assert!(matches!(fit(&stopped, &context), Err(Error::Interrupted)));
+    }
+    let finished = run(place, &stopped, 1);
+    assert!(weights(&whole) == weights(&finished), "{name}: the saved weights differ");
+    assert_eq!(metrics_json(&whole.record)["tuning"], metrics_json(&finished.record)["tuning"]);
+    [whole, finished]
+}
+
+#[test]
+fn what_a_method_adds_is_the_same_after_a_stop() {
+    let place = place();
+    for method in REGULARISED {
+        goes_on_to_the_same_bits(&place, &config(&place, "", method), &[2, 4]);
+    }
+}
+
 #[test]
 fn a_run_that_is_stopped_goes_on_to_the_same_bits() {
     let place = place();

@@ -56,6 +56,11 @@ pub(crate) struct Tuning {
     #[arg(long, value_name = "PULL", allow_negative_numbers = true)]
     pub(crate) source_pull: Option<f64>,
 
+    /// Of bss, delta, lwf and co-tuning: the weight of what they add to the loss; 0 or more, with 0 they are lp-ft [default: 0.001
+    /// for bss, 0.01 for delta, 4 for lwf, 2.3 for co-tuning]
+    #[arg(long, value_name = "WEIGHT", allow_negative_numbers = true)]
+    pub(crate) regularization: Option<f64>,
+
     /// Of lora: the rank of the changes, at least 1 [default: 8]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) rank: Option<usize>,
@@ -102,6 +107,7 @@ impl Tuning {
             layer_decay: self.layer_decay.unwrap_or(base.layer_decay),
             schedule: self.schedule.unwrap_or(base.schedule),
             source_pull: self.source_pull.unwrap_or(base.source_pull),
+            regularization: self.regularization.or(base.regularization),
             rank: self.rank.unwrap_or(base.rank),
             alpha: self.alpha.unwrap_or(base.alpha),
             wise_ft: self.wise_ft || base.wise_ft,

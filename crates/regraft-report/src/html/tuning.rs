@@ -108,6 +108,9 @@ fn settings(tuning: &TuningRecord) -> String {
         ("Weight decay", format!("{}", tuning.weight_decay)),
         ("Batch normalisation", format!("{} statistics", name(&tuning.norm_statistics))),
     ];
+    if let Some(weight) = tuning.regularization {
+        rows.push(("Weight of what the method adds to the loss", format!("{weight}")));
+    }
     if let Some(share) = tuning.wise_ft_share {
         rows.push(("Share of the trained weights (WiSE-FT)", fixed(share, 2)));
     }

@@ -27,8 +27,9 @@ pub(crate) struct State {
     pub(crate) factors: Vec<f32>,
     /// Steps done.
     pub(crate) step: usize,
-    /// Sum of the losses of the epoch's images so far, and their number.
+    /// Sum of the losses of the epoch's images so far, of what a method adds to them, and their number.
     pub(crate) loss: f64,
+    pub(crate) added: f64,
     pub(crate) images: usize,
     /// How often the training has diverged; halves the learning rate each time.
     pub(crate) rollbacks: u32,
@@ -39,9 +40,30 @@ impl State {
     /// Before the first step.
     pub(crate) fn new(model: Model) -> Self {
         let optimizer = OptimizerState::default();
-        let factors = Vec::new();
-        Self { model, optimizer, factors, step: 0, loss: 0.0, images: 0, rollbacks: 0, epochs: Vec::new() }
+        let (factors, epochs) = (Vec::new(), Vec::new());
+        Self { model, optimizer, factors, step: 0, loss: 0.0, added: 0.0, images: 0, rollbacks: 0, epochs }
     }
+
+    /// Adds the mean loss of so many images.
+    pub(crate) fn add(&mut self, loss: Loss, images: usize) {
+        self.loss += loss.answers * images as f64;
+        self.added += loss.added * images as f64;
+        self.images += images;
+    }
+
+    /// Empties the epoch's sums.
+    pub(crate) fn begin_epoch(&mut self) {
+        (self.loss, self.added, self.images) = (0.0, 0.0, 0);
+    }
+}
+
+/// The mean loss of the images of a step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Loss {
+    /// Of the answers.
+    pub(crate) answers: f64,
+    /// What the method adds, weighted.
+    pub(crate) added: f64,
 }
 
 /// What of a state is no tensor.
@@ -52,6 +74,8 @@ struct Header {
     step: usize,
     optimizer_steps: u64,
     loss: f64,
+    #[serde(default)]
+    added: f64,
     images: usize,
     rollbacks: u32,
     epochs: Vec<EpochRecord>,
@@ -99,6 +123,7 @@ impl Checkpoints {
             step: state.step,
             optimizer_steps: state.optimizer.steps,
             loss: state.loss,
+            added: state.added,
             images: state.images,
             rollbacks: state.rollbacks,
             epochs: state.epochs.clone(),
@@ -166,9 +191,9 @@ impl Checkpoints {
         let model = Model::new(self.like.graph().clone(), weights, self.like.card().clone()).ok()?;
         let optimizer =
             OptimizerState { steps: header.optimizer_steps, first: numbers(FIRST), second: numbers(SECOND) };
-        let Header { step, loss, images, rollbacks, epochs, .. } = header;
+        let Header { step, loss, added, images, rollbacks, epochs, .. } = header;
         let factors = numbers(FACTORS);
-        Some(State { model, optimizer, factors, step, loss, images, rollbacks, epochs })
+        Some(State { model, optimizer, factors, step, loss, added, images, rollbacks, epochs })
     }
 }
 

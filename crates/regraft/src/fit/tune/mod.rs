@@ -4,6 +4,7 @@
 //! and one on all of them, which gives the model. Where the data has a validation part of its own, one training does both.
 
 mod alone;
+mod attention;
 mod boundary;
 mod cell;
 mod checkpoint;
@@ -11,9 +12,12 @@ mod config;
 pub(crate) mod history;
 mod images;
 mod ladder;
+mod network;
 mod parameters;
 mod plan;
+mod regulariser;
 mod rung;
+mod source_head;
 
 use std::path::PathBuf;
 
@@ -43,6 +47,7 @@ use crate::{Context, Error, FitConfig, Result};
 use ladder::{Climbed, climb};
 use plan::Plan;
 use rung::Rung;
+use source_head::with_source_head;
 
 /// A tuned model and what it says about the test set.
 pub(crate) struct Tuned {
@@ -89,9 +94,9 @@ pub(crate) fn check(config: &FitConfig, source: &Model, cut: &str, classes: &[St
         return Ok(());
     }
     let boundary = resolve_cut(source, &config.cut)?;
-    let model = with_empty_head(source, cut, classes)?;
+    let model = with_source_head(&with_empty_head(source, cut, classes)?, source, config.method)?;
     let plan = Plan::new(&model, config.method, &boundary, config.tuning.rank)?;
-    cell::check(&model, &plan, config)
+    network::check(&model, &plan, config)
 }
 
 /// Near the end of the range that temperatures are looked for in, 0.01 to 100.

@@ -11,12 +11,14 @@ use regraft_system::random::stream;
 
 use super::Tuning;
 use super::boundary::Boundary;
-use super::cell::{Cell, Finished, Setting, logits};
+use super::cell::{Cell, Finished, Setting};
 use super::checkpoint::Checkpoints;
 use super::config::Method;
 use super::history::History;
 use super::images::Images;
+use super::network::logits;
 use super::plan::Plan;
+use super::source_head::with_source_head;
 use crate::fit::dataset::Dataset;
 use crate::fit::graft::graft;
 use crate::fit::unfinished::CHECKPOINTS;
@@ -33,7 +35,7 @@ pub(super) struct Rung<'a> {
     linear: &'a Selection,
     /// The whole network as it begins.
     start: Model,
-    /// What of it stands behind the boundary.
+    /// What of it stands behind the boundary, with the source's own head where the method asks that.
     part: Model,
     plan: Plan,
     boundary: Boundary,
@@ -52,9 +54,10 @@ impl<'a> Rung<'a> {
         context: &Context<'_>,
     ) -> Result<Self> {
         let start = start(tuning, method, linear, FINAL)?;
-        let plan = Plan::new(&start, method, tuning.boundary, tuning.config.tuning.rank)?;
-        let boundary = boundary(tuning, &start, &plan, context)?;
-        let part = behind(&start, &plan)?;
+        let trained = with_source_head(&start, tuning.source, method)?;
+        let plan = Plan::new(&trained, method, tuning.boundary, tuning.config.tuning.rank)?;
+        let boundary = boundary(tuning, &trained, &plan, context)?;
+        let part = behind(&trained, &plan)?;
         let folder = tuning.work.folder().join(CHECKPOINTS).join(tuning.part).join(method.name());
         let checkpoints =
             Checkpoints::in_folder(folder, part.clone(), tuning.config.tuning.checkpoint_minutes);
@@ -115,7 +118,8 @@ impl<'a> Rung<'a> {
         };
         let (train, validation): (Vec<usize>, Vec<usize>) = (of_fold(false), of_fold(true));
         let linear = self.tuning.fitted_to(self.linear, &train)?;
-        let start = behind(&start(self.tuning, self.method, &linear, name)?, &self.plan)?;
+        let start = start(self.tuning, self.method, &linear, name)?;
+        let start = behind(&with_source_head(&start, self.tuning.source, self.method)?, &self.plan)?;
         self.train(&Cell { name, train: &train, validation: &validation, start: &start }, context)
     }
 
@@ -151,6 +155,7 @@ impl<'a> Rung<'a> {
             schedule: settings.schedule.name().to_owned(),
             weight_decay: settings.weight_decay,
             norm_statistics: settings.norm_statistics.name().to_owned(),
+            regularization: Some(settings.weight_of(self.method)).filter(|weight| *weight > 0.0),
             augmentation: settings.augmentation_text(),
             history,
             ..TuningRecord::default()
