@@ -217,6 +217,31 @@ impl Progress for Impatient {
     }
 }
 
+#[test]
+fn a_training_that_gets_no_better_ends_with_its_best_weights() {
+    let place = place();
+    let config = config(&place, "", Method::LastBlock);
+    let tuning = TuningConfig {
+        epochs: 8,
+        patience: Some(2),
+        // It soon knows all there is, and forgets it again.
+        learning_rate: Some(0.03),
+        schedule: regraft::ScheduleChoice::Constant,
+        ..config.tuning.clone()
+    };
+    let config = FitConfig { tuning, ..config };
+    let [fitted, _] = goes_on_to_the_same_bits(&place, &config, &[10, 9]);
+    let tuning = fitted.record.tuning.as_ref().unwrap();
+    let of = |name: &'static str| tuning.history.iter().filter(move |epoch| epoch.training == name);
+    let best = of("validation").min_by(|a, b| a.validation_loss.total_cmp(&b.validation_loss)).unwrap().epoch;
+    assert_eq!((tuning.patience, tuning.needed_epochs), (Some(2), Some(best)));
+    assert_eq!(of("validation").count(), (best + 2).min(8));
+    assert_eq!(of("final").count(), best, "{:?}", tuning.history);
+    // As many epochs of the same schedule, and nothing else.
+    let until: Vec<f64> = of("validation").take(best).map(|epoch| epoch.learning_rate).collect();
+    assert_eq!(of("final").map(|epoch| epoch.learning_rate).collect::<Vec<_>>(), until);
+}
+
 /// The methods that add something to the loss.
 const REGULARISED: [Method; 4] = [Method::Bss, Method::Delta, Method::Lwf, Method::CoTuning];
 

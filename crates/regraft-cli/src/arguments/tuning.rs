@@ -16,6 +16,11 @@ pub(crate) struct Tuning {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) batch_size: Option<usize>,
 
+    /// End a training that is judged after so many epochs without a lower validation loss, at least 1, with the weights of the best
+    /// epoch; a last training on all images has as many epochs [default: every training has all its epochs]
+    #[arg(long, value_name = "EPOCHS", allow_negative_numbers = true)]
+    pub(crate) patience: Option<usize>,
+
     /// adam-w or sgd (with Nesterov's momentum of 0.9) [default: adam-w]
     #[arg(long, value_name = "NAME", value_parser = optimizer)]
     pub(crate) optimizer: Option<OptimizerChoice>,
@@ -101,6 +106,7 @@ impl Tuning {
         TuningConfig {
             epochs: self.epochs.unwrap_or(base.epochs),
             batch_size: self.batch_size.or(base.batch_size),
+            patience: self.patience.or(base.patience),
             optimizer: self.optimizer.unwrap_or(base.optimizer),
             learning_rate: self.learning_rate.or(base.learning_rate),
             source_rate_factor: self.source_rate_factor.unwrap_or(base.source_rate_factor),

@@ -20,6 +20,10 @@ pub struct TuningRecord {
     pub trained_parameters: u64,
     /// Passes over the training images.
     pub epochs: usize,
+    /// Epochs without a lower validation loss after which a training that was judged ended; `None` where none ended early.
+    pub patience: Option<usize>,
+    /// Epochs behind the weights that were kept, where trainings could end early.
+    pub needed_epochs: Option<usize>,
     /// Images of a step.
     pub batch_size: usize,
     /// Name of the optimiser.

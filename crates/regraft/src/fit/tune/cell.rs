@@ -54,6 +54,8 @@ pub(crate) struct Cell<'a> {
     pub(crate) validation: &'a [usize],
     /// The network behind the boundary, as it begins.
     pub(crate) start: &'a Model,
+    /// Epochs after which it ends, at most as many as the schedule is for.
+    pub(crate) epochs: usize,
 }
 
 /// What a training leaves.
@@ -67,6 +69,8 @@ pub(crate) struct Finished {
     pub(crate) validation_logits: Array2<f32>,
     /// Share of the trained weights in those that are to be used; the rest is from before the training.
     pub(crate) share: f64,
+    /// Epochs behind which the images that judged saw the network that is left, where the training could have ended early.
+    pub(crate) needed: Option<usize>,
 }
 
 /// A loss of so many times that of guessing is worth a warning.
@@ -91,13 +95,14 @@ impl Cell<'_> {
         let regulariser = Regulariser::new(self, setting, context)?;
         let mut training = Training::new(self, setting, regulariser.as_ref(), state)?;
         let steps = training.steps_per_epoch() * setting.config.epochs;
-        let images = self.train.len() * setting.config.epochs;
+        let images = self.train.len() * self.epochs;
         context.progress.start(&format!("training ({})", self.name), images as u64);
         context.progress.advance(training.images_done() as u64);
-        while training.state.step < steps {
+        while !training.is_over() {
             training.epoch(steps, checkpoints, history, context)?;
         }
         context.progress.finish();
+        training.tell_best(context);
         training.finish()
     }
 }
@@ -140,6 +145,16 @@ impl<'a> Training<'a> {
         let (epochs, steps) =
             (self.state.step / self.steps_per_epoch(), self.state.step % self.steps_per_epoch());
         epochs * self.cell.train.len() + steps * self.setting.config.batch()
+    }
+
+    /// Whether all epochs are done, or too many without a lower loss.
+    fn is_over(&self) -> bool {
+        let State { epochs, step, .. } = &self.state;
+        let since_best = epochs.len() - best_epoch(epochs).unwrap_or(0);
+        let may_judge = !self.cell.validation.is_empty();
+        let is_patient = |patience: usize| !may_judge || since_best < patience;
+        *step >= self.steps_per_epoch() * self.cell.epochs
+            || !self.setting.config.patience.is_none_or(is_patient)
     }
 
     /// The rest of the epoch that is under way.
@@ -322,7 +337,23 @@ impl<'a> Training<'a> {
         }
         history.add(&record, context)?;
         self.state.epochs.push(record);
+        if self.setting.config.patience.is_some() && best_epoch(&self.state.epochs) == Some(epoch + 1) {
+            self.state.best = Some(self.tape.model().map_err(Error::model)?);
+        }
         Ok(())
+    }
+
+    /// Says which epoch's weights are kept, where they are not the last one's.
+    fn tell_best(&self, context: &Context<'_>) {
+        let (done, name) = (self.state.epochs.len(), self.cell.name);
+        if let Some(best) =
+            best_epoch(&self.state.epochs).filter(|best| self.state.best.is_some() && *best < done)
+        {
+            context.progress.message(&format!(
+                "{name}: no lower validation loss since epoch {best} of {}; its weights are kept",
+                self.cell.epochs
+            ));
+        }
     }
 
     /// The logits of the validation images by the network as it is now.
@@ -332,9 +363,37 @@ impl<'a> Training<'a> {
     }
 
     fn finish(self) -> Result<Finished> {
-        let model = self.tape.model().map_err(Error::model)?;
+        let needed = self.state.best.as_ref().and_then(|_| best_epoch(&self.state.epochs));
+        let model = match self.state.best {
+            Some(best) => best,
+            None => self.tape.model().map_err(Error::model)?,
+        };
         let validation_logits = logits(&model, self.setting.boundary, self.cell.validation)?;
         let validation = self.cell.validation.to_vec();
-        Ok(Finished { model, epochs: self.state.epochs, validation, validation_logits, share: 1.0 })
+        let epochs = self.state.epochs;
+        Ok(Finished { model, epochs, validation, validation_logits, share: 1.0, needed })
+    }
+}
+
+/// The first epoch of the lowest validation loss, counted from 1; none before any was judged.
+fn best_epoch(epochs: &[EpochRecord]) -> Option<usize> {
+    let judged = epochs.iter().filter(|epoch| epoch.validation_loss.is_finite());
+    let best = judged.min_by(|one, other| one.validation_loss.total_cmp(&other.validation_loss));
+    best.map(|epoch| epoch.epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_the_best_epochs_counts() {
+        let losses = [f64::NAN, 0.7, 0.5, f64::NAN, 0.5, 0.6];
+        let epochs: Vec<EpochRecord> = (1..)
+            .zip(losses)
+            .map(|(epoch, validation_loss)| EpochRecord { epoch, validation_loss, ..EpochRecord::default() })
+            .collect();
+        assert_eq!(best_epoch(&epochs), Some(3));
+        assert_eq!(best_epoch(&epochs[..1]), None);
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct State {
     /// How often the training has diverged; halves the learning rate each time.
     pub(crate) rollbacks: u32,
     pub(crate) epochs: Vec<EpochRecord>,
+    /// The network of the epoch that was judged best, where trainings may end early.
+    pub(crate) best: Option<Model>,
 }
 
 impl State {
@@ -41,7 +43,8 @@ impl State {
     pub(crate) fn new(model: Model) -> Self {
         let optimizer = OptimizerState::default();
         let (factors, epochs) = (Vec::new(), Vec::new());
-        Self { model, optimizer, factors, step: 0, loss: 0.0, added: 0.0, images: 0, rollbacks: 0, epochs }
+        let (loss, added, best) = (0.0, 0.0, None);
+        Self { model, optimizer, factors, step: 0, loss, added, images: 0, rollbacks: 0, epochs, best }
     }
 
     /// Adds the mean loss of so many images.
@@ -98,6 +101,7 @@ const FIRST: &str = "optimizer.first";
 const SECOND: &str = "optimizer.second";
 const FACTORS: &str = "factors";
 const NETWORK: &str = "network.";
+const BEST: &str = "best.";
 
 impl Checkpoints {
     pub(crate) fn in_folder(folder: PathBuf, like: Model, minutes: f64) -> Self {
@@ -182,18 +186,25 @@ impl Checkpoints {
         }
         let (tensors, _) = safetensors::parse(&tensors, content).ok()?;
         let numbers = |name: &str| tensors.get(name).map(Tensor::to_f32).unwrap_or_default();
-        let mut weights = Weights::new();
-        for (name, tensor) in tensors.iter() {
-            if let Some(name) = name.strip_prefix(NETWORK) {
-                weights.insert(name, tensor.clone());
-            }
-        }
-        let model = Model::new(self.like.graph().clone(), weights, self.like.card().clone()).ok()?;
+        let model = self.network(&tensors, NETWORK)?;
+        let has_best = tensors.iter().any(|(name, _)| name.starts_with(BEST));
+        let best = if has_best { Some(self.network(&tensors, BEST)?) } else { None };
         let optimizer =
             OptimizerState { steps: header.optimizer_steps, first: numbers(FIRST), second: numbers(SECOND) };
         let Header { step, loss, added, images, rollbacks, epochs, .. } = header;
         let factors = numbers(FACTORS);
-        Some(State { model, optimizer, factors, step, loss, added, images, rollbacks, epochs })
+        Some(State { model, optimizer, factors, step, loss, added, images, rollbacks, epochs, best })
+    }
+
+    /// The network whose tensors have this in front of their names.
+    fn network(&self, tensors: &Weights, prefix: &str) -> Option<Model> {
+        let mut weights = Weights::new();
+        for (name, tensor) in tensors.iter() {
+            if let Some(name) = name.strip_prefix(prefix) {
+                weights.insert(name, tensor.clone());
+            }
+        }
+        Model::new(self.like.graph().clone(), weights, self.like.card().clone()).ok()
     }
 }
 
@@ -203,8 +214,10 @@ fn header(path: &Path) -> Option<Header> {
 
 fn weights(state: &State) -> Result<Weights> {
     let mut weights = Weights::new();
-    for (name, tensor) in state.model.weights().iter() {
-        weights.insert(format!("{NETWORK}{name}"), tensor.clone());
+    for (prefix, model) in [(NETWORK, Some(&state.model)), (BEST, state.best.as_ref())] {
+        for (name, tensor) in model.into_iter().flat_map(|model| model.weights().iter()) {
+            weights.insert(format!("{prefix}{name}"), tensor.clone());
+        }
     }
     let flat =
         [(FIRST, &state.optimizer.first), (SECOND, &state.optimizer.second), (FACTORS, &state.factors)];

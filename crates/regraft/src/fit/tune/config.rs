@@ -251,6 +251,10 @@ pub struct TuningConfig {
     pub batch_size: Option<usize>,
     /// The rule by which gradients change weights.
     pub optimizer: OptimizerChoice,
+    /// A training that is judged ends after so many epochs without a lower validation loss, at least 1, with the weights of the
+    /// best epoch; never before the last epoch if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<usize>,
     /// Largest learning rate, that of the head, above 0; 0.001 for AdamW and 0.01 for SGD if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
@@ -297,6 +301,7 @@ impl Default for TuningConfig {
         Self {
             epochs: 10,
             batch_size: None,
+            patience: None,
             optimizer: OptimizerChoice::default(),
             learning_rate: None,
             source_rate_factor: 0.1,
@@ -391,6 +396,7 @@ impl TuningConfig {
                     "a number of at least 0",
                 )
             }),
+            (self.patience == Some(0)).then(|| "patience: 0 is not at least 1".to_owned()),
             (self.rank == 0).then(|| "rank: 0 is not at least 1".to_owned()),
             number(
                 self.alpha > 0.0 && self.alpha <= MOST_ALPHA,

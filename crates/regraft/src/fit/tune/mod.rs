@@ -122,7 +122,7 @@ impl Tuning<'_> {
             Method::Auto => climb(self, &linear, context)?,
             method => self.judged(method, &linear, context)?,
         };
-        let Climbed { rung, temperature, share, finished, mut epochs, ladder } = climbed;
+        let Climbed { rung, temperature, share, needed, finished, mut epochs, ladder } = climbed;
         let Some(rung) = rung else {
             return self.probe_alone(TuningRecord {
                 history: epochs,
@@ -134,7 +134,7 @@ impl Tuning<'_> {
         let finished = match finished {
             Some(finished) => finished,
             None => {
-                let finished = rung.on_all(context)?;
+                let finished = rung.on_all(needed, context)?;
                 epochs.extend(finished.epochs.iter().cloned());
                 finished
             }
@@ -149,7 +149,7 @@ impl Tuning<'_> {
         let test_probabilities = self.answers(&model, context)?;
         let wise_ft_share = self.config.tuning.wise_ft.then_some(share);
         let seconds = watch.seconds();
-        let record = TuningRecord { ladder, wise_ft_share, seconds, ..rung.record(epochs) };
+        let record = TuningRecord { ladder, wise_ft_share, seconds, ..rung.record(epochs, needed) };
         Ok(Tuned { model, temperature, test_probabilities, record })
     }
 
@@ -207,7 +207,7 @@ impl Tuning<'_> {
             let others: Vec<usize> = others.copied().collect();
             (finished, self.fitted_to(&linear, &others)?)
         } else {
-            (rung.on_all(context)?, linear)
+            (rung.on_all(None, context)?, linear)
         };
         let features = rows(&self.dataset.features, &finished.validation);
         let logits = probe.head.logits(features.view()).map_err(Error::data)?;
@@ -227,16 +227,16 @@ impl Tuning<'_> {
         let rung = Rung::open(self, method, linear, context)?;
         let has_validation = !self.dataset.split.validation.is_empty();
         let judged = if has_validation {
-            rung.on_all(context)?
+            rung.on_all(None, context)?
         } else {
             rung.without_fold(JUDGING_FOLD, VALIDATION, context)?
         };
         let labels = self.dataset.labels_at(&judged.validation);
         let logits = judged.validation_logits.mapv(f64::from);
         let temperature = fit_temperature(logits.view(), &labels).map_err(Error::data)?;
-        let (epochs, share) = (judged.epochs.clone(), judged.share);
+        let (epochs, share, needed) = (judged.epochs.clone(), judged.share, judged.needed);
         let finished = has_validation.then_some(judged);
-        Ok(Climbed { rung: Some(rung), temperature, share, finished, epochs, ladder: Vec::new() })
+        Ok(Climbed { rung: Some(rung), temperature, share, needed, finished, epochs, ladder: Vec::new() })
     }
 
     /// The linear probe, where nothing else was worth its cost.

@@ -101,11 +101,19 @@ impl<'a> Rung<'a> {
         Ok(best.1)
     }
 
-    /// The training on all training images; the validation part judges it, where there is one.
-    pub(super) fn on_all(&self, context: &Context<'_>) -> Result<Finished> {
+    /// The training on all training images; the validation part judges it, where there is one. Where there is none, it has as
+    /// many epochs as those that were judged `needed`.
+    pub(super) fn on_all(&self, needed: Option<usize>, context: &Context<'_>) -> Result<Finished> {
         let split = &self.tuning.dataset.split;
         let (train, validation) = (&split.train, &split.validation);
-        self.train(&Cell { name: FINAL, train, validation, start: &self.part }, context)
+        let most = self.tuning.config.tuning.epochs;
+        if let Some(needed) = needed {
+            context.progress.message(&format!(
+                "{FINAL}: {needed} of {most} epochs, as many as the training needed that was judged"
+            ));
+        }
+        let epochs = needed.unwrap_or(most);
+        self.train(&Cell { name: FINAL, train, validation, start: &self.part, epochs }, context)
     }
 
     /// A training without the images of one fold, which judge. Its head begins without them, too.
@@ -120,7 +128,8 @@ impl<'a> Rung<'a> {
         let linear = self.tuning.fitted_to(self.linear, &train)?;
         let start = start(self.tuning, self.method, &linear, name)?;
         let start = behind(&with_source_head(&start, self.tuning.source, self.method)?, &self.plan)?;
-        self.train(&Cell { name, train: &train, validation: &validation, start: &start }, context)
+        let epochs = self.tuning.config.tuning.epochs;
+        self.train(&Cell { name, train: &train, validation: &validation, start: &start, epochs }, context)
     }
 
     /// The whole network with what was trained, and the temperature in its head.
@@ -136,7 +145,7 @@ impl<'a> Rung<'a> {
     }
 
     /// What the report is told.
-    pub(super) fn record(&self, history: Vec<EpochRecord>) -> TuningRecord {
+    pub(super) fn record(&self, history: Vec<EpochRecord>, needed: Option<usize>) -> TuningRecord {
         let settings = &self.tuning.config.tuning;
         let parameters = self.start.graph().parameters().into_iter();
         let trained = parameters.filter(|parameter| self.plan.trained.contains(&parameter.name));
@@ -148,6 +157,8 @@ impl<'a> Rung<'a> {
             prefix_cached: self.boundary.is_cached(),
             trained_parameters: sizes.sum(),
             epochs: settings.epochs,
+            patience: settings.patience,
+            needed_epochs: needed,
             batch_size: settings.batch(),
             optimizer: settings.optimizer.name().to_owned(),
             learning_rate: settings.head_rate(),
