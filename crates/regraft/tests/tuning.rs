@@ -242,6 +242,52 @@ fn a_training_that_gets_no_better_ends_with_its_best_weights() {
     assert_eq!(of("final").map(|epoch| epoch.learning_rate).collect::<Vec<_>>(), until);
 }
 
+#[test]
+fn an_average_of_the_weights_is_judged_and_kept() {
+    let place = place();
+    let config = config(&place, "", Method::LastBlock);
+    let tuning =
+        |ema, norm_statistics| TuningConfig { ema, norm_statistics, epochs: 3, ..config.tuning.clone() };
+    let batch = regraft::NormStatistics::Batch;
+    let of = |name: &str, ema| {
+        let out = Some(place.path().join(name));
+        run(&place, &FitConfig { out, tuning: tuning(ema, batch), ..config.clone() }, 2)
+    };
+    let (plain, averaged) =
+        (of("plain", None), FitConfig { tuning: tuning(Some(0.9), batch), ..config.clone() });
+    let [averaged, _] = goes_on_to_the_same_bits(&place, &averaged, &[2, 4]);
+    let history = |fitted: &Fitted| fitted.record.tuning.as_ref().unwrap().history.clone();
+    for (plain, averaged) in history(&plain).iter().zip(&history(&averaged)) {
+        // It is trained as without.
+        assert_eq!(plain.training_loss, averaged.training_loss);
+        assert!(plain.validation_loss.is_nan() || plain.validation_loss != averaged.validation_loss);
+    }
+    assert_eq!(averaged.record.tuning.as_ref().unwrap().ema, Some(0.9));
+    // Weights and running statistics alike lie between where they began and where they went, and not there.
+    let source = load_source(regraft::DEFAULT_SOURCE, None).unwrap();
+    for name in ["_conv_head.weight", "_bn1.running_var"] {
+        let numbers = |model: &Model| model.weights().get(name).unwrap().to_f32();
+        let distance = |fitted: &Fitted| -> f64 {
+            let (before, after) = (numbers(&source), numbers(&model(fitted)));
+            before
+                .iter()
+                .zip(&after)
+                .map(|(before, after)| f64::from(after - before).powi(2))
+                .sum::<f64>()
+                .sqrt()
+        };
+        let (far, near) = (distance(&plain), distance(&averaged));
+        assert!(0.0 < near && near < far, "{name}: {near} {far}");
+    }
+    // Nearly no memory: the weights themselves, but for rounding.
+    let forgetful = history(&of("forgetful", Some(1e-9)));
+    for (plain, forgetful) in
+        history(&plain).iter().zip(&forgetful).filter(|(epoch, _)| epoch.training == "validation")
+    {
+        assert!((plain.validation_loss - forgetful.validation_loss).abs() < 1e-4 * plain.validation_loss);
+    }
+}
+
 /// The methods that add something to the loss.
 const REGULARISED: [Method; 4] = [Method::Bss, Method::Delta, Method::Lwf, Method::CoTuning];
 

@@ -21,6 +21,11 @@ pub(crate) struct Tuning {
     #[arg(long, value_name = "EPOCHS", allow_negative_numbers = true)]
     pub(crate) patience: Option<usize>,
 
+    /// Judge, and keep, an exponential moving average of the trained weights with this decay, above 0 and below 1 [default: the
+    /// weights themselves]
+    #[arg(long, value_name = "DECAY", allow_negative_numbers = true)]
+    pub(crate) ema: Option<f64>,
+
     /// adam-w or sgd (with Nesterov's momentum of 0.9) [default: adam-w]
     #[arg(long, value_name = "NAME", value_parser = optimizer)]
     pub(crate) optimizer: Option<OptimizerChoice>,
@@ -107,6 +112,7 @@ impl Tuning {
             epochs: self.epochs.unwrap_or(base.epochs),
             batch_size: self.batch_size.or(base.batch_size),
             patience: self.patience.or(base.patience),
+            ema: self.ema.or(base.ema),
             optimizer: self.optimizer.unwrap_or(base.optimizer),
             learning_rate: self.learning_rate.or(base.learning_rate),
             source_rate_factor: self.source_rate_factor.unwrap_or(base.source_rate_factor),

@@ -112,6 +112,9 @@ fn settings(tuning: &TuningRecord) -> String {
         let text = format!("after {patience} without a lower held-out loss; the weights have had {needed}");
         rows.insert(1, ("Epochs until the training ends early", text));
     }
+    if let Some(decay) = tuning.ema {
+        rows.push(("Decay of the average of the weights", format!("{decay}")));
+    }
     if let Some(weight) = tuning.regularization {
         rows.push(("Weight of what the method adds to the loss", format!("{weight}")));
     }

@@ -10,6 +10,7 @@ use regraft_report::record::EpochRecord;
 use regraft_system::clock::Stopwatch;
 use regraft_system::random::{shuffle, stream};
 
+use super::average::Averaging;
 use super::boundary::Boundary;
 use super::checkpoint::{Checkpoints, Loss, State};
 use super::config::{Method, TuningConfig};
@@ -114,6 +115,7 @@ struct Training<'a> {
     regulariser: Option<&'a Regulariser>,
     tape: Tape,
     parameters: Parameters,
+    averaging: Option<Averaging>,
     state: State,
 }
 
@@ -134,7 +136,8 @@ impl<'a> Training<'a> {
             tape = compile(&state.model)?;
         }
         parameters.begin(&choice, cell.name, &mut state);
-        Ok(Self { cell, setting, regulariser, tape, parameters, state })
+        let averaging = Averaging::new(&choice, cell.start);
+        Ok(Self { cell, setting, regulariser, tape, parameters, averaging, state })
     }
 
     fn steps_per_epoch(&self) -> usize {
@@ -213,6 +216,9 @@ impl<'a> Training<'a> {
         let at = (self.rate(steps), self.state.step / self.steps_per_epoch());
         self.parameters.step(&self.setting.choice(), &mut self.tape, &mut self.state, at)?;
         self.state.step += 1;
+        if let Some(averaging) = &self.averaging {
+            averaging.follow(&mut self.state.averages, &self.tape, self.state.step)?;
+        }
         self.state.add(loss, batch.len());
         Ok(ControlFlow::Continue(()))
     }
@@ -338,7 +344,7 @@ impl<'a> Training<'a> {
         history.add(&record, context)?;
         self.state.epochs.push(record);
         if self.setting.config.patience.is_some() && best_epoch(&self.state.epochs) == Some(epoch + 1) {
-            self.state.best = Some(self.tape.model().map_err(Error::model)?);
+            self.state.best = Some(self.model()?);
         }
         Ok(())
     }
@@ -356,17 +362,25 @@ impl<'a> Training<'a> {
         }
     }
 
+    /// The network as it would be kept now.
+    fn model(&self) -> Result<Model> {
+        match &self.averaging {
+            Some(averaging) => averaging.model(&self.state.averages, &self.tape),
+            None => self.tape.model().map_err(Error::model),
+        }
+    }
+
     /// The logits of the validation images by the network as it is now.
     fn validate(&self) -> Result<Array2<f32>> {
-        let model = self.tape.model().map_err(Error::model)?;
+        let model = self.model()?;
         logits(&model, self.setting.boundary, self.cell.validation)
     }
 
     fn finish(self) -> Result<Finished> {
         let needed = self.state.best.as_ref().and_then(|_| best_epoch(&self.state.epochs));
-        let model = match self.state.best {
-            Some(best) => best,
-            None => self.tape.model().map_err(Error::model)?,
+        let model = match &self.state.best {
+            Some(best) => best.clone(),
+            None => self.model()?,
         };
         let validation_logits = logits(&model, self.setting.boundary, self.cell.validation)?;
         let validation = self.cell.validation.to_vec();

@@ -15,6 +15,7 @@ use regraft_system::files;
 use regraft_system::hash::blake3_hex;
 use serde::{Deserialize, Serialize};
 
+use super::average::Averages;
 use crate::{Error, Result};
 
 /// Everything that determines how a training goes on.
@@ -23,6 +24,8 @@ pub(crate) struct State {
     /// The network behind the boundary.
     pub(crate) model: Model,
     pub(crate) optimizer: OptimizerState,
+    /// Averages of the weights, where those are asked for.
+    pub(crate) averages: Averages,
     /// Low-rank factors, where those are trained.
     pub(crate) factors: Vec<f32>,
     /// Steps done.
@@ -43,8 +46,20 @@ impl State {
     pub(crate) fn new(model: Model) -> Self {
         let optimizer = OptimizerState::default();
         let (factors, epochs) = (Vec::new(), Vec::new());
-        let (loss, added, best) = (0.0, 0.0, None);
-        Self { model, optimizer, factors, step: 0, loss, added, images: 0, rollbacks: 0, epochs, best }
+        let (averages, loss, added, best) = (Averages::default(), 0.0, 0.0, None);
+        Self {
+            model,
+            optimizer,
+            averages,
+            factors,
+            step: 0,
+            loss,
+            added,
+            images: 0,
+            rollbacks: 0,
+            epochs,
+            best,
+        }
     }
 
     /// Adds the mean loss of so many images.
@@ -100,6 +115,8 @@ pub(crate) struct Checkpoints {
 const FIRST: &str = "optimizer.first";
 const SECOND: &str = "optimizer.second";
 const FACTORS: &str = "factors";
+const AVERAGES: &str = "averages.values";
+const STATISTICS: &str = "averages.statistics";
 const NETWORK: &str = "network.";
 const BEST: &str = "best.";
 
@@ -193,7 +210,20 @@ impl Checkpoints {
             OptimizerState { steps: header.optimizer_steps, first: numbers(FIRST), second: numbers(SECOND) };
         let Header { step, loss, added, images, rollbacks, epochs, .. } = header;
         let factors = numbers(FACTORS);
-        Some(State { model, optimizer, factors, step, loss, added, images, rollbacks, epochs, best })
+        let averages = Averages { values: numbers(AVERAGES), statistics: numbers(STATISTICS) };
+        Some(State {
+            model,
+            optimizer,
+            averages,
+            factors,
+            step,
+            loss,
+            added,
+            images,
+            rollbacks,
+            epochs,
+            best,
+        })
     }
 
     /// The network whose tensors have this in front of their names.
@@ -219,8 +249,13 @@ fn weights(state: &State) -> Result<Weights> {
             weights.insert(format!("{prefix}{name}"), tensor.clone());
         }
     }
-    let flat =
-        [(FIRST, &state.optimizer.first), (SECOND, &state.optimizer.second), (FACTORS, &state.factors)];
+    let flat = [
+        (FIRST, &state.optimizer.first),
+        (SECOND, &state.optimizer.second),
+        (FACTORS, &state.factors),
+        (AVERAGES, &state.averages.values),
+        (STATISTICS, &state.averages.statistics),
+    ];
     for (name, numbers) in flat {
         if !numbers.is_empty() {
             weights.insert(name, Tensor::from_f32(vec![numbers.len()], numbers).map_err(Error::model)?);

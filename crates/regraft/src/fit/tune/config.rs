@@ -255,6 +255,10 @@ pub struct TuningConfig {
     /// best epoch; never before the last epoch if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
+    /// Decay of an exponential moving average of the trained weights, above 0 and below 1, by which a training is judged and which
+    /// is its result; none if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
     /// Largest learning rate, that of the head, above 0; 0.001 for AdamW and 0.01 for SGD if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
@@ -302,6 +306,7 @@ impl Default for TuningConfig {
             epochs: 10,
             batch_size: None,
             patience: None,
+            ema: None,
             optimizer: OptimizerChoice::default(),
             learning_rate: None,
             source_rate_factor: 0.1,
@@ -397,6 +402,9 @@ impl TuningConfig {
                 )
             }),
             (self.patience == Some(0)).then(|| "patience: 0 is not at least 1".to_owned()),
+            self.ema.and_then(|decay| {
+                number(decay > 0.0 && decay < 1.0, "ema", decay, "a decay above 0 and below 1")
+            }),
             (self.rank == 0).then(|| "rank: 0 is not at least 1".to_owned()),
             number(
                 self.alpha > 0.0 && self.alpha <= MOST_ALPHA,

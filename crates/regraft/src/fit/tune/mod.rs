@@ -5,6 +5,7 @@
 
 mod alone;
 mod attention;
+mod average;
 mod boundary;
 mod cell;
 mod checkpoint;

@@ -166,6 +166,7 @@ impl<'a> Rung<'a> {
             schedule: settings.schedule.name().to_owned(),
             weight_decay: settings.weight_decay,
             norm_statistics: settings.norm_statistics.name().to_owned(),
+            ema: settings.ema,
             regularization: Some(settings.weight_of(self.method)).filter(|weight| *weight > 0.0),
             augmentation: settings.augmentation_text(),
             history,
