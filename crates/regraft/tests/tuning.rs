@@ -111,6 +111,14 @@ fn training_lowers_the_loss_and_the_run_says_how() {
     let table = std::fs::read_to_string(fitted.folder.join("training.csv")).unwrap();
     assert_eq!(table.lines().count(), 5, "{table}");
     assert!(fitted.folder.join("tensorboard/final").is_dir());
+    let log = std::fs::read_to_string(fitted.folder.join("log.jsonl")).unwrap();
+    let events = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let trainings: Vec<_> = events.filter(|event| event["event"] == "training").collect();
+    let names: Vec<_> =
+        trainings.iter().map(|event| event["details"]["training"].as_str().unwrap()).collect();
+    assert_eq!(names, ["validation", "final"]);
+    assert_eq!(trainings[0]["details"]["validation_loss"], tuning.history[1].validation_loss);
+    assert!(trainings[1]["details"]["validation_loss"].is_null(), "{}", trainings[1]);
     assert!(!place.path().join("run.unfinished").exists());
     // What is saved is what was judged.
     let text = std::fs::read_to_string(fitted.folder.join("predictions.csv")).unwrap();

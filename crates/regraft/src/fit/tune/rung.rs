@@ -7,7 +7,9 @@ use regraft_adapt::Selection;
 use regraft_adapt::training::{Targets, interpolate, softmax_cross_entropy};
 use regraft_graph::{Model, ParameterKind, Tensor};
 use regraft_report::record::{EpochRecord, TuningRecord};
+use regraft_system::clock::Stopwatch;
 use regraft_system::random::stream;
+use serde_json::{Value, json};
 
 use super::Tuning;
 use super::boundary::Boundary;
@@ -76,11 +78,31 @@ impl<'a> Rung<'a> {
             seed: config.seed,
         };
         let history = History::in_folder(work.folder().to_path_buf())?;
+        let watch = Stopwatch::start();
         let finished = cell.train(&setting, &self.checkpoints, &history, context)?;
+        work.event("training", self.event(cell, &finished, watch.seconds()));
         if !config.tuning.wise_ft || cell.validation.is_empty() {
             return Ok(finished);
         }
         self.best_mixture(cell, finished)
+    }
+
+    /// What the log is told of a training; `seconds` are those of this process, which may have gone on with it.
+    fn event(&self, cell: &Cell<'_>, finished: &Finished, seconds: f64) -> Value {
+        let last = finished.epochs.last();
+        let number = |value: fn(&EpochRecord) -> f64| last.map(value).filter(|value| value.is_finite());
+        json!({
+            "training": cell.name,
+            "method": self.method.name(),
+            "images": cell.train.len(),
+            "judging": cell.validation.len(),
+            "epochs": finished.epochs.len(),
+            "needed_epochs": finished.needed,
+            "training_loss": number(|epoch| epoch.training_loss),
+            "validation_loss": number(|epoch| epoch.validation_loss),
+            "validation_accuracy": number(|epoch| epoch.validation_accuracy),
+            "took_seconds": (seconds * 1e3).round() / 1e3,
+        })
     }
 
     /// With the share of the trained weights that suits the validation images best, and what the network answers with it.
