@@ -121,7 +121,9 @@ pub(crate) struct Fit {
 
     /// What to train of the source: probe (nothing: a head on frozen features), bn-affine (scales and shifts of the
     /// normalisations), bias (biases), last-block, partial (everything behind --cut), lp-ft (everything, from the linear probe
-    /// on), gradual (as lp-ft, block by block from the last one), l2-sp (as lp-ft, pulled towards the source), lora (low-rank
+    /// on), gradual (as lp-ft, block by block from the last one), l2-sp (as lp-ft, pulled towards the source), bss (as lp-ft,
+    /// with the least varied features suppressed), delta (as lp-ft, with feature maps held near the source's), lwf (as lp-ft, with
+    /// the answers of the source's own head held), co-tuning (as lp-ft, with the source's own head trained, too), lora (low-rank
     /// changes of the weights), full (everything, from a random head on), or auto (what pays off in cross-validation) [default: probe]
     #[arg(long, short, value_name = "METHOD", value_parser = method)]
     pub(crate) method: Option<Method>,

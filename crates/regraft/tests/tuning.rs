@@ -111,6 +111,14 @@ fn training_lowers_the_loss_and_the_run_says_how() {
     let table = std::fs::read_to_string(fitted.folder.join("training.csv")).unwrap();
     assert_eq!(table.lines().count(), 5, "{table}");
     assert!(fitted.folder.join("tensorboard/final").is_dir());
+    let log = std::fs::read_to_string(fitted.folder.join("log.jsonl")).unwrap();
+    let events = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let trainings: Vec<_> = events.filter(|event| event["event"] == "training").collect();
+    let names: Vec<_> =
+        trainings.iter().map(|event| event["details"]["training"].as_str().unwrap()).collect();
+    assert_eq!(names, ["validation", "final"]);
+    assert_eq!(trainings[0]["details"]["validation_loss"], tuning.history[1].validation_loss);
+    assert!(trainings[1]["details"]["validation_loss"].is_null(), "{}", trainings[1]);
     assert!(!place.path().join("run.unfinished").exists());
     // What is saved is what was judged.
     let text = std::fs::read_to_string(fitted.folder.join("predictions.csv")).unwrap();
@@ -214,6 +222,169 @@ impl Progress for Impatient {
     fn message(&self, _text: &str) {}
     fn interrupted(&self) -> bool {
         self.left.load(Ordering::Relaxed) == 0
+    }
+}
+
+#[test]
+fn a_training_that_gets_no_better_ends_with_its_best_weights() {
+    let place = place();
+    let config = config(&place, "", Method::LastBlock);
+    let tuning = TuningConfig {
+        epochs: 8,
+        patience: Some(2),
+        // It soon knows all there is, and forgets it again.
+        learning_rate: Some(0.03),
+        schedule: regraft::ScheduleChoice::Constant,
+        ..config.tuning.clone()
+    };
+    let config = FitConfig { tuning, ..config };
+    let [fitted, _] = goes_on_to_the_same_bits(&place, &config, &[10, 9]);
+    let tuning = fitted.record.tuning.as_ref().unwrap();
+    let of = |name: &'static str| tuning.history.iter().filter(move |epoch| epoch.training == name);
+    let best = of("validation").min_by(|a, b| a.validation_loss.total_cmp(&b.validation_loss)).unwrap().epoch;
+    assert_eq!((tuning.patience, tuning.needed_epochs), (Some(2), Some(best)));
+    assert_eq!(of("validation").count(), (best + 2).min(8));
+    assert_eq!(of("final").count(), best, "{:?}", tuning.history);
+    // As many epochs of the same schedule, and nothing else.
+    let until: Vec<f64> = of("validation").take(best).map(|epoch| epoch.learning_rate).collect();
+    assert_eq!(of("final").map(|epoch| epoch.learning_rate).collect::<Vec<_>>(), until);
+}
+
+#[test]
+fn an_average_of_the_weights_is_judged_and_kept() {
+    let place = place();
+    let config = config(&place, "", Method::LastBlock);
+    let tuning =
+        |ema, norm_statistics| TuningConfig { ema, norm_statistics, epochs: 3, ..config.tuning.clone() };
+    let batch = regraft::NormStatistics::Batch;
+    let of = |name: &str, ema| {
+        let out = Some(place.path().join(name));
+        run(&place, &FitConfig { out, tuning: tuning(ema, batch), ..config.clone() }, 2)
+    };
+    let (plain, averaged) =
+        (of("plain", None), FitConfig { tuning: tuning(Some(0.9), batch), ..config.clone() });
+    let [averaged, _] = goes_on_to_the_same_bits(&place, &averaged, &[2, 4]);
+    let history = |fitted: &Fitted| fitted.record.tuning.as_ref().unwrap().history.clone();
+    for (plain, averaged) in history(&plain).iter().zip(&history(&averaged)) {
+        // It is trained as without.
+        assert_eq!(plain.training_loss, averaged.training_loss);
+        assert!(plain.validation_loss.is_nan() || plain.validation_loss != averaged.validation_loss);
+    }
+    assert_eq!(averaged.record.tuning.as_ref().unwrap().ema, Some(0.9));
+    // Weights and running statistics alike lie between where they began and where they went, and not there.
+    let source = load_source(regraft::DEFAULT_SOURCE, None).unwrap();
+    for name in ["_conv_head.weight", "_bn1.running_var"] {
+        let numbers = |model: &Model| model.weights().get(name).unwrap().to_f32();
+        let distance = |fitted: &Fitted| -> f64 {
+            let (before, after) = (numbers(&source), numbers(&model(fitted)));
+            before
+                .iter()
+                .zip(&after)
+                .map(|(before, after)| f64::from(after - before).powi(2))
+                .sum::<f64>()
+                .sqrt()
+        };
+        let (far, near) = (distance(&plain), distance(&averaged));
+        assert!(0.0 < near && near < far, "{name}: {near} {far}");
+    }
+    // Nearly no memory: the weights themselves, but for rounding.
+    let forgetful = history(&of("forgetful", Some(1e-9)));
+    for (plain, forgetful) in
+        history(&plain).iter().zip(&forgetful).filter(|(epoch, _)| epoch.training == "validation")
+    {
+        assert!((plain.validation_loss - forgetful.validation_loss).abs() < 1e-4 * plain.validation_loss);
+    }
+}
+
+/// The methods that add something to the loss.
+const REGULARISED: [Method; 4] = [Method::Bss, Method::Delta, Method::Lwf, Method::CoTuning];
+
+#[test]
+fn what_a_method_adds_without_weight_changes_no_bit() {
+    let place = place();
+    let plain = run(&place, &config(&place, "plain", Method::LpFt), 2);
+    let tuning = plain.record.tuning.as_ref().unwrap();
+    assert!(tuning.regularization.is_none());
+    assert!(tuning.history.iter().all(|epoch| epoch.regularization.is_nan()));
+    for method in REGULARISED {
+        let config = config(&place, method.name(), method);
+        let tuning = TuningConfig { regularization: Some(0.0), ..config.tuning.clone() };
+        let fitted = run(&place, &FitConfig { tuning, ..config }, 2);
+        assert!(weights(&plain) == weights(&fitted), "{method:?}: the saved weights differ");
+    }
+}
+
+#[test]
+fn what_a_method_adds_is_there_and_leaves_nothing_behind() {
+    let place = place();
+    let plain = run(&place, &config(&place, "plain", Method::LpFt), 2);
+    let names = |fitted: &Fitted| -> Vec<String> {
+        model(fitted).weights().iter().map(|(name, _)| name.to_owned()).collect()
+    };
+    for method in REGULARISED {
+        let fitted = run(&place, &config(&place, method.name(), method), 2);
+        assert!(weights(&plain) != weights(&fitted), "{method:?}");
+        assert_eq!(names(&plain), names(&fitted), "{method:?}");
+        let tuning = fitted.record.tuning.as_ref().unwrap();
+        assert_eq!(tuning.regularization, Some(method.regularization()));
+        assert!(
+            tuning.history.iter().all(|epoch| epoch.regularization > 0.0),
+            "{method:?}: {:?}",
+            tuning.history
+        );
+        let last = tuning.history.last().unwrap();
+        assert!(last.training_loss < tuning.history[2].training_loss, "{method:?}: {:?}", tuning.history);
+    }
+}
+
+#[test]
+fn nothing_holds_a_network_that_has_not_moved() {
+    let place = place();
+    let first = |method: Method| {
+        let tuning = TuningConfig {
+            epochs: 1,
+            batch_size: Some(24),
+            augmentation: Augmentation::none(),
+            ..TuningConfig::default()
+        };
+        let fitted = run(&place, &FitConfig { tuning, ..config(&place, method.name(), method) }, 2);
+        fitted.record.tuning.unwrap().history.pop().unwrap()
+    };
+    let plain = first(Method::LpFt).training_loss;
+    for method in REGULARISED {
+        let epoch = first(method);
+        // The one step of the epoch is judged before it is taken.
+        assert!((epoch.training_loss - plain).abs() < 1e-6 * plain, "{method:?}: {epoch:?}");
+        match method {
+            Method::Delta | Method::Lwf => assert!(epoch.regularization < 1e-6, "{method:?}: {epoch:?}"),
+            _ => assert!(epoch.regularization > 1e-6, "{method:?}: {epoch:?}"),
+        }
+    }
+}
+
+/// Runs it once, and again with stops after so many steps each.
+fn goes_on_to_the_same_bits(place: &TempDir, config: &FitConfig, stops: &[usize]) -> [Fitted; 2] {
+    let name = config.method.name();
+    let at = |ending: &str| Some(place.path().join(format!("{name}-{ending}")));
+    let whole = run(place, &FitConfig { out: at("whole"), ..config.clone() }, 2);
+    let stopped = FitConfig { out: at("stopped"), ..config.clone() };
+    for steps in stops {
+        let progress = Impatient { left: AtomicUsize::new(*steps), training: false.into() };
+        let cache = Cache::at(place.path().join("cache"));
+        let context = Context { cache, progress: &progress, ..Context::default() };
+        assert!(matches!(fit(&stopped, &context), Err(Error::Interrupted)));
+    }
+    let finished = run(place, &stopped, 1);
+    assert!(weights(&whole) == weights(&finished), "{name}: the saved weights differ");
+    assert_eq!(metrics_json(&whole.record)["tuning"], metrics_json(&finished.record)["tuning"]);
+    [whole, finished]
+}
+
+#[test]
+fn what_a_method_adds_is_the_same_after_a_stop() {
+    let place = place();
+    for method in REGULARISED {
+        goes_on_to_the_same_bits(&place, &config(&place, "", method), &[2, 4]);
     }
 }
 

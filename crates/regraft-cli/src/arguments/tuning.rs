@@ -16,6 +16,16 @@ pub(crate) struct Tuning {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) batch_size: Option<usize>,
 
+    /// End a training that is judged after so many epochs without a lower validation loss, at least 1, with the weights of the best
+    /// epoch; a last training on all images has as many epochs [default: every training has all its epochs]
+    #[arg(long, value_name = "EPOCHS", allow_negative_numbers = true)]
+    pub(crate) patience: Option<usize>,
+
+    /// Judge, and keep, an exponential moving average of the trained weights with this decay, above 0 and below 1 [default: the
+    /// weights themselves]
+    #[arg(long, value_name = "DECAY", allow_negative_numbers = true)]
+    pub(crate) ema: Option<f64>,
+
     /// adam-w or sgd (with Nesterov's momentum of 0.9) [default: adam-w]
     #[arg(long, value_name = "NAME", value_parser = optimizer)]
     pub(crate) optimizer: Option<OptimizerChoice>,
@@ -55,6 +65,11 @@ pub(crate) struct Tuning {
     /// Of l2-sp: with a learning rate r, a step takes r times this share of the way back to the source; 0 or more [default: 1]
     #[arg(long, value_name = "PULL", allow_negative_numbers = true)]
     pub(crate) source_pull: Option<f64>,
+
+    /// Of bss, delta, lwf and co-tuning: the weight of what they add to the loss; 0 or more, with 0 they are lp-ft [default: 0.001
+    /// for bss, 0.01 for delta, 4 for lwf, 2.3 for co-tuning]
+    #[arg(long, value_name = "WEIGHT", allow_negative_numbers = true)]
+    pub(crate) regularization: Option<f64>,
 
     /// Of lora: the rank of the changes, at least 1 [default: 8]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
@@ -96,12 +111,15 @@ impl Tuning {
         TuningConfig {
             epochs: self.epochs.unwrap_or(base.epochs),
             batch_size: self.batch_size.or(base.batch_size),
+            patience: self.patience.or(base.patience),
+            ema: self.ema.or(base.ema),
             optimizer: self.optimizer.unwrap_or(base.optimizer),
             learning_rate: self.learning_rate.or(base.learning_rate),
             source_rate_factor: self.source_rate_factor.unwrap_or(base.source_rate_factor),
             layer_decay: self.layer_decay.unwrap_or(base.layer_decay),
             schedule: self.schedule.unwrap_or(base.schedule),
             source_pull: self.source_pull.unwrap_or(base.source_pull),
+            regularization: self.regularization.or(base.regularization),
             rank: self.rank.unwrap_or(base.rank),
             alpha: self.alpha.unwrap_or(base.alpha),
             wise_ft: self.wise_ft || base.wise_ft,

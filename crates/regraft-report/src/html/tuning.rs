@@ -108,6 +108,16 @@ fn settings(tuning: &TuningRecord) -> String {
         ("Weight decay", format!("{}", tuning.weight_decay)),
         ("Batch normalisation", format!("{} statistics", name(&tuning.norm_statistics))),
     ];
+    if let (Some(patience), Some(needed)) = (tuning.patience, tuning.needed_epochs) {
+        let text = format!("after {patience} without a lower held-out loss; the weights have had {needed}");
+        rows.insert(1, ("Epochs until the training ends early", text));
+    }
+    if let Some(decay) = tuning.ema {
+        rows.push(("Decay of the average of the weights", format!("{decay}")));
+    }
+    if let Some(weight) = tuning.regularization {
+        rows.push(("Weight of what the method adds to the loss", format!("{weight}")));
+    }
     if let Some(share) = tuning.wise_ft_share {
         rows.push(("Share of the trained weights (WiSE-FT)", fixed(share, 2)));
     }

@@ -20,6 +20,10 @@ pub struct TuningRecord {
     pub trained_parameters: u64,
     /// Passes over the training images.
     pub epochs: usize,
+    /// Epochs without a lower validation loss after which a training that was judged ended; `None` where none ended early.
+    pub patience: Option<usize>,
+    /// Epochs behind the weights that were kept, where trainings could end early.
+    pub needed_epochs: Option<usize>,
     /// Images of a step.
     pub batch_size: usize,
     /// Name of the optimiser.
@@ -34,6 +38,10 @@ pub struct TuningRecord {
     pub weight_decay: f64,
     /// What batch normalisation went by: `stored` or `batch`.
     pub norm_statistics: String,
+    /// Decay of the moving average of the weights that was judged and kept; `None` for the weights themselves.
+    pub ema: Option<f64>,
+    /// Weight of what the method added to the loss; `None` where it added nothing.
+    pub regularization: Option<f64>,
     /// What was done at random to the training images; empty for nothing.
     pub augmentation: String,
     /// Share of the trained weights in those of the model (WiSE-FT); `None` where they were not mixed.
@@ -104,6 +112,9 @@ pub struct EpochRecord {
     /// Mean loss of the training images, each before the step that it was part of.
     #[serde(deserialize_with = "nan_if_null")]
     pub training_loss: f64,
+    /// Mean of what the method added to that loss, weighted; NaN where it adds nothing.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub regularization: f64,
     /// Mean log-loss of the validation images; NaN where there are none.
     #[serde(deserialize_with = "nan_if_null")]
     pub validation_loss: f64,
@@ -127,6 +138,7 @@ impl Default for EpochRecord {
             training: String::new(),
             epoch: 0,
             training_loss: f64::NAN,
+            regularization: f64::NAN,
             validation_loss: f64::NAN,
             validation_accuracy: f64::NAN,
             learning_rate: f64::NAN,
@@ -141,6 +153,7 @@ impl EpochRecord {
     pub fn scalars(&self) -> impl Iterator<Item = (&'static str, f64)> {
         [
             ("loss/training", self.training_loss),
+            ("loss/regularization", self.regularization),
             ("loss/validation", self.validation_loss),
             ("accuracy/validation", self.validation_accuracy),
             ("learning rate", self.learning_rate),

@@ -15,6 +15,7 @@ pub(crate) mod tune;
 pub(crate) mod unfinished;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use regraft_adapt::HeadKind;
 use regraft_data::source::ImageFolder;
@@ -55,7 +56,7 @@ pub struct Fitted {
 /// under the run folder's name.
 pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
     config.check()?;
-    let log = Log::start();
+    let log = Arc::new(Log::start());
     // Before the work, so that a place that cannot be written is known before the work is done.
     let place = destination(config, "")?;
     let unfinished =
@@ -92,7 +93,7 @@ pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
     context.progress.finish();
     log.event("learning curve", json!({ "sizes": learning_curve.sizes }));
     let head_seconds = watch.seconds();
-    let work = Unfinished::open(config, &place, context)?;
+    let work = Unfinished::open(config, &place, context)?.map(|work| work.logging(Arc::clone(&log)));
     let tuned = tuned(config, &dataset, &source, &cut, &heads, work.as_ref(), context)?;
     if let Some(Tuned { record, temperature, .. }) = &tuned {
         let details = json!({ "method": record.method, "ladder": record.ladder, "temperature": temperature, "seconds": record.seconds });

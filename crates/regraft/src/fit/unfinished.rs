@@ -2,12 +2,14 @@
 //! process that is killed. It holds the configuration, the checkpoints and the training's log.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use regraft_system::files::{self, create_folder, remove_folder_if_there, write_atomically};
 use regraft_system::partial::Lock;
 
 use super::Method;
 use super::tune::history;
+use crate::log::Log;
 use crate::{Context, Error, FitConfig, Result};
 
 const SUFFIX: &str = ".unfinished";
@@ -21,6 +23,8 @@ pub(crate) struct Unfinished {
     folder: PathBuf,
     /// Whether there were checkpoints.
     goes_on: bool,
+    /// Where the run's events go, if it has a log.
+    log: Option<Arc<Log>>,
     _lock: Lock,
 }
 
@@ -51,7 +55,7 @@ impl Unfinished {
         } else {
             history::forget(&folder)?;
         }
-        Ok(Some(Self { folder, goes_on, _lock: lock }))
+        Ok(Some(Self { folder, goes_on, log: None, _lock: lock }))
     }
 
     /// Refuses another configuration than that of the run at `place`, if that has not ended: before any work is done.
@@ -63,6 +67,18 @@ impl Unfinished {
             // Without a checkpoint there is nothing to lose.
             Some(stored) if has_checkpoints(place) => same(&stored, config, &folder_of(place)),
             _ => Ok(()),
+        }
+    }
+
+    /// With a log for what happens while it trains.
+    pub(crate) fn logging(self, log: Arc<Log>) -> Self {
+        Self { log: Some(log), ..self }
+    }
+
+    /// Adds an event to the log.
+    pub(crate) fn event(&self, event: &str, details: serde_json::Value) {
+        if let Some(log) = &self.log {
+            log.event(event, details);
         }
     }
 

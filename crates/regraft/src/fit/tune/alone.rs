@@ -56,7 +56,8 @@ impl Alone<'_> {
         let (labels, classes, seed) = (self.labels, self.classes, self.seed);
         let setting =
             Setting { method, config: tuning, plan: &plan, boundary: &boundary, labels, classes, seed };
-        let cell = Cell { name, train: self.train, validation: self.validation, start: &part };
+        let (train, validation, epochs) = (self.train, self.validation, tuning.epochs);
+        let cell = Cell { name, train, validation, start: &part, epochs };
         let finished = cell.train(&setting, &checkpoints, &history, context)?;
         let model = start.clone().with_weights_of(&finished.model).map_err(crate::Error::model)?;
         Ok((model, finished.validation_logits))

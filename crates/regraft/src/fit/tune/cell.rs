@@ -2,23 +2,25 @@
 
 use std::ops::ControlFlow;
 
-use ndarray::{Array2, ArrayD, Ix4};
+use ndarray::{Array2, ArrayD, ArrayViewD, Ix4};
 use regraft_adapt::training::{Targets, clip_by_global_norm, softmax_cross_entropy};
-use regraft_engine::{InstructionSet, Precision, Program, Settings, Tape, TapeOptions};
-use regraft_graph::{Bindings, Model};
+use regraft_engine::Tape;
+use regraft_graph::Model;
 use regraft_report::record::EpochRecord;
 use regraft_system::clock::Stopwatch;
-use regraft_system::memory::available_bytes;
 use regraft_system::random::{shuffle, stream};
 
+use super::average::Averaging;
 use super::boundary::Boundary;
-use super::checkpoint::{Checkpoints, State};
-use super::config::{Method, NormStatistics, TuningConfig};
+use super::checkpoint::{Checkpoints, Loss, State};
+use super::config::{Method, TuningConfig};
 use super::history::History;
 use super::images::Look;
+use super::network::{check_memory, logits, matrix, tape};
 use super::parameters::{Choice, Parameters};
 use super::plan::Plan;
-use crate::{Context, Error, FitConfig, Result};
+use super::regulariser::Regulariser;
+use crate::{Context, Error, Result};
 
 /// What all trainings of a run have in common.
 pub(crate) struct Setting<'a> {
@@ -34,11 +36,11 @@ pub(crate) struct Setting<'a> {
 }
 
 impl Setting<'_> {
-    fn choice(&self) -> Choice<'_> {
+    pub(super) fn choice(&self) -> Choice<'_> {
         Choice { method: self.method, config: self.config, plan: self.plan, seed: self.seed }
     }
 
-    fn labels_of(&self, positions: &[usize]) -> Vec<usize> {
+    pub(super) fn labels_of(&self, positions: &[usize]) -> Vec<usize> {
         positions.iter().filter_map(|place| self.labels.get(*place).copied()).collect()
     }
 }
@@ -53,6 +55,8 @@ pub(crate) struct Cell<'a> {
     pub(crate) validation: &'a [usize],
     /// The network behind the boundary, as it begins.
     pub(crate) start: &'a Model,
+    /// Epochs after which it ends, at most as many as the schedule is for.
+    pub(crate) epochs: usize,
 }
 
 /// What a training leaves.
@@ -66,6 +70,8 @@ pub(crate) struct Finished {
     pub(crate) validation_logits: Array2<f32>,
     /// Share of the trained weights in those that are to be used; the rest is from before the training.
     pub(crate) share: f64,
+    /// Epochs behind which the images that judged saw the network that is left, where the training could have ended early.
+    pub(crate) needed: Option<usize>,
 }
 
 /// A loss of so many times that of guessing is worth a warning.
@@ -87,15 +93,17 @@ impl Cell<'_> {
         context: &Context<'_>,
     ) -> Result<Finished> {
         let state = checkpoints.last(self.name).unwrap_or_else(|| State::new(self.start.clone()));
-        let mut training = Training::new(self, setting, state)?;
+        let regulariser = Regulariser::new(self, setting, context)?;
+        let mut training = Training::new(self, setting, regulariser.as_ref(), state)?;
         let steps = training.steps_per_epoch() * setting.config.epochs;
-        let images = self.train.len() * setting.config.epochs;
+        let images = self.train.len() * self.epochs;
         context.progress.start(&format!("training ({})", self.name), images as u64);
         context.progress.advance(training.images_done() as u64);
-        while training.state.step < steps {
+        while !training.is_over() {
             training.epoch(steps, checkpoints, history, context)?;
         }
         context.progress.finish();
+        training.tell_best(context);
         training.finish()
     }
 }
@@ -104,15 +112,22 @@ impl Cell<'_> {
 struct Training<'a> {
     cell: &'a Cell<'a>,
     setting: &'a Setting<'a>,
+    regulariser: Option<&'a Regulariser>,
     tape: Tape,
     parameters: Parameters,
+    averaging: Option<Averaging>,
     state: State,
 }
 
 impl<'a> Training<'a> {
-    fn new(cell: &'a Cell<'a>, setting: &'a Setting<'a>, mut state: State) -> Result<Self> {
+    fn new(
+        cell: &'a Cell<'a>,
+        setting: &'a Setting<'a>,
+        regulariser: Option<&'a Regulariser>,
+        mut state: State,
+    ) -> Result<Self> {
         let choice = setting.choice();
-        let compile = |model| tape(model, setting.plan, setting.config, setting.boundary.shape());
+        let compile = |model| tape(model, &choice, setting.boundary.shape());
         let mut tape = compile(cell.start)?;
         check_memory(&tape, setting.config.batch())?;
         // What is trained is measured from where the cell begins, also in a training that goes on.
@@ -121,7 +136,8 @@ impl<'a> Training<'a> {
             tape = compile(&state.model)?;
         }
         parameters.begin(&choice, cell.name, &mut state);
-        Ok(Self { cell, setting, tape, parameters, state })
+        let averaging = Averaging::new(&choice, cell.start);
+        Ok(Self { cell, setting, regulariser, tape, parameters, averaging, state })
     }
 
     fn steps_per_epoch(&self) -> usize {
@@ -132,6 +148,16 @@ impl<'a> Training<'a> {
         let (epochs, steps) =
             (self.state.step / self.steps_per_epoch(), self.state.step % self.steps_per_epoch());
         epochs * self.cell.train.len() + steps * self.setting.config.batch()
+    }
+
+    /// Whether all epochs are done, or too many without a lower loss.
+    fn is_over(&self) -> bool {
+        let State { epochs, step, .. } = &self.state;
+        let since_best = epochs.len() - best_epoch(epochs).unwrap_or(0);
+        let may_judge = !self.cell.validation.is_empty();
+        let is_patient = |patience: usize| !may_judge || since_best < patience;
+        *step >= self.steps_per_epoch() * self.cell.epochs
+            || !self.setting.config.patience.is_none_or(is_patient)
     }
 
     /// The rest of the epoch that is under way.
@@ -177,17 +203,12 @@ impl<'a> Training<'a> {
     fn step(&mut self, batch: &[usize], steps: usize) -> Result<ControlFlow<()>> {
         let config = self.setting.config;
         let (inputs, targets) = self.examples(batch)?;
-        let logits = self.tape.forward(inputs.view()).map_err(Error::model)?.pop();
-        let logits = logits.and_then(|logits| logits.into_dimensionality().ok());
-        let logits: Array2<f32> =
-            logits.ok_or_else(|| Error::Model("the network gives no row of logits".to_owned()))?;
-        let targets = Targets::Probabilities(targets.view());
-        let (loss, gradient) =
-            softmax_cross_entropy(logits.view(), targets, config.label_smoothing).map_err(Error::model)?;
-        if !loss.is_finite() {
+        let outputs = self.tape.forward(inputs.view()).map_err(Error::model)?;
+        let Some((loss, gradients)) = self.loss(&inputs, &targets, outputs)? else {
             return Ok(ControlFlow::Break(()));
-        }
-        self.tape.backward(&[gradient.view().into_dyn()]).map_err(Error::model)?;
+        };
+        let views: Vec<ArrayViewD<'_, f32>> = gradients.iter().map(|gradient| gradient.view()).collect();
+        self.tape.backward(&views).map_err(Error::model)?;
         let norm = clip_by_global_norm(self.tape.gradients_mut(), config.gradient_clip);
         if !norm.is_finite() {
             return Ok(ControlFlow::Break(()));
@@ -195,9 +216,36 @@ impl<'a> Training<'a> {
         let at = (self.rate(steps), self.state.step / self.steps_per_epoch());
         self.parameters.step(&self.setting.choice(), &mut self.tape, &mut self.state, at)?;
         self.state.step += 1;
-        self.state.loss += loss * batch.len() as f64;
-        self.state.images += batch.len();
+        if let Some(averaging) = &self.averaging {
+            averaging.follow(&mut self.state.averages, &self.tape, self.state.step)?;
+        }
+        self.state.add(loss, batch.len());
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// The loss of a step and its gradients with respect to the tape's outputs; `None` if it is not finite.
+    fn loss(
+        &self,
+        inputs: &ArrayD<f32>,
+        targets: &Array2<f32>,
+        mut outputs: Vec<ArrayD<f32>>,
+    ) -> Result<Option<(Loss, Vec<ArrayD<f32>>)>> {
+        let wires = outputs.split_off(1.min(outputs.len()));
+        let logits = matrix(outputs.pop().unwrap_or_default())?;
+        let (answers, gradient) = softmax_cross_entropy(
+            logits.view(),
+            Targets::Probabilities(targets.view()),
+            self.setting.config.label_smoothing,
+        )
+        .map_err(Error::model)?;
+        let (mut added, mut gradients) = (0.0, vec![gradient.into_dyn()]);
+        if let Some(regulariser) = self.regulariser.filter(|_| answers.is_finite()) {
+            let (value, of_wires) = regulariser.add(inputs, targets, &wires)?;
+            added = value;
+            gradients.extend(of_wires);
+        }
+        let loss = Loss { answers, added };
+        Ok((answers + added).is_finite().then_some((loss, gradients)))
     }
 
     /// What the network is shown in the next step, and what it should answer.
@@ -252,7 +300,7 @@ impl<'a> Training<'a> {
             self.cell.name,
             before.step / self.steps_per_epoch() + 1
         ));
-        *self = Self::new(self.cell, self.setting, State { rollbacks, ..before })?;
+        *self = Self::new(self.cell, self.setting, self.regulariser, State { rollbacks, ..before })?;
         Ok(())
     }
 
@@ -269,6 +317,10 @@ impl<'a> Training<'a> {
             training: self.cell.name.to_owned(),
             epoch: epoch + 1,
             training_loss: self.state.loss / self.state.images.max(1) as f64,
+            regularization: match self.regulariser {
+                Some(_) => self.state.added / self.state.images.max(1) as f64,
+                None => f64::NAN,
+            },
             learning_rate: self.rate(steps),
             seconds,
             images_per_second: self.cell.train.len() as f64 / seconds.max(1e-9),
@@ -282,7 +334,7 @@ impl<'a> Training<'a> {
             record.validation_loss = loss;
             record.validation_accuracy = super::accuracy(&logits, &labels);
         }
-        (self.state.loss, self.state.images) = (0.0, 0);
+        self.state.begin_epoch();
         if record.training_loss > ABSURD * (self.setting.classes as f64).ln() {
             context.progress.message(&format!(
                 "warning: {}: a loss of {:.1} is far above that of guessing: the training diverges; choose a smaller --learning-rate",
@@ -291,106 +343,71 @@ impl<'a> Training<'a> {
         }
         history.add(&record, context)?;
         self.state.epochs.push(record);
+        if self.setting.config.patience.is_some() && best_epoch(&self.state.epochs) == Some(epoch + 1) {
+            self.state.best = Some(self.model()?);
+        }
         Ok(())
+    }
+
+    /// Says which epoch's weights are kept, where they are not the last one's.
+    fn tell_best(&self, context: &Context<'_>) {
+        let (done, name) = (self.state.epochs.len(), self.cell.name);
+        if let Some(best) =
+            best_epoch(&self.state.epochs).filter(|best| self.state.best.is_some() && *best < done)
+        {
+            context.progress.message(&format!(
+                "{name}: no lower validation loss since epoch {best} of {}; its weights are kept",
+                self.cell.epochs
+            ));
+        }
+    }
+
+    /// The network as it would be kept now.
+    fn model(&self) -> Result<Model> {
+        match &self.averaging {
+            Some(averaging) => averaging.model(&self.state.averages, &self.tape),
+            None => self.tape.model().map_err(Error::model),
+        }
     }
 
     /// The logits of the validation images by the network as it is now.
     fn validate(&self) -> Result<Array2<f32>> {
-        let model = self.tape.model().map_err(Error::model)?;
+        let model = self.model()?;
         logits(&model, self.setting.boundary, self.cell.validation)
     }
 
     fn finish(self) -> Result<Finished> {
-        let model = self.tape.model().map_err(Error::model)?;
+        let needed = self.state.best.as_ref().and_then(|_| best_epoch(&self.state.epochs));
+        let model = match &self.state.best {
+            Some(best) => best.clone(),
+            None => self.model()?,
+        };
         let validation_logits = logits(&model, self.setting.boundary, self.cell.validation)?;
         let validation = self.cell.validation.to_vec();
-        Ok(Finished { model, epochs: self.state.epochs, validation, validation_logits, share: 1.0 })
+        let epochs = self.state.epochs;
+        Ok(Finished { model, epochs, validation, validation_logits, share: 1.0, needed })
     }
 }
 
-/// Height and width of a value, as the engine takes them: of a sequence its tokens.
-fn sides(shape: &[usize]) -> [usize; 2] {
-    match shape {
-        [_, height, width] => [*height, *width],
-        [tokens, _] => [1, *tokens],
-        _ => [1, 1],
+/// The first epoch of the lowest validation loss, counted from 1; none before any was judged.
+fn best_epoch(epochs: &[EpochRecord]) -> Option<usize> {
+    let judged = epochs.iter().filter(|epoch| epoch.validation_loss.is_finite());
+    let best = judged.min_by(|one, other| one.validation_loss.total_cmp(&other.validation_loss));
+    best.map(|epoch| epoch.epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_the_best_epochs_counts() {
+        let losses = [f64::NAN, 0.7, 0.5, f64::NAN, 0.5, 0.6];
+        let epochs: Vec<EpochRecord> = (1..)
+            .zip(losses)
+            .map(|(epoch, validation_loss)| EpochRecord { epoch, validation_loss, ..EpochRecord::default() })
+            .collect();
+        assert_eq!(best_epoch(&epochs), Some(3));
+        assert_eq!(best_epoch(&epochs[..1]), None);
     }
-}
-
-fn output(model: &Model) -> Result<&str> {
-    let output = model.graph().outputs().first().map(String::as_str);
-    output.ok_or_else(|| Error::Model("the network has no output".to_owned()))
-}
-
-/// Numbers for each trained one: its value, its gradient, what the optimiser keeps, and what the kernels pack of it.
-const COPIES: usize = 7;
-
-/// Refuses a step that would not fit into the memory that is free.
-fn check_memory(tape: &Tape, images: usize) -> Result<()> {
-    let Some(available) = available_bytes() else { return Ok(()) };
-    let fixed = (tape.values().len() * COPIES * size_of::<f32>()) as u64;
-    let (needed, one) = (fixed + tape.bytes(images) as u64, tape.bytes(1).max(1) as u64);
-    if needed <= available {
-        return Ok(());
-    }
-    let most = available.saturating_sub(fixed) / one;
-    let advice = match most {
-        0 => "choose a smaller --image-size, or a --method that trains less".to_owned(),
-        most => format!("--batch-size {most} would fit"),
-    };
-    let gigabytes = |bytes: u64| bytes as f64 / 1e9;
-    Err(Error::Usage(format!(
-        "a step of {images} images needs {:.1} GB of memory, {:.1} GB are free: {advice}",
-        gigabytes(needed),
-        gigabytes(available)
-    )))
-}
-
-/// Compiles what a method would train, for its errors.
-///
-/// # Errors
-/// An operator has no gradient, the rank of low-rank changes is too large, or a step does not fit into memory.
-pub(super) fn check(model: &Model, plan: &Plan, config: &FitConfig) -> Result<()> {
-    let [height, width] = model.card().preprocessing.crop;
-    let part = model.behind(&plan.boundary, [height, width]).map_err(Error::model)?;
-    let shape = part.graph().input_fact().bind(&Bindings { batch: 1, height, width });
-    let shape: Vec<usize> = shape.into_iter().flatten().skip(1).collect();
-    let tape = tape(&part, plan, &config.tuning, &shape)?;
-    check_memory(&tape, config.tuning.batch())?;
-    let choice = Choice { method: config.method, config: &config.tuning, plan, seed: config.seed };
-    Parameters::new(&choice, &tape).map(|_| ())
-}
-
-/// What stands behind the boundary, compiled; `shape` is that of a value at the boundary.
-fn tape(model: &Model, plan: &Plan, config: &TuningConfig, shape: &[usize]) -> Result<Tape> {
-    let by_batch = config.norm_statistics == NormStatistics::Batch;
-    let options = TapeOptions {
-        trains: &|parameter| plan.trained.contains(&parameter.name),
-        batch_statistics: &|node| by_batch && plan.trains_node(model.graph(), node),
-        ..TapeOptions::default()
-    };
-    Tape::compile(model, sides(shape), &[output(model)?], &options).map_err(Error::model)
-}
-
-/// Images that are judged together.
-const JUDGED: usize = 64;
-
-/// The logits of a network behind the boundary for images by position.
-pub(super) fn logits(model: &Model, boundary: &Boundary, positions: &[usize]) -> Result<Array2<f32>> {
-    let settings = Settings { instruction_set: InstructionSet::detect(), precision: Precision::Float32 };
-    let wire = output(model)?;
-    let mut all = Vec::new();
-    let mut classes = 0;
-    if !positions.is_empty() {
-        let program = Program::compile_with(model, sides(boundary.shape()), &[wire], settings);
-        let program = program.map_err(Error::model)?;
-        for positions in positions.chunks(JUDGED) {
-            let rows =
-                program.run(boundary.batch(positions, Look::Plain)?.view()).map_err(Error::model)?.pop();
-            let rows = rows.ok_or_else(|| Error::Model("the network has no output".to_owned()))?;
-            classes = rows.len() / positions.len();
-            all.extend(rows.iter().copied());
-        }
-    }
-    Array2::from_shape_vec((positions.len(), classes), all).map_err(Error::model)
 }

@@ -15,6 +15,7 @@ use regraft_system::files;
 use regraft_system::hash::blake3_hex;
 use serde::{Deserialize, Serialize};
 
+use super::average::Averages;
 use crate::{Error, Result};
 
 /// Everything that determines how a training goes on.
@@ -23,25 +24,64 @@ pub(crate) struct State {
     /// The network behind the boundary.
     pub(crate) model: Model,
     pub(crate) optimizer: OptimizerState,
+    /// Averages of the weights, where those are asked for.
+    pub(crate) averages: Averages,
     /// Low-rank factors, where those are trained.
     pub(crate) factors: Vec<f32>,
     /// Steps done.
     pub(crate) step: usize,
-    /// Sum of the losses of the epoch's images so far, and their number.
+    /// Sum of the losses of the epoch's images so far, of what a method adds to them, and their number.
     pub(crate) loss: f64,
+    pub(crate) added: f64,
     pub(crate) images: usize,
     /// How often the training has diverged; halves the learning rate each time.
     pub(crate) rollbacks: u32,
     pub(crate) epochs: Vec<EpochRecord>,
+    /// The network of the epoch that was judged best, where trainings may end early.
+    pub(crate) best: Option<Model>,
 }
 
 impl State {
     /// Before the first step.
     pub(crate) fn new(model: Model) -> Self {
         let optimizer = OptimizerState::default();
-        let factors = Vec::new();
-        Self { model, optimizer, factors, step: 0, loss: 0.0, images: 0, rollbacks: 0, epochs: Vec::new() }
+        let (factors, epochs) = (Vec::new(), Vec::new());
+        let (averages, loss, added, best) = (Averages::default(), 0.0, 0.0, None);
+        Self {
+            model,
+            optimizer,
+            averages,
+            factors,
+            step: 0,
+            loss,
+            added,
+            images: 0,
+            rollbacks: 0,
+            epochs,
+            best,
+        }
     }
+
+    /// Adds the mean loss of so many images.
+    pub(crate) fn add(&mut self, loss: Loss, images: usize) {
+        self.loss += loss.answers * images as f64;
+        self.added += loss.added * images as f64;
+        self.images += images;
+    }
+
+    /// Empties the epoch's sums.
+    pub(crate) fn begin_epoch(&mut self) {
+        (self.loss, self.added, self.images) = (0.0, 0.0, 0);
+    }
+}
+
+/// The mean loss of the images of a step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Loss {
+    /// Of the answers.
+    pub(crate) answers: f64,
+    /// What the method adds, weighted.
+    pub(crate) added: f64,
 }
 
 /// What of a state is no tensor.
@@ -52,6 +92,8 @@ struct Header {
     step: usize,
     optimizer_steps: u64,
     loss: f64,
+    #[serde(default)]
+    added: f64,
     images: usize,
     rollbacks: u32,
     epochs: Vec<EpochRecord>,
@@ -73,7 +115,10 @@ pub(crate) struct Checkpoints {
 const FIRST: &str = "optimizer.first";
 const SECOND: &str = "optimizer.second";
 const FACTORS: &str = "factors";
+const AVERAGES: &str = "averages.values";
+const STATISTICS: &str = "averages.statistics";
 const NETWORK: &str = "network.";
+const BEST: &str = "best.";
 
 impl Checkpoints {
     pub(crate) fn in_folder(folder: PathBuf, like: Model, minutes: f64) -> Self {
@@ -99,6 +144,7 @@ impl Checkpoints {
             step: state.step,
             optimizer_steps: state.optimizer.steps,
             loss: state.loss,
+            added: state.added,
             images: state.images,
             rollbacks: state.rollbacks,
             epochs: state.epochs.clone(),
@@ -157,18 +203,38 @@ impl Checkpoints {
         }
         let (tensors, _) = safetensors::parse(&tensors, content).ok()?;
         let numbers = |name: &str| tensors.get(name).map(Tensor::to_f32).unwrap_or_default();
+        let model = self.network(&tensors, NETWORK)?;
+        let has_best = tensors.iter().any(|(name, _)| name.starts_with(BEST));
+        let best = if has_best { Some(self.network(&tensors, BEST)?) } else { None };
+        let optimizer =
+            OptimizerState { steps: header.optimizer_steps, first: numbers(FIRST), second: numbers(SECOND) };
+        let Header { step, loss, added, images, rollbacks, epochs, .. } = header;
+        let factors = numbers(FACTORS);
+        let averages = Averages { values: numbers(AVERAGES), statistics: numbers(STATISTICS) };
+        Some(State {
+            model,
+            optimizer,
+            averages,
+            factors,
+            step,
+            loss,
+            added,
+            images,
+            rollbacks,
+            epochs,
+            best,
+        })
+    }
+
+    /// The network whose tensors have this in front of their names.
+    fn network(&self, tensors: &Weights, prefix: &str) -> Option<Model> {
         let mut weights = Weights::new();
         for (name, tensor) in tensors.iter() {
-            if let Some(name) = name.strip_prefix(NETWORK) {
+            if let Some(name) = name.strip_prefix(prefix) {
                 weights.insert(name, tensor.clone());
             }
         }
-        let model = Model::new(self.like.graph().clone(), weights, self.like.card().clone()).ok()?;
-        let optimizer =
-            OptimizerState { steps: header.optimizer_steps, first: numbers(FIRST), second: numbers(SECOND) };
-        let Header { step, loss, images, rollbacks, epochs, .. } = header;
-        let factors = numbers(FACTORS);
-        Some(State { model, optimizer, factors, step, loss, images, rollbacks, epochs })
+        Model::new(self.like.graph().clone(), weights, self.like.card().clone()).ok()
     }
 }
 
@@ -178,11 +244,18 @@ fn header(path: &Path) -> Option<Header> {
 
 fn weights(state: &State) -> Result<Weights> {
     let mut weights = Weights::new();
-    for (name, tensor) in state.model.weights().iter() {
-        weights.insert(format!("{NETWORK}{name}"), tensor.clone());
+    for (prefix, model) in [(NETWORK, Some(&state.model)), (BEST, state.best.as_ref())] {
+        for (name, tensor) in model.into_iter().flat_map(|model| model.weights().iter()) {
+            weights.insert(format!("{prefix}{name}"), tensor.clone());
+        }
     }
-    let flat =
-        [(FIRST, &state.optimizer.first), (SECOND, &state.optimizer.second), (FACTORS, &state.factors)];
+    let flat = [
+        (FIRST, &state.optimizer.first),
+        (SECOND, &state.optimizer.second),
+        (FACTORS, &state.factors),
+        (AVERAGES, &state.averages.values),
+        (STATISTICS, &state.averages.statistics),
+    ];
     for (name, numbers) in flat {
         if !numbers.is_empty() {
             weights.insert(name, Tensor::from_f32(vec![numbers.len()], numbers).map_err(Error::model)?);

@@ -33,6 +33,15 @@ pub enum Method {
     Gradual,
     /// As [`Method::LpFt`], with weights that are pulled towards those of the source (Li et al. 2018).
     L2Sp,
+    /// As [`Method::LpFt`], with the smallest singular value of each batch's features suppressed (Chen et al. 2019).
+    Bss,
+    /// As [`Method::LpFt`], with feature maps that are held near those of the source (Li et al. 2019).
+    Delta,
+    /// As [`Method::LpFt`], with the answers of the source's own head held near those that it gave (Li and Hoiem 2016).
+    Lwf,
+    /// As [`Method::LpFt`], with the source's own head trained, too, towards the classes that the images look like to it (You et
+    /// al. 2020).
+    CoTuning,
     /// Low-rank changes of the weights of convolutions, dense layers and attention (Hu et al. 2022).
     Lora,
     /// The cheapest of these that no dearer one beats by more than a standard error, in cross-validation.
@@ -41,7 +50,7 @@ pub enum Method {
 
 impl Method {
     /// All of them, by what they cost.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Probe,
         Self::BnAffine,
         Self::Bias,
@@ -50,6 +59,10 @@ impl Method {
         Self::LpFt,
         Self::Gradual,
         Self::L2Sp,
+        Self::Bss,
+        Self::Delta,
+        Self::Lwf,
+        Self::CoTuning,
         Self::Lora,
         Self::Full,
         Self::Auto,
@@ -67,6 +80,10 @@ impl Method {
             Self::LpFt => "lp-ft",
             Self::Gradual => "gradual",
             Self::L2Sp => "l2-sp",
+            Self::Bss => "bss",
+            Self::Delta => "delta",
+            Self::Lwf => "lwf",
+            Self::CoTuning => "co-tuning",
             Self::Lora => "lora",
             Self::Auto => "auto",
         }
@@ -86,8 +103,32 @@ impl Method {
                 "the whole network, block by block from the last one, with the linear probe for a start"
             }
             Self::L2Sp => "the whole network, pulled towards the source, with the linear probe for a start",
+            Self::Bss => {
+                "the whole network, with the least varied features suppressed, with the linear probe for a start"
+            }
+            Self::Delta => {
+                "the whole network, with its feature maps held near the source's, with the linear probe for a start"
+            }
+            Self::Lwf => {
+                "the whole network, with the source's own answers held, with the linear probe for a start"
+            }
+            Self::CoTuning => {
+                "the whole network together with the source's own head, with the linear probe for a start"
+            }
             Self::Lora => "low-rank changes of the weights, with the linear probe for a start",
             Self::Auto => "what pays off in cross-validation",
+        }
+    }
+
+    /// The weight of what it adds to the loss where none is asked for: that of the Transfer-Learning-Library, which has 48 images
+    /// a batch; 0 for a method that adds nothing.
+    pub fn regularization(self) -> f64 {
+        match self {
+            Self::Bss => 1e-3,
+            Self::Delta => 1e-2,
+            Self::Lwf => 4.0,
+            Self::CoTuning => 2.3,
+            _ => 0.0,
         }
     }
 }
@@ -210,6 +251,14 @@ pub struct TuningConfig {
     pub batch_size: Option<usize>,
     /// The rule by which gradients change weights.
     pub optimizer: OptimizerChoice,
+    /// A training that is judged ends after so many epochs without a lower validation loss, at least 1, with the weights of the
+    /// best epoch; never before the last epoch if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<usize>,
+    /// Decay of an exponential moving average of the trained weights, above 0 and below 1, by which a training is judged and which
+    /// is its result; none if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
     /// Largest learning rate, that of the head, above 0; 0.001 for AdamW and 0.01 for SGD if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
@@ -229,6 +278,10 @@ pub struct TuningConfig {
     pub norm_statistics: NormStatistics,
     /// Of [`Method::L2Sp`]: with a learning rate r, a step takes r times this share of the way back to the source; 0 or more.
     pub source_pull: f64,
+    /// Weight of what [`Method::Bss`], [`Method::Delta`], [`Method::Lwf`] and [`Method::CoTuning`] add to the loss, 0 or more;
+    /// [`Method::regularization`] if absent. With 0 they are [`Method::LpFt`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regularization: Option<f64>,
     /// Of [`Method::Lora`]: the rank of the changes, at least 1.
     pub rank: usize,
     /// Of [`Method::Lora`]: the changes are multiplied by this over the rank; above 0.
@@ -252,6 +305,8 @@ impl Default for TuningConfig {
         Self {
             epochs: 10,
             batch_size: None,
+            patience: None,
+            ema: None,
             optimizer: OptimizerChoice::default(),
             learning_rate: None,
             source_rate_factor: 0.1,
@@ -262,6 +317,7 @@ impl Default for TuningConfig {
             label_smoothing: 0.0,
             norm_statistics: NormStatistics::default(),
             source_pull: 1.0,
+            regularization: None,
             rank: 8,
             alpha: 16.0,
             wise_ft: false,
@@ -288,6 +344,12 @@ impl TuningConfig {
     /// The learning rate of the head.
     pub(crate) fn head_rate(&self) -> f64 {
         self.learning_rate.unwrap_or_else(|| self.optimizer.learning_rate())
+    }
+
+    /// The weight of what a method adds to the loss.
+    pub(crate) fn weight_of(&self, method: Method) -> f64 {
+        let default = method.regularization();
+        if default > 0.0 { self.regularization.unwrap_or(default) } else { 0.0 }
     }
 
     /// The augmentation for the report; empty for none.
@@ -331,6 +393,18 @@ impl TuningConfig {
                 self.source_pull,
                 "a number of at least 0",
             ),
+            self.regularization.and_then(|weight| {
+                number(
+                    weight >= 0.0 && weight.is_finite(),
+                    "regularization",
+                    weight,
+                    "a number of at least 0",
+                )
+            }),
+            (self.patience == Some(0)).then(|| "patience: 0 is not at least 1".to_owned()),
+            self.ema.and_then(|decay| {
+                number(decay > 0.0 && decay < 1.0, "ema", decay, "a decay above 0 and below 1")
+            }),
             (self.rank == 0).then(|| "rank: 0 is not at least 1".to_owned()),
             number(
                 self.alpha > 0.0 && self.alpha <= MOST_ALPHA,

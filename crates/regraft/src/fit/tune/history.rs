@@ -82,7 +82,7 @@ pub(crate) fn copy_events(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-const HEADER: &str = "training,epoch,training_loss,validation_loss,validation_accuracy,learning_rate,seconds,images_per_second\n";
+const HEADER: &str = "training,epoch,training_loss,validation_loss,validation_accuracy,learning_rate,seconds,images_per_second,regularization\n";
 
 /// A line of the table; what was not measured is empty.
 fn line(record: &EpochRecord) -> String {
@@ -95,6 +95,7 @@ fn line(record: &EpochRecord) -> String {
         record.learning_rate,
         record.seconds,
         record.images_per_second,
+        record.regularization,
     ];
     format!("{training},{epoch},{}\n", numbers.map(number).join(","))
 }
@@ -102,6 +103,9 @@ fn line(record: &EpochRecord) -> String {
 /// `epoch 3: loss 0.412, validation loss 0.530, accuracy 84.2 %, 38 images/s`.
 fn in_words(record: &EpochRecord) -> String {
     let mut line = format!("{}, epoch {}: loss {:.3}", record.training, record.epoch, record.training_loss);
+    if record.regularization.is_finite() {
+        line += &format!(", regularization {:.4}", record.regularization);
+    }
     if record.validation_loss.is_finite() {
         line += &format!(
             ", validation loss {:.3}, accuracy {:.1} %",
@@ -127,9 +131,12 @@ mod tests {
             images_per_second: 25.0,
             ..EpochRecord::default()
         };
-        assert_eq!(line(&record), "final,2,0.5,,,0.001,4,25\n");
+        assert_eq!(line(&record), "final,2,0.5,,,0.001,4,25,\n");
         assert_eq!(line(&record).matches(',').count(), HEADER.matches(',').count());
         assert_eq!(in_words(&record), "final, epoch 2: loss 0.500, 25 images/s");
+        let held = EpochRecord { regularization: 0.0125, ..record.clone() };
+        assert_eq!(line(&held), "final,2,0.5,,,0.001,4,25,0.0125\n");
+        assert_eq!(in_words(&held), "final, epoch 2: loss 0.500, regularization 0.0125, 25 images/s");
         let judged = EpochRecord { validation_loss: 0.6, validation_accuracy: 0.75, ..record };
         assert_eq!(
             in_words(&judged),

@@ -30,6 +30,8 @@ pub(super) struct Climbed<'a> {
     pub(super) temperature: f64,
     /// Share of the trained weights that suited those images best.
     pub(super) share: f64,
+    /// Epochs that it needed, where trainings may end early.
+    pub(super) needed: Option<usize>,
     /// Its training on all images, where that was the one that was judged.
     pub(super) finished: Option<Finished>,
     pub(super) epochs: Vec<EpochRecord>,
@@ -50,6 +52,7 @@ pub(super) fn climb<'a>(
         rung: None,
         temperature: best.temperature,
         share: 1.0,
+        needed: None,
         finished: None,
         epochs: Vec::new(),
         ladder: vec![RungRecord { is_kept: true, ..record(Method::Probe, &best, None, 0.0) }],
@@ -64,7 +67,8 @@ pub(super) fn climb<'a>(
             }
             Err(error) => return Err(error),
         };
-        let Trial { judged, finished, epochs, share, decision } = trial(tuning, &rung, &best, context)?;
+        let Trial { judged, finished, epochs, share, needed, decision } =
+            trial(tuning, &rung, &best, context)?;
         climbed.epochs.extend(epochs);
         let reason = decision.reason();
         let row = record(method, &judged, Some(decision.gain), watch.seconds());
@@ -74,7 +78,7 @@ pub(super) fn climb<'a>(
             continue;
         }
         (climbed.rung, climbed.finished) = (Some(rung), finished);
-        (climbed.temperature, climbed.share) = (judged.temperature, share);
+        (climbed.temperature, climbed.share, climbed.needed) = (judged.temperature, share, needed);
         best = judged;
     }
     Ok(climbed)
@@ -87,26 +91,30 @@ struct Trial {
     epochs: Vec<EpochRecord>,
     /// Mean over the folds.
     share: f64,
+    /// Mean over the folds, where trainings may end early.
+    needed: Option<usize>,
     decision: Decision,
 }
 
 fn trial(tuning: &Tuning<'_>, rung: &Rung<'_>, best: &Judged, context: &Context<'_>) -> Result<Trial> {
     let split = &tuning.dataset.split;
     if !split.validation.is_empty() {
-        let finished = rung.on_all(context)?;
+        let finished = rung.on_all(None, context)?;
         let judged =
             Judged::of(tuning.dataset, finished.validation.clone(), finished.validation_logits.view())?;
-        let (epochs, share) = (finished.epochs.clone(), finished.share);
+        let (epochs, share, needed) = (finished.epochs.clone(), finished.share, finished.needed);
         let decision = Decision::at_the_end(Gain::over(best, &judged));
-        return Ok(Trial { judged, finished: Some(finished), epochs, share, decision });
+        return Ok(Trial { judged, finished: Some(finished), epochs, share, needed, decision });
     }
     let folds = folds_of(best, tuning);
     let (mut positions, mut logits, mut epochs, mut shares) = (Vec::new(), Vec::new(), Vec::new(), 0.0);
+    let mut needs = Vec::new();
     for fold in 0..folds {
         let name = format!("{}-fold-{}", rung.method.name(), fold + 1);
-        let Finished { validation, validation_logits, epochs: of_fold, share, .. } =
+        let Finished { validation, validation_logits, epochs: of_fold, share, needed, .. } =
             rung.without_fold(fold, &name, context)?;
         shares += share;
+        needs.extend(needed);
         positions.extend(validation);
         logits.push(validation_logits);
         epochs.extend(of_fold);
@@ -115,7 +123,7 @@ fn trial(tuning: &Tuning<'_>, rung: &Rung<'_>, best: &Judged, context: &Context<
         let judged = Judged::of(tuning.dataset, positions.clone(), all.view())?;
         if let Some(decision) = Decision::after(Gain::over(best, &judged), fold + 1, folds) {
             let share = shares / (fold + 1) as f64;
-            return Ok(Trial { judged, finished: None, epochs, share, decision });
+            return Ok(Trial { judged, finished: None, epochs, share, needed: mean(&needs), decision });
         }
     }
     Err(Error::Data("there are no folds to judge by".to_owned()))
@@ -129,6 +137,12 @@ fn folds_of(judged: &Judged, tuning: &Tuning<'_>) -> usize {
         of_fold.any(|(position, _)| judged.positions.binary_search(position).is_ok())
     };
     (0..).take_while(|fold| answered(*fold)).count()
+}
+
+/// To the nearest whole number.
+fn mean(numbers: &[usize]) -> Option<usize> {
+    let sum: usize = numbers.iter().sum();
+    (2 * sum + numbers.len()).checked_div(2 * numbers.len())
 }
 
 /// How much lower the log-loss is, on the images that both have answered.
@@ -222,6 +236,11 @@ mod tests {
     fn judged(positions: &[usize], losses: &[f64]) -> Judged {
         let (positions, losses) = (positions.to_vec(), losses.to_vec());
         Judged { positions, losses, ..Judged::default() }
+    }
+
+    #[test]
+    fn means_are_whole() {
+        assert_eq!([&[][..], &[4], &[1, 2], &[1, 1, 2]].map(mean), [None, Some(4), Some(2), Some(1)]);
     }
 
     #[test]

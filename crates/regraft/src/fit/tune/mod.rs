@@ -4,6 +4,8 @@
 //! and one on all of them, which gives the model. Where the data has a validation part of its own, one training does both.
 
 mod alone;
+mod attention;
+mod average;
 mod boundary;
 mod cell;
 mod checkpoint;
@@ -11,9 +13,12 @@ mod config;
 pub(crate) mod history;
 mod images;
 mod ladder;
+mod network;
 mod parameters;
 mod plan;
+mod regulariser;
 mod rung;
+mod source_head;
 
 use std::path::PathBuf;
 
@@ -43,6 +48,7 @@ use crate::{Context, Error, FitConfig, Result};
 use ladder::{Climbed, climb};
 use plan::Plan;
 use rung::Rung;
+use source_head::with_source_head;
 
 /// A tuned model and what it says about the test set.
 pub(crate) struct Tuned {
@@ -89,9 +95,9 @@ pub(crate) fn check(config: &FitConfig, source: &Model, cut: &str, classes: &[St
         return Ok(());
     }
     let boundary = resolve_cut(source, &config.cut)?;
-    let model = with_empty_head(source, cut, classes)?;
+    let model = with_source_head(&with_empty_head(source, cut, classes)?, source, config.method)?;
     let plan = Plan::new(&model, config.method, &boundary, config.tuning.rank)?;
-    cell::check(&model, &plan, config)
+    network::check(&model, &plan, config)
 }
 
 /// Near the end of the range that temperatures are looked for in, 0.01 to 100.
@@ -117,7 +123,7 @@ impl Tuning<'_> {
             Method::Auto => climb(self, &linear, context)?,
             method => self.judged(method, &linear, context)?,
         };
-        let Climbed { rung, temperature, share, finished, mut epochs, ladder } = climbed;
+        let Climbed { rung, temperature, share, needed, finished, mut epochs, ladder } = climbed;
         let Some(rung) = rung else {
             return self.probe_alone(TuningRecord {
                 history: epochs,
@@ -129,7 +135,7 @@ impl Tuning<'_> {
         let finished = match finished {
             Some(finished) => finished,
             None => {
-                let finished = rung.on_all(context)?;
+                let finished = rung.on_all(needed, context)?;
                 epochs.extend(finished.epochs.iter().cloned());
                 finished
             }
@@ -144,7 +150,7 @@ impl Tuning<'_> {
         let test_probabilities = self.answers(&model, context)?;
         let wise_ft_share = self.config.tuning.wise_ft.then_some(share);
         let seconds = watch.seconds();
-        let record = TuningRecord { ladder, wise_ft_share, seconds, ..rung.record(epochs) };
+        let record = TuningRecord { ladder, wise_ft_share, seconds, ..rung.record(epochs, needed) };
         Ok(Tuned { model, temperature, test_probabilities, record })
     }
 
@@ -185,7 +191,7 @@ impl Tuning<'_> {
             let others: Vec<usize> = others.copied().collect();
             (finished, self.fitted_to(&linear, &others)?)
         } else {
-            (rung.on_all(context)?, linear)
+            (rung.on_all(None, context)?, linear)
         };
         let features = rows(&self.dataset.features, &finished.validation);
         let logits = probe.head.logits(features.view()).map_err(Error::data)?;
@@ -205,16 +211,16 @@ impl Tuning<'_> {
         let rung = Rung::open(self, method, linear, context)?;
         let has_validation = !self.dataset.split.validation.is_empty();
         let judged = if has_validation {
-            rung.on_all(context)?
+            rung.on_all(None, context)?
         } else {
             rung.without_fold(JUDGING_FOLD, VALIDATION, context)?
         };
         let labels = self.dataset.labels_at(&judged.validation);
         let logits = judged.validation_logits.mapv(f64::from);
         let temperature = fit_temperature(logits.view(), &labels).map_err(Error::data)?;
-        let (epochs, share) = (judged.epochs.clone(), judged.share);
+        let (epochs, share, needed) = (judged.epochs.clone(), judged.share, judged.needed);
         let finished = has_validation.then_some(judged);
-        Ok(Climbed { rung: Some(rung), temperature, share, finished, epochs, ladder: Vec::new() })
+        Ok(Climbed { rung: Some(rung), temperature, share, needed, finished, epochs, ladder: Vec::new() })
     }
 
     /// The linear probe, where nothing else was worth its cost.

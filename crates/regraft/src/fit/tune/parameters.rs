@@ -120,7 +120,8 @@ fn group(choice: &Choice<'_>, trained: &Trained, range: std::ops::Range<usize>) 
     let Choice { method, config, plan, .. } = *choice;
     let depth = (!plan.head.contains(&trained.name)).then(|| plan.depth(&trained.name));
     let is_weight = trained.kind != ParameterKind::Bias && trained.shape.len() > 1;
-    let is_pulled = method == Method::L2Sp && depth.is_some();
+    let is_held = method == Method::L2Sp || (method == Method::Delta && config.weight_of(method) > 0.0);
+    let is_pulled = is_held && depth.is_some();
     let factor = |depth: usize| config.source_rate_factor * config.layer_decay.powi(depth.min(1000) as i32);
     // Factors begin with nothing, as a new head does.
     let is_new = depth.is_none() || method == Method::Lora;

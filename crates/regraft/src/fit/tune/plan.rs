@@ -93,7 +93,9 @@ fn names_of(model: &Model, method: Method, cut: &str, head: &HashSet<String>) ->
         Method::Partial => names_up_to(graph, cut),
         _ => HashSet::new(),
     };
-    let behind = graph.nodes().iter().filter(|node| !front.contains(node.name.as_str()));
+    let kept = if method == Method::Lwf { source_head(graph) } else { HashSet::new() };
+    let is_left = |name: &str| front.contains(name) || kept.contains(name);
+    let behind = graph.nodes().iter().filter(|node| !is_left(&node.name));
     let of_node = behind.flat_map(|node| {
         let is_norm = matches!(node.op, Op::BatchNormalization(_) | Op::LayerNormalization(_) | Op::Scale(_));
         node.parameters().into_iter().filter(move |parameter| trains(method, is_norm, parameter))
@@ -120,7 +122,11 @@ fn trains(method: Method, is_norm: bool, parameter: &Parameter) -> bool {
             | Method::Full
             | Method::LpFt
             | Method::Gradual
-            | Method::L2Sp => true,
+            | Method::L2Sp
+            | Method::Bss
+            | Method::Delta
+            | Method::Lwf
+            | Method::CoTuning => true,
         }
 }
 
@@ -162,6 +168,14 @@ fn in_front_of_last_block<'a>(model: &'a Model, head: &HashSet<String>) -> HashS
         behind.flat_map(|node| node.parameters()).any(|parameter| !head.contains(&parameter.name))
     };
     fronts.into_iter().find(leaves_some).unwrap_or_default()
+}
+
+/// The nodes that only the second output needs: the source's own head, where it is there beside the new one.
+fn source_head(graph: &Graph) -> HashSet<&str> {
+    let mut outputs = graph.outputs().iter();
+    let [new, source] =
+        [outputs.next(), outputs.next()].map(|wire| names_up_to(graph, wire.map_or("", String::as_str)));
+    source.difference(&new).copied().collect()
 }
 
 fn names_up_to<'a>(graph: &'a Graph, wire: &'a str) -> HashSet<&'a str> {

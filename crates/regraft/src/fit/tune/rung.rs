@@ -7,16 +7,20 @@ use regraft_adapt::Selection;
 use regraft_adapt::training::{Targets, interpolate, softmax_cross_entropy};
 use regraft_graph::{Model, ParameterKind, Tensor};
 use regraft_report::record::{EpochRecord, TuningRecord};
+use regraft_system::clock::Stopwatch;
 use regraft_system::random::stream;
+use serde_json::{Value, json};
 
 use super::Tuning;
 use super::boundary::Boundary;
-use super::cell::{Cell, Finished, Setting, logits};
+use super::cell::{Cell, Finished, Setting};
 use super::checkpoint::Checkpoints;
 use super::config::Method;
 use super::history::History;
 use super::images::Images;
+use super::network::logits;
 use super::plan::Plan;
+use super::source_head::with_source_head;
 use crate::fit::dataset::Dataset;
 use crate::fit::graft::graft;
 use crate::fit::unfinished::CHECKPOINTS;
@@ -33,7 +37,7 @@ pub(super) struct Rung<'a> {
     linear: &'a Selection,
     /// The whole network as it begins.
     start: Model,
-    /// What of it stands behind the boundary.
+    /// What of it stands behind the boundary, with the source's own head where the method asks that.
     part: Model,
     plan: Plan,
     boundary: Boundary,
@@ -52,9 +56,10 @@ impl<'a> Rung<'a> {
         context: &Context<'_>,
     ) -> Result<Self> {
         let start = start(tuning, method, linear, FINAL)?;
-        let plan = Plan::new(&start, method, tuning.boundary, tuning.config.tuning.rank)?;
-        let boundary = boundary(tuning, &start, &plan, context)?;
-        let part = behind(&start, &plan)?;
+        let trained = with_source_head(&start, tuning.source, method)?;
+        let plan = Plan::new(&trained, method, tuning.boundary, tuning.config.tuning.rank)?;
+        let boundary = boundary(tuning, &trained, &plan, context)?;
+        let part = behind(&trained, &plan)?;
         let folder = tuning.work.folder().join(CHECKPOINTS).join(tuning.part).join(method.name());
         let checkpoints =
             Checkpoints::in_folder(folder, part.clone(), tuning.config.tuning.checkpoint_minutes);
@@ -73,11 +78,31 @@ impl<'a> Rung<'a> {
             seed: config.seed,
         };
         let history = History::in_folder(work.folder().to_path_buf())?;
+        let watch = Stopwatch::start();
         let finished = cell.train(&setting, &self.checkpoints, &history, context)?;
+        work.event("training", self.event(cell, &finished, watch.seconds()));
         if !config.tuning.wise_ft || cell.validation.is_empty() {
             return Ok(finished);
         }
         self.best_mixture(cell, finished)
+    }
+
+    /// What the log is told of a training; `seconds` are those of this process, which may have gone on with it.
+    fn event(&self, cell: &Cell<'_>, finished: &Finished, seconds: f64) -> Value {
+        let last = finished.epochs.last();
+        let number = |value: fn(&EpochRecord) -> f64| last.map(value).filter(|value| value.is_finite());
+        json!({
+            "training": cell.name,
+            "method": self.method.name(),
+            "images": cell.train.len(),
+            "judging": cell.validation.len(),
+            "epochs": finished.epochs.len(),
+            "needed_epochs": finished.needed,
+            "training_loss": number(|epoch| epoch.training_loss),
+            "validation_loss": number(|epoch| epoch.validation_loss),
+            "validation_accuracy": number(|epoch| epoch.validation_accuracy),
+            "took_seconds": (seconds * 1e3).round() / 1e3,
+        })
     }
 
     /// With the share of the trained weights that suits the validation images best, and what the network answers with it.
@@ -98,11 +123,19 @@ impl<'a> Rung<'a> {
         Ok(best.1)
     }
 
-    /// The training on all training images; the validation part judges it, where there is one.
-    pub(super) fn on_all(&self, context: &Context<'_>) -> Result<Finished> {
+    /// The training on all training images; the validation part judges it, where there is one. Where there is none, it has as
+    /// many epochs as those that were judged `needed`.
+    pub(super) fn on_all(&self, needed: Option<usize>, context: &Context<'_>) -> Result<Finished> {
         let split = &self.tuning.dataset.split;
         let (train, validation) = (&split.train, &split.validation);
-        self.train(&Cell { name: FINAL, train, validation, start: &self.part }, context)
+        let most = self.tuning.config.tuning.epochs;
+        if let Some(needed) = needed {
+            context.progress.message(&format!(
+                "{FINAL}: {needed} of {most} epochs, as many as the training needed that was judged"
+            ));
+        }
+        let epochs = needed.unwrap_or(most);
+        self.train(&Cell { name: FINAL, train, validation, start: &self.part, epochs }, context)
     }
 
     /// A training without the images of one fold, which judge. Its head begins without them, too.
@@ -115,8 +148,10 @@ impl<'a> Rung<'a> {
         };
         let (train, validation): (Vec<usize>, Vec<usize>) = (of_fold(false), of_fold(true));
         let linear = self.tuning.fitted_to(self.linear, &train)?;
-        let start = behind(&start(self.tuning, self.method, &linear, name)?, &self.plan)?;
-        self.train(&Cell { name, train: &train, validation: &validation, start: &start }, context)
+        let start = start(self.tuning, self.method, &linear, name)?;
+        let start = behind(&with_source_head(&start, self.tuning.source, self.method)?, &self.plan)?;
+        let epochs = self.tuning.config.tuning.epochs;
+        self.train(&Cell { name, train: &train, validation: &validation, start: &start, epochs }, context)
     }
 
     /// The whole network with what was trained, and the temperature in its head.
@@ -132,7 +167,7 @@ impl<'a> Rung<'a> {
     }
 
     /// What the report is told.
-    pub(super) fn record(&self, history: Vec<EpochRecord>) -> TuningRecord {
+    pub(super) fn record(&self, history: Vec<EpochRecord>, needed: Option<usize>) -> TuningRecord {
         let settings = &self.tuning.config.tuning;
         let parameters = self.start.graph().parameters().into_iter();
         let trained = parameters.filter(|parameter| self.plan.trained.contains(&parameter.name));
@@ -144,6 +179,8 @@ impl<'a> Rung<'a> {
             prefix_cached: self.boundary.is_cached(),
             trained_parameters: sizes.sum(),
             epochs: settings.epochs,
+            patience: settings.patience,
+            needed_epochs: needed,
             batch_size: settings.batch(),
             optimizer: settings.optimizer.name().to_owned(),
             learning_rate: settings.head_rate(),
@@ -151,6 +188,8 @@ impl<'a> Rung<'a> {
             schedule: settings.schedule.name().to_owned(),
             weight_decay: settings.weight_decay,
             norm_statistics: settings.norm_statistics.name().to_owned(),
+            ema: settings.ema,
+            regularization: Some(settings.weight_of(self.method)).filter(|weight| *weight > 0.0),
             augmentation: settings.augmentation_text(),
             history,
             ..TuningRecord::default()

@@ -1,0 +1,127 @@
+//! What stands behind the boundary as the engine has it: a tape that is trained, and programs that answer.
+
+use ndarray::{Array2, ArrayD};
+use regraft_engine::{InstructionSet, Precision, Program, Settings, Tape, TapeOptions};
+use regraft_graph::{Bindings, Model};
+use regraft_system::memory::available_bytes;
+
+use super::boundary::Boundary;
+use super::config::NormStatistics;
+use super::images::Look;
+use super::parameters::{Choice, Parameters};
+use super::plan::Plan;
+use super::regulariser;
+use crate::{Error, FitConfig, Result};
+
+/// Height and width of a value, as the engine takes them: of a sequence its tokens.
+pub(super) fn sides(shape: &[usize]) -> [usize; 2] {
+    match shape {
+        [_, height, width] => [*height, *width],
+        [tokens, _] => [1, *tokens],
+        _ => [1, 1],
+    }
+}
+
+pub(super) fn output(model: &Model) -> Result<&str> {
+    let output = model.graph().outputs().first().map(String::as_str);
+    output.ok_or_else(|| Error::Model("the network has no output".to_owned()))
+}
+
+/// Numbers for each trained one: its value, its gradient, what the optimiser keeps, and what the kernels pack of it.
+const COPIES: usize = 7;
+
+/// Refuses a step that would not fit into the memory that is free.
+pub(super) fn check_memory(tape: &Tape, images: usize) -> Result<()> {
+    let Some(available) = available_bytes() else { return Ok(()) };
+    let fixed = (tape.values().len() * COPIES * size_of::<f32>()) as u64;
+    let (needed, one) = (fixed + tape.bytes(images) as u64, tape.bytes(1).max(1) as u64);
+    if needed <= available {
+        return Ok(());
+    }
+    let most = available.saturating_sub(fixed) / one;
+    let advice = match most {
+        0 => "choose a smaller --image-size, or a --method that trains less".to_owned(),
+        most => format!("--batch-size {most} would fit"),
+    };
+    let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+    Err(Error::Usage(format!(
+        "a step of {images} images needs {:.1} GB of memory, {:.1} GB are free: {advice}",
+        gigabytes(needed),
+        gigabytes(available)
+    )))
+}
+
+/// Compiles what a method would train, for its errors.
+///
+/// # Errors
+/// An operator has no gradient, the rank of low-rank changes is too large, there is nothing that a method could hold on to, or
+/// a step does not fit into memory.
+pub(super) fn check(model: &Model, plan: &Plan, config: &FitConfig) -> Result<()> {
+    let [height, width] = model.card().preprocessing.crop;
+    let part = model.behind(&plan.boundary, [height, width]).map_err(Error::model)?;
+    let shape = part.graph().input_fact().bind(&Bindings { batch: 1, height, width });
+    let shape: Vec<usize> = shape.into_iter().flatten().skip(1).collect();
+    let choice = Choice { method: config.method, config: &config.tuning, plan, seed: config.seed };
+    let tape = tape(&part, &choice, &shape)?;
+    check_memory(&tape, config.tuning.batch())?;
+    Parameters::new(&choice, &tape).map(|_| ())
+}
+
+/// What stands behind the boundary, compiled; `shape` is that of a value at the boundary. Its outputs are the logits and what
+/// the method adds to the loss for.
+pub(super) fn tape(model: &Model, choice: &Choice<'_>, shape: &[usize]) -> Result<Tape> {
+    let Choice { config, plan, .. } = *choice;
+    let by_batch = config.norm_statistics == NormStatistics::Batch;
+    let options = TapeOptions {
+        trains: &|parameter| plan.trained.contains(&parameter.name),
+        batch_statistics: &|node| by_batch && plan.trains_node(model.graph(), node),
+        ..TapeOptions::default()
+    };
+    let wires = regulariser::wires(choice, model, sides(shape))?;
+    let outputs: Vec<&str> =
+        std::iter::once(output(model)?).chain(wires.iter().map(String::as_str)).collect();
+    Tape::compile(model, sides(shape), &outputs, &options).map_err(Error::model)
+}
+
+/// A network behind the boundary that answers with the values of these wires; `shape` is that of a value at the boundary.
+pub(super) fn program(model: &Model, shape: &[usize], wires: &[&str]) -> Result<Program> {
+    let settings = Settings { instruction_set: InstructionSet::detect(), precision: Precision::Float32 };
+    Program::compile_with(model, sides(shape), wires, settings).map_err(Error::model)
+}
+
+/// A value with a row an image, as a matrix.
+pub(super) fn matrix(value: ArrayD<f32>) -> Result<Array2<f32>> {
+    let rows = value.shape().first().copied().unwrap_or(0);
+    let columns = value.len() / rows.max(1);
+    value.into_shape_with_order((rows, columns)).map_err(Error::model)
+}
+
+/// Images that are judged together.
+const JUDGED: usize = 64;
+
+/// The logits of a network behind the boundary for images by position.
+pub(super) fn logits(model: &Model, boundary: &Boundary, positions: &[usize]) -> Result<Array2<f32>> {
+    answers(model, output(model)?, (boundary, positions), &mut |_| Ok(()))
+}
+
+/// The values of a wire, a row for each of some images as in use, told after each batch with its number of images.
+pub(super) fn answers(
+    model: &Model,
+    wire: &str,
+    (boundary, positions): (&Boundary, &[usize]),
+    told: &mut dyn FnMut(usize) -> Result<()>,
+) -> Result<Array2<f32>> {
+    let (mut all, mut columns) = (Vec::new(), 0);
+    if !positions.is_empty() {
+        let program = program(model, boundary.shape(), &[wire])?;
+        for positions in positions.chunks(JUDGED) {
+            let inputs = boundary.batch(positions, Look::Plain)?;
+            let rows = program.run(inputs.view()).map_err(Error::model)?.pop();
+            let rows = rows.ok_or_else(|| Error::Model("the network has no output".to_owned()))?;
+            columns = rows.len() / positions.len();
+            all.extend(rows.iter().copied());
+            told(positions.len())?;
+        }
+    }
+    Array2::from_shape_vec((positions.len(), columns), all).map_err(Error::model)
+}
