@@ -344,7 +344,7 @@ pub(super) mod tests {
         tape.values_mut()
             .iter_mut()
             .enumerate()
-            .for_each(|(index, value)| *value += 0.03 * (index as f32).cos());
+            .for_each(|(index, value)| *value += 0.2 * (index as f32).cos());
         let targets = array![[1.0, 0.0, 0.0], [0.0, 0.25, 0.75], [0.0, 1.0, 0.0]];
         Case { tape, start, wires, inputs: numbers(3, 3, 0.5), targets }
     }
