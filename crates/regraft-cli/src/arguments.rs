@@ -168,7 +168,7 @@ pub(crate) struct Cut {
     /// yosinski: instead of the short fine-tuning the experiment of Yosinski et al. 2014 on two halves of the classes, at --cuts
     /// or five of them: networks of the source's architecture, trained from random weights on one half, are copied up to a cut
     /// and trained on the other; 4 trainings a cut and 2 more, for each repetition, of 10 epochs each unless --epochs says otherwise
-    #[arg(long, value_name = "NAME", value_parser = ["yosinski"])]
+    #[arg(long, value_name = "NAME", conflicts_with = "no_tuning", value_parser = ["yosinski"])]
     pub(crate) protocol: Option<String>,
 
     /// How often the experiment is repeated with other random weights, 1 to 100 [default: 3]

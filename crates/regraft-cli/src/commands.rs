@@ -113,19 +113,19 @@ fn fit_config(flags: &arguments::Fit, arguments: &Arguments) -> Result<FitConfig
 }
 
 fn cut(flags: &arguments::Cut, arguments: &Arguments, context: &Context<'_>) -> Result<ExitCode> {
-    let config = cut_config(flags, arguments);
+    let config = cut_config(flags, arguments)?;
     let CutOutcome { folder, record } = regraft::cut(&config, context)?;
     if arguments.json {
         output::json(&record)?;
     } else {
         output::text(&regraft::depth_text(&record))?;
-        output::text(&format!("\nReport   {}/report.html\n", quoted(&folder)))?;
+        output::text(&format!("\nReport   {}\n", quoted(&folder.join("report.html"))))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The defaults, with the flags that were given on top.
-fn cut_config(flags: &arguments::Cut, arguments: &Arguments) -> CutConfig {
+fn cut_config(flags: &arguments::Cut, arguments: &Arguments) -> Result<CutConfig> {
     let config = match flags.protocol {
         Some(_) => CutConfig::of_transfer(flags.repetitions.unwrap_or(REPETITIONS).into()),
         None => CutConfig { tunes: !flags.no_tuning, ..CutConfig::default() },
@@ -150,7 +150,11 @@ fn cut_config(flags: &arguments::Cut, arguments: &Arguments) -> CutConfig {
         tuning: flags.tuning.over(base.tuning),
         ..FitConfig::default()
     };
-    CutConfig { fit, cuts: flags.cuts.clone(), ..config }
+    if flags.no_tuning && fit.tuning != config.fit.tuning {
+        let message = "the options of the training have no effect with --no-tuning";
+        return Err(Error::Usage(message.to_owned()));
+    }
+    Ok(CutConfig { fit, cuts: flags.cuts.clone(), ..config })
 }
 
 /// Of the experiment on transferability.

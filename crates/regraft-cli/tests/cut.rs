@@ -23,7 +23,14 @@ fn the_answer_is_a_table_or_json_and_a_folder() {
     place.two_classes("data", 6);
     let answer = place.run(&format!("cut data {QUICK} --cuts _blocks.4.add,features"));
     answer.is(DONE);
-    for words in ["_blocks.4.add", "flatten", "chosen", "default", "Report   runs/data-cut/report.html"] {
+    for words in [
+        "_blocks.4.add",
+        "flatten",
+        "chosen",
+        "default",
+        "--image-size 64 --folds 2",
+        "Report   runs/data-cut/report.html",
+    ] {
         assert!(answer.out.contains(words), "'{words}' in {}", answer.out);
     }
     assert!(place.at("runs/data-cut/cut.csv").is_file() && !place.at("runs/data-cut.unfinished").exists());
@@ -53,5 +60,7 @@ fn what_cannot_be_done_is_said_before_any_work() {
     refused("--protocol other", &["yosinski"]);
     refused("--protocol yosinski", &["two tasks", "there are 2"]);
     refused("--repetitions 3", &["--protocol"]);
-    refused("--no-tuning --learning-rate 0", &["learning-rate"]);
+    refused("--learning-rate 0", &["learning-rate"]);
+    refused("--no-tuning --epochs 5", &["no effect", "--no-tuning"]);
+    refused("--no-tuning --protocol yosinski", &["--no-tuning"]);
 }

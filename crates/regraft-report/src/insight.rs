@@ -138,11 +138,18 @@ fn shell_quoted(text: &str) -> String {
 /// The command that fits a head at a cut, or with `None` at the cut that `regraft fit` takes by itself.
 pub(crate) fn fit_command(record: &DepthRecord, wire: Option<&str>) -> String {
     let cut = wire.map_or(String::new(), |wire| format!(" --cut {}", argument(wire, "WIRE")));
+    let options = [&record.input_options, &record.split_options].map(|options| behind_space(options));
     format!(
-        "regraft fit {} --source {}{cut}",
+        "regraft fit {} --source {}{cut}{}",
         argument(&record.data, "DATA"),
-        argument(&record.source, "SOURCE")
+        argument(&record.source, "SOURCE"),
+        options.concat()
     )
+}
+
+/// Options as they stand behind others.
+pub(crate) fn behind_space(options: &str) -> String {
+    if options.is_empty() { String::new() } else { format!(" {options}") }
 }
 
 /// What is to be said of a cut in a word each: `chosen`, `best`, or `as good` for what is within one standard error of

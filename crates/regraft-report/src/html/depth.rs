@@ -6,7 +6,7 @@ mod table;
 use super::block::{self, Column};
 use super::origin::{Fact, classes, commands_section, facts_section};
 use super::shell::{Page, tile};
-use crate::insight::{argument, cut_marks, fit_command, has_random_cuts};
+use crate::insight::{argument, behind_space, cut_marks, fit_command, has_random_cuts};
 use crate::markup::{escape, name};
 use crate::number::{
     count, counted, fixed, level, percent, percent_bare, percent_interval, points, points_interval,
@@ -241,7 +241,10 @@ fn usage_section(record: &DepthRecord) -> String {
     if other_default(record).is_some() {
         commands.push(("the same at the default cut, to compare", fit_command(record, None)));
     }
-    let embed = format!("regraft embed {data} --source {source} --cut {wire} --out features.npy");
+    let embed = format!(
+        "regraft embed {data} --source {source} --cut {wire}{} --out features.npy",
+        behind_space(&record.input_options)
+    );
     commands.push(("the features at the chosen cut, for another tool", embed));
     let commands: Vec<_> = commands.into_iter().map(|(what, command)| (what, name(&command))).collect();
     commands_section(&commands)

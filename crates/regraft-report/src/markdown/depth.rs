@@ -7,7 +7,7 @@ use crate::number::{
     count, counted, fixed, level, percent, percent_bare, percent_interval, points, points_interval, seconds,
     with_prefix,
 };
-use crate::record::{CutRecord, CutTest, CutTuning, DepthRecord};
+use crate::record::{CutRecord, CutTest, CutTuning, DepthRecord, ProtocolArm, TransferProtocol};
 use crate::verdict::{depth_verdict, tuning_sentence};
 
 /// The longest name of a wire in the table; of a longer one the end is shown.
@@ -87,12 +87,29 @@ fn facts(record: &DepthRecord) -> Vec<String> {
     facts.extend(record.test.iter().map(|test| ("test", test_line(record, test))));
     facts.extend(record.tuned.iter().map(|tuning| ("tuned", tuning_line(tuning))));
     facts.extend(tuning_sentence(record).map(|sentence| ("", sentence)));
+    facts.extend(record.protocol.iter().flat_map(protocol_lines).map(|line| ("transfer", line)));
     facts.extend(time_line(record).map(|line| ("time", line)));
     let mut lines: Vec<_> = facts.into_iter().flat_map(|(label, text)| labelled(label, &text)).collect();
     // A command that is broken over lines cannot be copied.
     let command = record.chosen().map(|cut| fit_command(record, Some(&cut.wire)));
     lines.extend(command.map(|command| format!("next     {}", single_line(&command))));
     lines
+}
+
+/// The experiment on transferability: a line for the network of B alone, and one for each way to begin it.
+fn protocol_lines(protocol: &TransferProtocol) -> Vec<String> {
+    let alone = format!(
+        "B alone {} of {}, {} of {}",
+        percent(protocol.base_b.mean),
+        counted(protocol.n_test_b, "test image", "test images"),
+        counted(protocol.repetitions, "repetition", "repetitions"),
+        counted(protocol.epochs, "epoch", "epochs")
+    );
+    let arm = |arm: &ProtocolArm| {
+        let means = arm.points.iter().map(|point| format!("n = {} {}", point.layers, percent(point.mean)));
+        format!("{} {}", arm.name, means.collect::<Vec<_>>().join(", "))
+    };
+    std::iter::once(alone).chain(protocol.arms.iter().map(arm)).collect()
 }
 
 fn test_line(record: &DepthRecord, test: &CutTest) -> String {

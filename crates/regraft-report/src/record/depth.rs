@@ -17,6 +17,10 @@ pub struct DepthRecord {
     pub source: String,
     /// The data folder as the user typed it, for the commands in the report.
     pub data: String,
+    /// Options of what the network sees that are no defaults, as a shell takes them, for the commands in the report.
+    pub input_options: String,
+    /// Options of how the images are divided and judged that are no defaults, in the same way.
+    pub split_options: String,
     /// When the comparison ended (RFC 3339).
     pub created: Option<String>,
     /// Class names in the order of the heads' outputs.
@@ -63,6 +67,8 @@ impl Default for DepthRecord {
             name: String::new(),
             source: String::new(),
             data: String::new(),
+            input_options: String::new(),
+            split_options: String::new(),
             created: None,
             classes: Vec::new(),
             n_train: 0,

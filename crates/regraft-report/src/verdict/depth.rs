@@ -166,12 +166,12 @@ fn caution(record: &DepthRecord) -> Option<String> {
 fn untransferable(record: &DepthRecord) -> Option<String> {
     let chosen = record.chosen()?;
     let (accuracy, random) = (&chosen.accuracy, &chosen.random);
-    if accuracy.low <= random.high {
+    if accuracy.low <= random.value {
         return Some(format!(
-            "At this cut the same network with random weights reaches {} and the trained one {} in cross-validation; \
-             their intervals overlap, so it is not shown that this source helps.",
+            "At this cut the same network with random weights reaches {} on the images that judged, inside the interval of the \
+             trained one ({}), so it is not shown that this source helps.",
             percent(random.value),
-            percent(accuracy.value)
+            percent_interval(accuracy)
         ));
     }
     (accuracy.low <= record.chance).then(|| {

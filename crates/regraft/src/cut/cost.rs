@@ -17,7 +17,7 @@ pub(super) struct Cost {
 }
 
 /// Runs are timed so often; the fastest counts, for whatever else the machine does makes them slower only.
-const RUNS: usize = 3;
+const RUNS: usize = 7;
 
 pub(super) fn costs(
     source: &Model,
@@ -34,9 +34,15 @@ pub(super) fn costs(
         context.progress.advance(1);
         cost
     });
-    let costs = costs.collect();
+    let mut costs = costs.collect::<Result<Vec<_>>>()?;
     context.progress.finish();
-    costs
+    // What stands in front of another cut takes no longer than it: where a clock says so, something else ran meanwhile.
+    let mut least = f64::INFINITY;
+    for cost in costs.iter_mut().rev() {
+        least = least.min(cost.milliseconds);
+        cost.milliseconds = least;
+    }
+    Ok(costs)
 }
 
 fn cost(source: &Model, cut: &str, dataset: &Dataset) -> Result<Cost> {

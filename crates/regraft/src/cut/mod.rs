@@ -248,6 +248,8 @@ fn described(config: &FitConfig, dataset: &Dataset, tuned: Vec<CutTuning>) -> De
         regraft_version: env!("CARGO_PKG_VERSION").to_owned(),
         source: config.source.clone(),
         data: config.data.to_string_lossy().into_owned(),
+        input_options: input_options(config),
+        split_options: split_options(config),
         classes: dataset.classes.clone(),
         n_train: split.train.len(),
         n_validation: split.validation.len(),
@@ -257,4 +259,37 @@ fn described(config: &FitConfig, dataset: &Dataset, tuned: Vec<CutTuning>) -> De
         peak_rss_mb: peak_resident_bytes().map_or(f64::NAN, |bytes| bytes as f64 / 1_048_576.0),
         ..DepthRecord::default()
     }
+}
+
+/// Options that say what the network sees, where they are no defaults.
+fn input_options(config: &FitConfig) -> String {
+    let default = FitConfig::default();
+    let options = [
+        config.arch.as_ref().map(|arch| format!("--arch {}", quoted(arch))),
+        config.image_size.map(|size| format!("--image-size {size}")),
+        (config.stem != default.stem).then(|| format!("--stem {}", config.stem.name())),
+        (config.channels != default.channels).then(|| format!("--channels {}", config.channels.name())),
+        config.extra_channels.map(|rule| format!("--extra-channels {}", rule.name())),
+    ];
+    options.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+/// Options that say how the images are divided and judged, where they are not the defaults of `cut`.
+fn split_options(config: &FitConfig) -> String {
+    let default = CutConfig::default().fit;
+    let heads = || config.heads.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(",");
+    let options = [
+        (config.seed != default.seed).then(|| format!("--seed {}", config.seed)),
+        (config.test_fraction != default.test_fraction)
+            .then(|| format!("--test-fraction {}", config.test_fraction)),
+        (config.folds != default.folds).then(|| format!("--folds {}", config.folds)),
+        (config.heads != default.heads).then(|| format!("--heads {}", heads())),
+    ];
+    options.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+/// As a shell takes it.
+fn quoted(text: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
+    if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

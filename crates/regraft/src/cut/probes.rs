@@ -84,8 +84,13 @@ impl Probes {
         } else {
             ("last", "with so few images of a class the heads cannot tell them apart better")
         };
+        let judged = if dataset.split.validation.is_empty() {
+            "in cross-validation"
+        } else {
+            "on the validation images"
+        };
         let reason = format!(
-            "The {order} cut whose log-loss in cross-validation is within one standard error of the lowest, on the same images: \
+            "The {order} cut whose log-loss {judged} is within one standard error of the lowest, on the same images: \
              {why}."
         );
         let excess = (0..count).map(|index| excess(index).unwrap_or((f64::NAN, f64::NAN))).collect();

@@ -1,6 +1,6 @@
 //! From a folder to numbers: scan, ingest, examine, split.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ndarray::{Array2, Axis};
 use regraft_data::doctor::{Finding, Severity};
@@ -12,9 +12,10 @@ use regraft_graph::Model;
 
 use super::precision::{self, Chosen};
 use super::tune::Method;
-use crate::cache::ContentHash;
+use crate::cache::{ContentHash, hex};
 use crate::check::{finding_text, findings};
 use crate::ingest::{FileRecord, Ingest, IngestTiming, Network, inspection_store};
+use crate::run::learned_contents;
 use crate::{Context, Error, FitConfig, Result};
 
 /// Usable images with everything that is known about them; all lists are in the same order.
@@ -135,6 +136,7 @@ impl Dataset {
         let usable = Usable::of(folder.items, ingested.files);
         let split = usable.split(&folder.classes, config)?;
         let Usable { items, contents, inspections, labels, .. } = usable;
+        tell_of_known(&config.source, &contents, context);
         let mut trained = ingested.features;
         let random = trained.split_off(trained.len() / 2);
         let taps = trained.into_iter().zip(random).map(|(trained, random)| Tapped { trained, random });
@@ -157,6 +159,18 @@ impl Dataset {
     /// Labels at these positions.
     pub(crate) fn labels_at(&self, positions: &[usize]) -> Vec<usize> {
         at(&self.labels, positions)
+    }
+}
+
+/// Says so where the source is a run that has learned from some of the images: then neither folds nor test are new to it.
+fn tell_of_known(source: &str, contents: &[ContentHash], context: &Context<'_>) {
+    let Some(learned) = learned_contents(Path::new(source)) else { return };
+    let known = contents.iter().filter(|content| learned.contains(&hex(content))).count();
+    if known > 0 {
+        context.progress.message(&format!(
+            "warning: {source} has learned from {known} of the {} images: what is measured on them says nothing about new ones",
+            contents.len()
+        ));
     }
 }
 
