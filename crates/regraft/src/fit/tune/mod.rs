@@ -4,7 +4,6 @@
 //! and one on all of them, which gives the model. Where the data has a validation part of its own, one training does both.
 
 mod alone;
-mod attention;
 mod average;
 mod boundary;
 mod cell;
