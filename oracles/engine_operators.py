@@ -442,8 +442,46 @@ def squeezed(net, name, cin, middle, cout, kernel, stride, activation, gates):
         net.add(f"{name}.drop", {"dropout": {"ratio": 0.2}}).add(f"{name}.add", "add", [f"{name}.drop", source])
 
 
+def vgg(net):
+    """Two layers of 3 x 3 and a pool, three times, and three dense layers with dropout between them."""
+    channels = 3
+    for index, cout in enumerate([16, 20, 32]):
+        net.conv(f"{index}.a", channels, cout, 3, 1, 1).relu(f"{index}.a.relu").conv(f"{index}.b", cout, cout, 3, 1, 1).relu(f"{index}.b.relu")
+        net.pool(f"{index}.pool", "max_pool", 2, 2)
+        channels = cout
+    net.add("flat", "flatten")
+    for index, width in enumerate([32 * 2 * 3, 48]):
+        dense(net, f"dense{index}", width, 48).relu(f"dense{index}.relu").add(f"drop{index}", {"dropout": {"ratio": 0.5}})
+    return net.gemm("fc", 48, 7)
+
+
+def branch(net, name, source, cin, *layers):
+    """Convolutions without bias behind each other, each with its normalisation: channels, kernel, stride and border."""
+    wire = source
+    for index, (cout, kernel, stride, padding) in enumerate(layers):
+        layer = f"{name}.{index}"
+        net.conv(layer, cin, cout, kernel, stride, padding, bias=False, inputs=[wire]).norm(f"{layer}.bn", cout, 1e-3).relu(f"{layer}.relu")
+        wire, cin = f"{layer}.relu", cout
+    return wire
+
+
+def inception(net):
+    """A module of each kind of Inception v3: with two layers of 3 x 3, with a smaller image, with 1 x 7 and 7 x 1."""
+    stem = branch(net, "stem", "input", 3, (20, 3, 2, 0))
+    net.pool("a.mean", "average_pool", 3, 1, 1, inputs=[stem], count_include_pad=True)
+    wires = [branch(net, "a.one", stem, 20, (16, 1, 1, 0)), branch(net, "a.double", stem, 20, (12, 1, 1, 0), (16, 3, 1, 1), (20, 3, 1, 1)),
+             branch(net, "a.pooled", "a.mean", 20, (12, 1, 1, 0))]
+    net.concat("a", wires).pool("b.max", "max_pool", 3, 2)
+    net.concat("b", [branch(net, "b.three", "a", 48, (24, 3, 2, 0)), "b.max"])
+    row, column = (0, 3, 0, 3), (3, 0, 3, 0)
+    wires = [branch(net, "c.one", "b", 72, (16, 1, 1, 0)), branch(net, "c.seven", "b", 72, (12, 1, 1, 0), (12, (1, 7), 1, row), (20, (7, 1), 1, column))]
+    return net.concat("c", wires).add("mean", "global_average_pool").add("flat", "flatten").add("drop", {"dropout": {"ratio": 0.5}}).gemm("fc", 36, 7)
+
+
 def trained(Net, case):
     """Small networks of every kind that is trained, and tensors that two nodes have."""
+    case(vgg(Net("trained", 3, 16, 24)), "VGG")
+    case(inception(Net("trained", 3, 21, 18)), "Inception")
     for name, activation, gates in [("efficient", "silu", ["silu", "sigmoid"]), ("mobile", "hard_swish", ["relu", "hard_sigmoid"])]:
         net = Net("trained", 3, 17, 14).conv("stem", 3, 20, 3, 2, 1, bias=False).norm("stem_bn", 20).add("stem_act", activation)
         squeezed(net, "a", 20, 40, 20, 3, 1, activation, gates)
