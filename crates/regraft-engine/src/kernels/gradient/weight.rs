@@ -1,10 +1,13 @@
 //! Gradient of the weights of a convolution or dense layer: for each output channel and place of the window the sum over all
 //! pixels of the output's gradient times the input there.
 //!
-//! As in the forward kernel, a tile of sums stays in registers while it goes along the pixels: up to [`ROWS`] places of the
-//! window, of which one input channel at one place is one, times the channels of one or two blocks of outputs. A strip of rows
-//! of an image goes through all tiles before the next one, so that it is read from the second-level cache; meanwhile the sums
-//! wait in memory. Vectors are the pixels of one image of a single row, so that a dense layer is nothing else.
+//! As in the forward kernel, a tile of sums stays in registers while it goes along the pixels: some numbers of a pixel times
+//! some blocks of channels. Where the vectors are wide and all outputs see all inputs, the numbers are those of [`CHANNELS`]
+//! neighbouring channels, so that one address is enough for them; else any [`ROWS`] places of the window, each with an address
+//! of its own. Of a window of a single place the blocks are those of the input, so that the sums are parts of rows of the
+//! weight; else those of the output. A strip of rows of an image, or several whole images, goes through the tiles of some
+//! channels before the next one, so that both are read from the caches; meanwhile the sums wait in memory. The only pixels of
+//! several images are one line, so that a dense layer is nothing else.
 #![allow(clippy::needless_range_loop, reason = "counted loops over constants unroll into registers")]
 #![allow(clippy::indexing_slicing, reason = "indices come from the step's own sizes")]
 
@@ -19,13 +22,24 @@ use crate::{
     window::Window,
 };
 
-/// Places of the window in a tile: with two blocks of outputs 24 of 32 registers.
+/// Neighbouring channels of a tile, and most blocks: 24 of 32 registers.
+const CHANNELS: usize = 8;
+const BLOCKS: usize = 3;
+/// Places anywhere, with two blocks of outputs.
 const ROWS: usize = 12;
 /// With one block of outputs, of two registers each, 12 of 16.
 const FEWER_ROWS: usize = 6;
+/// Vectors of sums of a tile.
+const SUMS: usize = CHANNELS * BLOCKS;
 
-/// Bytes of gradients of a strip: half of the second-level cache that all processors have.
-const STRIP: usize = 1 << 17;
+/// Pixels of a strip: so many that loading and storing the sums takes no time beside them.
+const PIXELS: usize = 1024;
+/// Where all sums stay in the second-level cache: as many as the first-level one holds of what a tile reads.
+const FEWER_PIXELS: usize = 112;
+/// Most weights for that.
+const FEW_WEIGHTS: usize = 1 << 16;
+/// Bytes of numbers that a strip goes through before the next one: a part of the second-level cache.
+const NUMBERS: usize = 1 << 18;
 
 /// Reads the gradient of the output and the input.
 #[derive(Debug)]
@@ -34,28 +48,57 @@ pub(crate) struct WeightGradient {
     input: Geometry,
     start: usize,
     steps: [usize; 2],
+    arrangement: Arrangement,
+    /// Images and rows of a strip.
+    strip: [usize; 2],
+    /// Those of the same numbers behind each other.
     tiles: Vec<Tile>,
-    /// Numbers of an output channel's weights.
+    /// Tiles that a strip goes through before the next one.
+    chunk: usize,
+    /// Whether output channels see different inputs.
+    is_grouped: bool,
+    /// Weights of an output channel, and from one of a tile to the next.
     row: usize,
+    apart: usize,
     /// Place of the first number among the gradients.
     to: usize,
     /// Place of the first incomplete sum among the shared numbers.
     sums: usize,
 }
 
+/// What the numbers and the vectors of a tile are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Arrangement {
+    /// Gradients of neighbouring channels, and inputs.
+    Turned,
+    /// Inputs of neighbouring channels at one of the window's places, and gradients.
+    Neighbors,
+    /// Inputs anywhere, and gradients.
+    Any,
+}
+
 /// Sums that are computed together.
 #[derive(Debug)]
 struct Tile {
-    /// First block of output channels, and how many.
+    /// First block of the vectors, and how many.
     block: usize,
     blocks: usize,
-    /// From a window's start to the input of each place; the last ones are repeated.
+    /// From a pixel's first number to the tile's.
+    offset: usize,
+    /// Place of the first weight in an output channel's row, or the first output channel.
+    place: usize,
+    /// Numbers that count.
+    rows: usize,
+    any: Option<Box<Any>>,
+}
+
+/// Numbers anywhere; the last one is repeated.
+#[derive(Debug)]
+struct Any {
     offsets: [usize; ROWS],
-    /// Where the place's weight is in an output channel's row, and the output channels that have it.
+    /// Where the weight is in an output channel's row, and the output channels that have it.
     places: [usize; ROWS],
     channels: [[usize; 2]; ROWS],
-    /// Places that count.
-    rows: usize,
 }
 
 /// What the step is built from.
@@ -68,86 +111,168 @@ pub(crate) struct Recipe {
     pub(crate) sums: usize,
 }
 
-/// An input channel at a place of the window.
-struct Place {
-    offset: usize,
-    place: usize,
-    channels: [usize; 2],
-}
-
 impl WeightGradient {
     /// # Errors
     /// [`EngineError::Bounds`].
     pub(crate) fn new(recipe: &Recipe, set: InstructionSet) -> Result<Self, EngineError> {
         let Recipe { from, input, window, groups, to, sums } = *recipe;
-        let in_group = input.channels / groups.max(1);
-        let taps = window.kernel[0] * window.kernel[1];
-        let [_, most_blocks] = set.dense_tile();
-        let rows = if most_blocks < 2 { FEWER_ROWS } else { ROWS };
-        let together = if groups == 1 { most_blocks.min(2) } else { 1 };
-        let mut tiles = Vec::new();
-        for block in (0..from.blocks()).step_by(together) {
-            let blocks = together.min(from.blocks() - block);
-            let places = places(recipe, block * LANES..((block + blocks) * LANES).min(from.channels));
-            tiles.extend(places.chunks(rows).map(|places| Tile::new(block, blocks, places)));
-        }
-        let (start, steps) = (window.start(&input), window.steps(&input));
-        let step = Self { from, input, start, steps, tiles, row: in_group * taps, to, sums };
+        let taps = recipe.taps();
+        let is_wide = set.dense_tile()[1] > 1;
+        let arrangement = match (is_wide && groups == 1 && input.lanes == LANES, taps) {
+            (true, 1) => Arrangement::Turned,
+            (true, _) => Arrangement::Neighbors,
+            (false, _) => Arrangement::Any,
+        };
+        let (tiles, chunk) = recipe.tiles(arrangement, is_wide);
+        let step = Self {
+            from,
+            input,
+            start: window.start(&input),
+            steps: window.steps(&input),
+            arrangement,
+            strip: recipe.strip(),
+            tiles,
+            chunk,
+            is_grouped: groups > 1,
+            row: input.channels / groups.max(1) * taps,
+            apart: if arrangement == Arrangement::Neighbors { taps } else { 1 },
+            to,
+            sums,
+        };
         step.check()?;
         Ok(step)
     }
 
     /// Shared numbers that a step needs for sums that are not complete.
     pub(crate) fn sums(&self) -> usize {
-        self.tiles.len() * ROWS * 2 * LANES
+        self.tiles.len() * SUMS * LANES
     }
 
     fn check(&self) -> Result<(), EngineError> {
-        let reach = self.tiles.iter().flat_map(|tile| tile.offsets).max().unwrap_or(0);
+        let last = |tile: &Tile| match (self.arrangement, &tile.any) {
+            (Arrangement::Turned, _) => (tile.block + tile.blocks - 1) * self.input.plane() + LANES - 1,
+            (_, Some(any)) => any.offsets.into_iter().max().unwrap_or(0),
+            (_, None) => tile.offset + CHANNELS - 1,
+        };
+        let reach = self.tiles.iter().map(last).max().unwrap_or(0);
         let corner = (self.from.height - 1) * self.steps[0] + (self.from.width - 1) * self.steps[1];
         check_bounds(self.start + corner + reach + 1, &self.input)
     }
 
-    /// Rows of an image that go through all tiles before the next ones.
-    fn strip(&self) -> usize {
-        let bytes = 2 * self.from.row() * size_of::<f32>();
-        (STRIP / bytes.max(1)).clamp(1, self.from.height)
+    /// Some units, cut where a strip goes back to the first blocks.
+    fn chunks(&self, units: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let chunks = units.start / self.chunk..units.end.div_ceil(self.chunk);
+        let of_chunk = |chunk: usize| chunk * self.chunk..(chunk + 1) * self.chunk;
+        chunks.map(of_chunk).map(move |chunk| chunk.start.max(units.start)..chunk.end.min(units.end))
     }
 }
 
-/// The input channels and window places that some output channels see.
-fn places(recipe: &Recipe, outputs: Range<usize>) -> Vec<Place> {
-    let Recipe { from, input, window, groups, .. } = recipe;
-    let [out_group, in_group] = [from.channels, input.channels].map(|channels| channels / groups);
-    let [height, width] = window.kernel;
-    let channels = outputs.start / out_group * in_group..outputs.end.div_ceil(out_group) * in_group;
-    let place = |index: usize| {
-        let (channel, tap) = (channels.start + index / (height * width), index % (height * width));
+impl Recipe {
+    fn taps(&self) -> usize {
+        self.window.kernel[0] * self.window.kernel[1]
+    }
+
+    /// Images and rows of a strip.
+    fn strip(&self) -> [usize; 2] {
+        let weights = self.from.channels * self.input.channels / self.groups.max(1) * self.taps();
+        let pixels = if weights <= FEW_WEIGHTS { FEWER_PIXELS } else { PIXELS };
+        let rows = pixels / self.from.width;
+        [(rows / self.from.height).max(1), rows.clamp(1, self.from.height)]
+    }
+
+    /// The tiles, and how many of them a strip goes through before the next one: those of so many channels' numbers that the
+    /// second-level cache holds a strip of them.
+    fn tiles(&self, arrangement: Arrangement, is_wide: bool) -> (Vec<Tile>, usize) {
+        let (rows, most) = match (arrangement, is_wide) {
+            (Arrangement::Any, false) => (FEWER_ROWS, 1),
+            (Arrangement::Any, true) => (ROWS, if self.groups == 1 { 2 } else { 1 }),
+            _ => (CHANNELS, BLOCKS),
+        };
+        let vectors = if arrangement == Arrangement::Turned { &self.input } else { &self.from };
+        let mut of_blocks: Vec<Vec<Tile>> = shares(vectors.blocks(), most)
+            .map(|blocks| match arrangement {
+                Arrangement::Turned => self.turned(&blocks),
+                Arrangement::Neighbors => self.neighbors(&blocks),
+                Arrangement::Any => self.any(&blocks, rows),
+            })
+            .collect();
+        let seen = |axis: usize| self.window.kernel[axis].min(self.window.stride[axis]);
+        let numbers = self.strip().iter().product::<usize>() * self.from.width * seen(0) * seen(1);
+        let channels = (NUMBERS / size_of::<f32>() / numbers.max(1)).max(1);
+        let together = if self.groups == 1 { (channels * self.taps()).div_ceil(rows) } else { usize::MAX };
+        let chunk = of_blocks.iter().map(|tiles| tiles.len().min(together)).sum();
+        let mut tiles = Vec::new();
+        while of_blocks.iter().any(|tiles| !tiles.is_empty()) {
+            tiles.extend(of_blocks.iter_mut().flat_map(|tiles| tiles.drain(..tiles.len().min(together))));
+        }
+        (tiles, chunk)
+    }
+
+    fn turned(&self, blocks: &Range<usize>) -> Vec<Tile> {
+        let Geometry { channels, .. } = self.from;
+        let tile = |place: usize| {
+            let offset = place / LANES * self.from.plane() + place % LANES;
+            Tile::new(blocks, offset, place, CHANNELS.min(channels - place))
+        };
+        (0..channels).step_by(CHANNELS).map(tile).collect()
+    }
+
+    fn neighbors(&self, blocks: &Range<usize>) -> Vec<Tile> {
+        let (Geometry { channels, .. }, taps) = (self.input, self.taps());
+        let firsts = (0..channels).step_by(CHANNELS);
+        let all = firsts.flat_map(|channel| (0..taps).map(move |tap| (channel, tap)));
+        let tile = |(channel, tap): (usize, usize)| {
+            let rows = CHANNELS.min(channels - channel);
+            Tile::new(blocks, self.offset(channel, tap), channel * taps + tap, rows)
+        };
+        all.map(tile).collect()
+    }
+
+    /// All that the output channels see, in one row after the other.
+    fn any(&self, blocks: &Range<usize>, rows: usize) -> Vec<Tile> {
+        let [out_group, in_group] =
+            [self.from.channels, self.input.channels].map(|channels| channels / self.groups.max(1));
+        let outputs = blocks.start * LANES..(blocks.end * LANES).min(self.from.channels);
+        let channels = outputs.start / out_group * in_group..outputs.end.div_ceil(out_group) * in_group;
+        let (taps, all) = (self.taps(), channels.start * self.taps()..channels.end * self.taps());
+        let of_group = |index: usize| {
+            let group = index / taps / in_group;
+            [(group * out_group).max(outputs.start), ((group + 1) * out_group).min(outputs.end)]
+        };
+        let tile = |first: usize| {
+            let count = rows.min(all.end - first);
+            let at = |row: usize| first + row.min(count - 1);
+            let place = |index: usize| index / taps % in_group * taps + index % taps;
+            let any = Any {
+                offsets: std::array::from_fn(|row| self.offset(at(row) / taps, at(row) % taps)),
+                places: std::array::from_fn(|row| place(at(row))),
+                channels: std::array::from_fn(|row| of_group(at(row))),
+            };
+            Tile { any: Some(Box::new(any)), ..Tile::new(blocks, 0, place(first), count) }
+        };
+        all.clone().step_by(rows).map(tile).collect()
+    }
+
+    /// From a window's start to an input channel at one of its places.
+    fn offset(&self, channel: usize, tap: usize) -> usize {
+        let Self { input, window, .. } = self;
+        let width = window.kernel[1];
         let (y, x) = (tap / width * window.dilation[0], tap % width * window.dilation[1]);
         let block = channel / input.lanes * input.plane() + channel % input.lanes;
-        let group = channel / in_group;
-        let of_group = (group * out_group).max(outputs.start)..((group + 1) * out_group).min(outputs.end);
-        Place {
-            offset: block + y * input.row() + x * input.lanes,
-            place: channel % in_group * height * width + tap,
-            channels: [of_group.start, of_group.end],
-        }
-    };
-    (0..channels.len() * height * width).map(place).collect()
+        block + y * input.row() + x * input.lanes
+    }
+}
+
+/// Blocks in even shares of at most so many: four are two and two rather than three and one.
+fn shares(blocks: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = blocks.div_ceil(most);
+    let end = move |index: usize| index * blocks / count;
+    (0..count).map(move |index| end(index)..end(index + 1))
 }
 
 impl Tile {
-    fn new(block: usize, blocks: usize, places: &[Place]) -> Self {
-        let rows = places.len();
-        let at = |row: usize| &places[row.min(rows - 1)];
-        Self {
-            block,
-            blocks,
-            offsets: std::array::from_fn(|row| at(row).offset),
-            places: std::array::from_fn(|row| at(row).place),
-            channels: std::array::from_fn(|row| at(row).channels),
-            rows,
-        }
+    fn new(blocks: &Range<usize>, offset: usize, place: usize, rows: usize) -> Self {
+        Self { block: blocks.start, blocks: blocks.len(), offset, place, rows, any: None }
     }
 }
 
@@ -157,7 +282,9 @@ impl Gradient for WeightGradient {
     }
 
     unsafe fn run(&self, set: InstructionSet, operands: &Operands<'_>, units: Range<usize>) {
-        simd::launch(set, &Task { step: self, operands, units });
+        let [images, rows] = self.strip;
+        let is_one_strip = images >= operands.images && rows >= self.from.height;
+        simd::launch(set, &Task { step: self, operands, units, is_one_strip });
     }
 }
 
@@ -165,222 +292,334 @@ struct Task<'a> {
     step: &'a WeightGradient,
     operands: &'a Operands<'a>,
     units: Range<usize>,
+    is_one_strip: bool,
 }
 
 /// Pixels in a line: where the first ones lie, how many there are, and how far apart.
 #[derive(Clone, Copy)]
 struct Line {
-    gradient: *const f32,
-    input: *const f32,
+    vectors: *const f32,
+    numbers: *const f32,
     count: usize,
     apart: [usize; 2],
+}
+
+/// Pixels that go through some tiles before the next ones.
+struct Strip {
+    images: Range<usize>,
+    lines: Range<usize>,
+}
+
+impl Strip {
+    /// All of them, in the order of the pixels.
+    fn all(step: &WeightGradient, images: usize) -> impl Iterator<Item = Self> {
+        let ([some_images, rows], height) = (step.strip, step.from.height);
+        let parts = |of: usize, by: usize| (0..of).step_by(by).map(move |first| first..of.min(first + by));
+        parts(images, some_images).flat_map(move |images| {
+            parts(height, rows).map(move |lines| Self { images: images.clone(), lines })
+        })
+    }
+
+    fn is_first(&self) -> bool {
+        self.images.start + self.lines.start == 0
+    }
+
+    fn is_last(&self, step: &WeightGradient, images: usize) -> bool {
+        (self.images.end, self.lines.end) == (images, step.from.height)
+    }
 }
 
 impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
         let [gradients, inputs] = self.operands.reads else { return };
-        let WeightGradient { from, .. } = self.step;
-        // SAFETY: `Gradient::run`'s caller vouches for the operands, and `check` for the windows in them.
+        for units in self.step.chunks(self.units.clone()) {
+            for strip in Strip::all(self.step, self.operands.images) {
+                // SAFETY: `Gradient::run`'s caller vouches for the operands, and `check` for the windows in them.
+                unsafe { self.strip(simd, [*gradients, *inputs], &strip, units.clone()) };
+            }
+        }
+    }
+}
+
+/// Sums of a tile over a strip: up to `R` numbers times `B` blocks. `NEIGHBORS` says that the numbers lie behind each other, as
+/// many of them as there are registers for.
+struct Sums<'a, const R: usize, const B: usize, const NEIGHBORS: bool> {
+    step: &'a WeightGradient,
+    tile: &'a Tile,
+    /// Of the gradients and the inputs.
+    spans: [Span; 2],
+    strip: &'a Strip,
+    /// What the strips before gave.
+    sums: *mut f32,
+}
+
+impl<const R: usize, const B: usize, const NEIGHBORS: bool> Kernel for Sums<'_, R, B, NEIGHBORS> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, simd: S) {
+        let Strip { images, lines } = self.strip;
+        let mut totals = [[simd.splat(0.0); B]; R];
+        let offsets = self.offsets();
+        // SAFETY: `Task::strip`, which makes these, vouches for the sums and for what the lines reach.
         unsafe {
-            if from.pixels() == 1 {
-                self.strip(simd, [*gradients, *inputs], None, 0..1, true);
-            } else {
-                for image in 0..self.operands.images {
-                    let rows = self.step.strip();
-                    for first in (0..from.height).step_by(rows) {
-                        let lines = first..(first + rows).min(from.height);
-                        let is_first = image == 0 && first == 0;
-                        self.strip(simd, [*gradients, *inputs], Some(image), lines, is_first);
+            if !self.strip.is_first() {
+                for row in 0..R {
+                    for block in 0..B {
+                        totals[row][block] = simd.load(self.sums.add((row * B + block) * LANES));
                     }
                 }
             }
-            self.finish(simd);
+            let end = if self.step.from.pixels() == 1 { images.start + 1 } else { images.end };
+            for image in images.start..end {
+                for y in lines.clone() {
+                    self.accumulate(simd, self.line(image, y), &offsets, &mut totals);
+                }
+            }
+            for row in 0..R {
+                for block in 0..B {
+                    simd.store(self.sums.add((row * B + block) * LANES), totals[row][block]);
+                }
+            }
+        }
+    }
+}
+
+impl<const R: usize, const B: usize, const NEIGHBORS: bool> Sums<'_, R, B, NEIGHBORS> {
+    /// # Safety
+    /// The spans must hold the image and the row, and those behind it in the strip.
+    #[inline(always)]
+    unsafe fn line(&self, image: usize, y: usize) -> Line {
+        let WeightGradient { from, input, start, steps, arrangement, .. } = self.step;
+        let Tile { block, offset, .. } = *self.tile;
+        let [gradients, inputs] = self.spans;
+        let is_turned = *arrangement == Arrangement::Turned;
+        let (of_gradient, of_input) = if is_turned { (0, block) } else { (block, 0) };
+        let of_image = |span: Span| span.image / size_of::<f32>();
+        let (count, [down, right]) = if from.pixels() == 1 {
+            (self.strip.images.len(), [of_image(gradients), of_image(inputs)])
+        } else {
+            (from.width, [LANES, steps[1]])
+        };
+        // SAFETY: the caller's promise.
+        unsafe {
+            let gradient = super::row(gradients, from, [image, of_gradient, y]).cast_const();
+            let input = inputs.at::<f32>(image).add(start + y * steps[0] + of_input * input.plane());
+            let input = input.cast_const();
+            if is_turned {
+                return Line { vectors: input, numbers: gradient.add(offset), count, apart: [right, down] };
+            }
+            Line { vectors: gradient, numbers: input.add(offset), count, apart: [down, right] }
+        }
+    }
+
+    /// From the first number of a pixel to each.
+    #[inline(always)]
+    fn offsets(&self) -> [usize; R] {
+        let mut offsets = [0; R];
+        for row in 0..R {
+            offsets[row] = match &self.tile.any {
+                Some(any) if !NEIGHBORS => any.offsets[row],
+                _ => row,
+            };
+        }
+        offsets
+    }
+
+    /// From a block of the vectors to the next.
+    #[inline(always)]
+    fn plane(&self) -> usize {
+        let WeightGradient { from, input, arrangement, .. } = self.step;
+        if *arrangement == Arrangement::Turned { input.plane() } else { from.plane() }
+    }
+
+    /// # Safety
+    /// At each pixel all of the tile's numbers must be readable, and its blocks.
+    #[inline(always)]
+    unsafe fn accumulate<S: Simd>(
+        &self,
+        simd: S,
+        line: Line,
+        offsets: &[usize; R],
+        totals: &mut [[S::Vector; B]; R],
+    ) {
+        let Line { mut vectors, mut numbers, mut count, apart } = line;
+        // SAFETY: the caller's promise.
+        unsafe {
+            while count >= 2 && !NEIGHBORS {
+                self.pixels::<S, 2>(simd, [vectors, numbers], (apart, offsets), totals);
+                vectors = vectors.wrapping_add(2 * apart[0]);
+                numbers = numbers.wrapping_add(2 * apart[1]);
+                count -= 2;
+            }
+            for _ in 0..count {
+                self.pixels::<S, 1>(simd, [vectors, numbers], (apart, offsets), totals);
+                vectors = vectors.wrapping_add(apart[0]);
+                numbers = numbers.wrapping_add(apart[1]);
+            }
+        }
+    }
+
+    /// `N` pixels, which share the look at where each number is.
+    ///
+    /// # Safety
+    /// As for [`Self::accumulate`], for the first pixels.
+    #[inline(always)]
+    unsafe fn pixels<S: Simd, const N: usize>(
+        &self,
+        simd: S,
+        [vectors, numbers]: [*const f32; 2],
+        (apart, offsets): ([usize; 2], &[usize; R]),
+        totals: &mut [[S::Vector; B]; R],
+    ) {
+        let plane = self.plane();
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut held = [[simd.splat(0.0); B]; N];
+            for pixel in 0..N {
+                for block in 0..B {
+                    held[pixel][block] = simd.load(vectors.add(pixel * apart[0] + block * plane));
+                }
+            }
+            for row in 0..R {
+                let numbers = numbers.add(if NEIGHBORS { row } else { offsets[row] });
+                for pixel in 0..N {
+                    let number = simd.splat(*numbers.add(pixel * apart[1]));
+                    for block in 0..B {
+                        totals[row][block] =
+                            simd.multiply_add(number, held[pixel][block], totals[row][block]);
+                    }
+                }
+            }
         }
     }
 }
 
 impl Task<'_> {
-    /// Adds some rows of an image, or, without one, the only pixels of all images.
+    /// Adds a strip; behind the last one the sums are complete.
     ///
     /// # Safety
-    /// The operands must hold the images.
+    /// The operands must hold the images, and no other thread may compute the same units.
     #[inline(always)]
-    unsafe fn strip<S: Simd>(
-        &self,
-        simd: S,
-        spans: [Span; 2],
-        image: Option<usize>,
-        lines: Range<usize>,
-        is_first: bool,
-    ) {
-        for unit in self.units.clone() {
-            let tile = &self.step.tiles[unit];
-            // SAFETY: the step was given a place for the sums of every tile; the rest is the caller's promise.
-            unsafe {
-                let sums = self.sums_of(unit);
-                let (lines, sums) = (lines.clone(), (sums, is_first));
-                match tile.blocks {
-                    _ if const { S::BLOCKS < 2 } => {
-                        self.tile::<S, FEWER_ROWS, 1>(simd, tile, spans, image, lines, sums);
-                    }
-                    2 => self.tile::<S, ROWS, 2>(simd, tile, spans, image, lines, sums),
-                    _ => self.tile::<S, ROWS, 1>(simd, tile, spans, image, lines, sums),
+    unsafe fn strip<S: Simd>(&self, simd: S, spans: [Span; 2], strip: &Strip, units: Range<usize>) {
+        let step = self.step;
+        let is_last = strip.is_last(step, self.operands.images);
+        for unit in units {
+            let tile = &step.tiles[unit];
+            // SAFETY: there is such a tile.
+            let sums = unsafe { self.sums_of(unit) };
+            match (step.arrangement, tile.blocks) {
+                _ if const { S::BLOCKS < 2 } => {
+                    simd.call(&Sums::<FEWER_ROWS, 1, false> { step, tile, spans, strip, sums });
                 }
+                (Arrangement::Any, 2) => {
+                    simd.call(&Sums::<ROWS, 2, false> { step, tile, spans, strip, sums })
+                }
+                (Arrangement::Any, _) => {
+                    simd.call(&Sums::<ROWS, 1, false> { step, tile, spans, strip, sums })
+                }
+                (_, 3) => simd.call(&Sums::<CHANNELS, 3, true> { step, tile, spans, strip, sums }),
+                (_, 2) => simd.call(&Sums::<CHANNELS, 2, true> { step, tile, spans, strip, sums }),
+                _ => simd.call(&Sums::<CHANNELS, 1, true> { step, tile, spans, strip, sums }),
+            }
+            if is_last {
+                // SAFETY: the step was given a place for each weight.
+                unsafe { self.finish(simd, tile, sums) };
             }
         }
     }
 
+    /// Those of one strip are complete before those of the next tile begin.
+    ///
     /// # Safety
     /// There must be such a tile.
     #[inline(always)]
     unsafe fn sums_of(&self, unit: usize) -> *mut f32 {
+        let unit = if self.is_one_strip { self.units.start } else { unit };
         // SAFETY: the caller's promise.
-        unsafe { self.operands.shared.state.add(self.step.sums + unit * ROWS * 2 * LANES) }
+        unsafe { self.operands.shared.state.add(self.step.sums + unit * SUMS * LANES) }
     }
 
-    /// # Safety
-    /// As for [`Self::strip`].
-    #[inline(always)]
-    unsafe fn tile<S: Simd, const R: usize, const B: usize>(
-        &self,
-        simd: S,
-        tile: &Tile,
-        spans: [Span; 2],
-        image: Option<usize>,
-        lines: Range<usize>,
-        (sums, is_first): (*mut f32, bool),
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let mut totals = [[simd.splat(0.0); B]; R];
-            if !is_first {
-                for row in 0..R {
-                    for block in 0..B {
-                        totals[row][block] = simd.load(sums.add((row * 2 + block) * LANES));
-                    }
-                }
-            }
-            for y in lines {
-                self.accumulate::<S, R, B>(simd, tile, self.line(spans, tile.block, image, y), &mut totals);
-            }
-            for row in 0..R {
-                for block in 0..B {
-                    simd.store(sums.add((row * 2 + block) * LANES), totals[row][block]);
-                }
-            }
-        }
-    }
-
-    /// # Safety
-    /// The operands must hold the image and the row.
-    #[inline(always)]
-    unsafe fn line(
-        &self,
-        [gradients, inputs]: [Span; 2],
-        block: usize,
-        image: Option<usize>,
-        y: usize,
-    ) -> Line {
-        let WeightGradient { from, start, steps, .. } = self.step;
-        let numbers = |span: Span| span.image / size_of::<f32>();
-        let (count, apart) = match image {
-            Some(_) => (from.width, [LANES, steps[1]]),
-            None => (self.operands.images, [numbers(gradients), numbers(inputs)]),
-        };
-        let image = image.unwrap_or(0);
-        // SAFETY: the caller's promise.
-        unsafe {
-            let gradient = super::row(gradients, from, [image, block, y]).cast_const();
-            let input = inputs.at::<f32>(image).add(start + y * steps[0]).cast_const();
-            Line { gradient, input, count, apart }
-        }
-    }
-
-    /// # Safety
-    /// From each pixel's input all of the tile's places must be readable, and at its gradient the tile's blocks.
-    #[inline(always)]
-    unsafe fn accumulate<S: Simd, const R: usize, const B: usize>(
-        &self,
-        simd: S,
-        tile: &Tile,
-        line: Line,
-        totals: &mut [[S::Vector; B]; R],
-    ) {
-        let Line { mut gradient, mut input, count, apart } = line;
-        // SAFETY: the caller's promise.
-        unsafe {
-            for _ in 0..count / 2 {
-                self.pixels::<S, R, B, 2>(simd, tile, [gradient, input], apart, totals);
-                gradient = gradient.wrapping_add(2 * apart[0]);
-                input = input.wrapping_add(2 * apart[1]);
-            }
-            if !count.is_multiple_of(2) {
-                self.pixels::<S, R, B, 1>(simd, tile, [gradient, input], apart, totals);
-            }
-        }
-    }
-
-    /// `N` pixels, which share the look at where each place is.
+    /// Writes a tile's sums where they belong.
     ///
     /// # Safety
-    /// As for [`Self::accumulate`], for the first pixels.
+    /// The sums must be the tile's, and the step was given a place for each weight.
     #[inline(always)]
-    unsafe fn pixels<S: Simd, const R: usize, const B: usize, const N: usize>(
-        &self,
-        simd: S,
-        tile: &Tile,
-        [gradient, input]: [*const f32; 2],
-        apart: [usize; 2],
-        totals: &mut [[S::Vector; B]; R],
-    ) {
-        let plane = self.step.from.plane();
-        // SAFETY: the caller's promise.
-        unsafe {
-            let mut vectors = [[simd.splat(0.0); B]; N];
-            for pixel in 0..N {
-                for block in 0..B {
-                    vectors[pixel][block] = simd.load(gradient.add(pixel * apart[0] + block * plane));
-                }
-            }
-            for row in 0..R {
-                let input = input.add(tile.offsets[row]);
-                for pixel in 0..N {
-                    let number = simd.splat(*input.add(pixel * apart[1]));
-                    for block in 0..B {
-                        totals[row][block] =
-                            simd.multiply_add(number, vectors[pixel][block], totals[row][block]);
-                    }
+    unsafe fn finish<S: Simd>(&self, simd: S, tile: &Tile, sums: *const f32) {
+        for block in 0..tile.blocks {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let sums = sums.add(block * LANES);
+                match (self.step.arrangement, &tile.any) {
+                    (Arrangement::Turned, _) => self.finish_turned(simd, tile, block, sums),
+                    (_, Some(any)) if self.step.is_grouped => self.finish_group(simd, tile, any, block, sums),
+                    _ => self.finish_rows(tile, block, sums),
                 }
             }
         }
     }
 
-    /// Writes the sums where they belong.
+    /// Vectors are parts of the rows of output channels.
     ///
     /// # Safety
-    /// The step was given a place for each weight.
+    /// As for [`Self::finish`], for the sums of a block.
     #[inline(always)]
-    unsafe fn finish<S: Simd>(&self, simd: S) {
+    unsafe fn finish_turned<S: Simd>(&self, simd: S, tile: &Tile, block: usize, sums: *const f32) {
+        let WeightGradient { input, row: distance, to, .. } = self.step;
+        let first = (tile.block + block) * LANES;
+        let count = LANES.min(input.channels - first);
+        for row in 0..tile.rows {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let sums = simd.load(sums.add(row * tile.blocks * LANES));
+                let to = self.operands.shared.gradients.add(to + (tile.place + row) * distance + first);
+                if count == LANES {
+                    simd.store(to, sums);
+                } else {
+                    scatter(simd.lanes(sums), count, to, 1);
+                }
+            }
+        }
+    }
+
+    /// All output channels have all places of a tile.
+    ///
+    /// # Safety
+    /// As for [`Self::finish`], for the sums of a block.
+    #[inline(always)]
+    unsafe fn finish_rows(&self, tile: &Tile, block: usize, sums: *const f32) {
+        let WeightGradient { from, row, apart, to, .. } = self.step;
+        let first = (tile.block + block) * LANES;
+        for lane in 0..LANES.min(from.channels - first) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let to = self.operands.shared.gradients.add(to + (first + lane) * row + tile.place);
+                for index in 0..tile.rows {
+                    *to.add(index * apart) = *sums.add(index * tile.blocks * LANES + lane);
+                }
+            }
+        }
+    }
+
+    /// Each place has some of the output channels.
+    ///
+    /// # Safety
+    /// As for [`Self::finish`], for the sums of a block.
+    #[inline(always)]
+    unsafe fn finish_group<S: Simd>(&self, simd: S, tile: &Tile, any: &Any, block: usize, sums: *const f32) {
         let WeightGradient { row: distance, to, .. } = self.step;
-        for unit in self.units.clone() {
-            let tile = &self.step.tiles[unit];
-            for row in 0..tile.rows {
-                let [first, end] = tile.channels[row];
-                for block in 0..tile.blocks {
-                    let channel = (tile.block + block) * LANES;
-                    let lanes = first.max(channel)..end.min(channel + LANES);
-                    // SAFETY: the caller's promise.
-                    unsafe {
-                        let sums = simd.lanes(simd.load(self.sums_of(unit).add((row * 2 + block) * LANES)));
-                        let mut chosen = [0.0; LANES];
-                        for (place, lane) in lanes.clone().enumerate() {
-                            chosen[place] = sums[lane - channel];
-                        }
-                        let place = to + lanes.start * distance + tile.places[row];
-                        scatter(chosen, lanes.len(), self.operands.shared.gradients.add(place), *distance);
-                    }
+        let channel = (tile.block + block) * LANES;
+        for row in 0..tile.rows {
+            let [first, end] = any.channels[row];
+            let lanes = first.max(channel)..end.min(channel + LANES);
+            // SAFETY: the caller's promise.
+            unsafe {
+                let sums = simd.lanes(simd.load(sums.add(row * tile.blocks * LANES)));
+                let mut chosen = [0.0; LANES];
+                for (place, lane) in lanes.clone().enumerate() {
+                    chosen[place] = sums[lane - channel];
                 }
+                let place = to + lanes.start * distance + any.places[row];
+                scatter(chosen, lanes.len(), self.operands.shared.gradients.add(place), *distance);
             }
         }
     }
