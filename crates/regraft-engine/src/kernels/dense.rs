@@ -59,7 +59,7 @@ pub(crate) struct Dense {
     panels: Vec<Panel>,
     /// Parts of the runs that all pixels of a chunk see before the next part.
     slabs: usize,
-    pub(super) weights: Buffer,
+    pub(crate) weights: Buffer,
     /// What the sums start from: the bias; integers for an input in bytes.
     pub(super) initial: Buffer,
     pub(super) clamp: Clamp,
@@ -169,6 +169,8 @@ impl Dense {
     }
 
     fn pack(&mut self, recipe: &Recipe<'_>) {
+        let is_whole =
+            recipe.groups == 1 && recipe.input.lanes == LANES && recipe.output.channels.is_multiple_of(LANES);
         let (runs, sources, mut rest) = (&self.runs, &self.sources, &mut self.weights[..]);
         let mut parts = Vec::with_capacity(self.panels.len());
         for panel in &self.panels {
@@ -176,6 +178,10 @@ impl Dense {
             (rest, _) = (tail, parts.push((panel, part)));
         }
         parts.into_par_iter().for_each(|(panel, part)| {
+            // What other layers have left in memory that they share.
+            if !is_whole {
+                part.fill(0.0);
+            }
             let range = panel.runs.clone();
             pack_panel(recipe, panel, runs[range.clone()].iter().zip(&sources[range]), part);
         });
@@ -358,6 +364,9 @@ impl Dense {
             pixels.residuals[index] = residual;
             index += 1;
         });
+        let apart = LANES * self.input.element.size();
+        let mut pairs = pixels.inputs[..index].windows(2);
+        pixels.are_neighbors = pairs.all(|pair| pair[1].addr().wrapping_sub(pair[0].addr()) == apart);
         pixels
     }
 

@@ -9,6 +9,9 @@ use std::ops::Range;
 use super::dense::Recipe;
 use crate::simd::LANES;
 
+/// Input channels whose numbers are read together.
+const CHANNELS: usize = 64;
+
 /// A tensor of in × out / groups × taps, whose kernels are read in another order than they have, usually backwards.
 #[derive(Debug, Clone)]
 pub(crate) struct Turned {
@@ -83,12 +86,18 @@ impl<'a> Reading<'a> {
             }
             return;
         }
-        // So many input channels that their numbers for all outputs stay in the first-level cache.
-        for (first, rows) in (first..).step_by(LANES).zip(to.chunks_mut(LANES * width)) {
+        // So many input channels that their numbers for all outputs stay in the first-level cache, and that several lines of
+        // memory follow each other in each output's row.
+        for (first, rows) in (first..).step_by(CHANNELS).zip(to.chunks_mut(CHANNELS * width)) {
             for (place, output) in outputs.clone().enumerate() {
                 let from = &self.numbers[self.kernel(output, first) + tap..];
-                let rows = rows.chunks_exact_mut(width).zip(from.iter().step_by(self.channel));
-                rows.for_each(|(row, number)| row[place] = *number);
+                let rows = rows.chunks_exact_mut(width);
+                match self.channel {
+                    1 => rows.zip(from).for_each(|(row, number)| row[place] = *number),
+                    apart => {
+                        rows.zip(from.iter().step_by(apart)).for_each(|(row, number)| row[place] = *number);
+                    }
+                }
             }
         }
     }

@@ -1,5 +1,8 @@
 //! A tile of a dense step: the sums of some pixels and one or two blocks of output channels, in registers from the bias, or
 //! the sums of the slab before, to the store.
+//!
+//! The addresses of 14 pixels are more than there are registers for; loading them again for each input takes as many loads as
+//! the weights and inputs themselves. Where each pixel lies behind the one before, as most do, one address is enough.
 #![allow(clippy::needless_range_loop, reason = "counted loops over constants unroll into registers")]
 #![allow(
     clippy::indexing_slicing,
@@ -30,6 +33,8 @@ pub(super) struct Pixels {
     pub(super) inputs: [*const u8; MOST_PIXELS],
     pub(super) outputs: [*mut u8; MOST_PIXELS],
     pub(super) residuals: [*const u8; MOST_PIXELS],
+    /// Whether each input lies a vector behind the one before.
+    pub(super) are_neighbors: bool,
 }
 
 impl Pixels {
@@ -37,6 +42,7 @@ impl Pixels {
         inputs: [std::ptr::null(); MOST_PIXELS],
         outputs: [std::ptr::null_mut(); MOST_PIXELS],
         residuals: [std::ptr::null(); MOST_PIXELS],
+        are_neighbors: false,
     };
 }
 
@@ -50,24 +56,36 @@ pub(super) unsafe fn tile_of_any_size<S: Simd, I: Factor, const B: usize>(
     pixels: &Pixels,
     count: usize,
 ) {
+    let factor = PhantomData::<I>;
+    if const { S::BLOCKS > 1 } && pixels.are_neighbors {
+        // Nearly all tiles have these sizes; the fewer pixels, the fewer addresses.
+        match count {
+            12 => return simd.call(&Tile::<I, 12, B, true> { dense, portion, pixels, factor }),
+            13 => return simd.call(&Tile::<I, 13, B, true> { dense, portion, pixels, factor }),
+            14 => return simd.call(&Tile::<I, 14, B, true> { dense, portion, pixels, factor }),
+            _ => {}
+        }
+    }
     for_tile_size!(S, B, count, P => {
-        simd.call(&Tile::<I, P, B> { dense, portion, pixels, factor: PhantomData });
+        simd.call(&Tile::<I, P, B, false> { dense, portion, pixels, factor });
     });
 }
 
-/// A tile of `P` pixels of `B` blocks; only [`tile_of_any_size`] makes one.
-struct Tile<'a, I, const P: usize, const B: usize> {
+/// A tile of `P` pixels, which may be neighbours, of `B` blocks; only [`tile_of_any_size`] makes one.
+struct Tile<'a, I, const P: usize, const B: usize, const NEIGHBORS: bool> {
     dense: &'a Dense,
     portion: &'a Portion<'a>,
     pixels: &'a Pixels,
     factor: PhantomData<I>,
 }
 
-impl<I: Factor, const P: usize, const B: usize> Kernel for Tile<'_, I, P, B> {
+impl<I: Factor, const P: usize, const B: usize, const NEIGHBORS: bool> Kernel
+    for Tile<'_, I, P, B, NEIGHBORS>
+{
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
         // SAFETY: the promise of `tile_of_any_size`'s caller.
-        unsafe { tile::<S, I, P, B>(simd, self.dense, self.portion, self.pixels) }
+        unsafe { tile::<S, I, P, B, NEIGHBORS>(simd, self.dense, self.portion, self.pixels) }
     }
 }
 
@@ -77,7 +95,7 @@ impl<I: Factor, const P: usize, const B: usize> Kernel for Tile<'_, I, P, B> {
 /// From each of the first `P` inputs all runs of the panel must be readable, at each output and residual the panel's
 /// blocks at the distance of a plane. A portion that is not the only one writes to outputs of `f32`.
 #[inline(always)]
-unsafe fn tile<S: Simd, I: Factor, const P: usize, const B: usize>(
+unsafe fn tile<S: Simd, I: Factor, const P: usize, const B: usize, const NEIGHBORS: bool>(
     simd: S,
     dense: &Dense,
     portion: &Portion<'_>,
@@ -99,12 +117,18 @@ unsafe fn tile<S: Simd, I: Factor, const P: usize, const B: usize>(
             while at + 4 * I::TOGETHER <= end {
                 for step in 0..4 {
                     let weights = weights.add(step * I::TOGETHER * B * LANES);
-                    accumulate::<S, I, P, B>(simd, &mut sums, &inputs, at + step * I::TOGETHER, weights);
+                    accumulate::<S, I, P, B, NEIGHBORS>(
+                        simd,
+                        &mut sums,
+                        &inputs,
+                        at + step * I::TOGETHER,
+                        weights,
+                    );
                 }
                 (at, weights) = (at + 4 * I::TOGETHER, weights.add(4 * I::TOGETHER * B * LANES));
             }
             while at < end {
-                accumulate::<S, I, P, B>(simd, &mut sums, &inputs, at, weights);
+                accumulate::<S, I, P, B, NEIGHBORS>(simd, &mut sums, &inputs, at, weights);
                 (at, weights) = (at + I::TOGETHER, weights.add(I::TOGETHER * B * LANES));
             }
         }
@@ -196,12 +220,13 @@ pub(super) unsafe fn finish_any<S: Simd, const P: usize, const B: usize>(
     }
 }
 
-/// Adds the product of the numbers of each pixel that are multiplied at once and their weights.
+/// Adds the product of the numbers of each pixel that are multiplied at once and their weights. The inputs of neighbours are found
+/// from the first one's.
 ///
 /// # Safety
 /// The numbers must be readable at each input, and the weights of `B` blocks at `weights`.
 #[inline(always)]
-pub(super) unsafe fn accumulate<S: Simd, I: Factor, const P: usize, const B: usize>(
+pub(super) unsafe fn accumulate<S: Simd, I: Factor, const P: usize, const B: usize, const NEIGHBORS: bool>(
     simd: S,
     sums: &mut [[I::Sums<S>; B]; P],
     inputs: &[*const I; P],
@@ -215,7 +240,8 @@ pub(super) unsafe fn accumulate<S: Simd, I: Factor, const P: usize, const B: usi
             weight[block] = I::weights(simd, weights.add(block * LANES * I::TOGETHER));
         }
         for pixel in 0..P {
-            let input = I::splat(simd, inputs[pixel].add(at));
+            let input = if NEIGHBORS { inputs[0].add(pixel * LANES) } else { inputs[pixel] };
+            let input = I::splat(simd, input.add(at));
             for block in 0..B {
                 sums[pixel][block] = I::multiply_add(simd, input, weight[block], sums[pixel][block]);
             }

@@ -67,7 +67,7 @@ pub(crate) struct Winograd {
     /// Tiles vertically and horizontally.
     tiles: [usize; 2],
     /// Products × panels × input channels × the panel's output channels.
-    weights: Buffer,
+    pub(crate) weights: Buffer,
     bias: Buffer,
     clamp: Clamp,
     function: Option<Function>,
@@ -523,25 +523,21 @@ impl Tile {
         let mut sums = [[simd.splat(0.0); B]; P];
         // SAFETY: the caller's promise.
         unsafe {
-            let mut inputs = [self.inputs; P];
             let mut weights = self.weights;
             let mut rest = self.channels;
             while rest > 0 {
-                for pixel in 0..P {
-                    inputs[pixel] =
-                        self.inputs.add((self.channels - rest) / LANES * self.stride + pixel * LANES);
-                }
+                let inputs = [self.inputs.add((self.channels - rest) / LANES * self.stride); P];
                 let channels = rest.min(LANES);
                 let mut at = 0;
                 while at + 4 <= channels {
                     for step in 0..4 {
                         let weights = weights.add(step * B * LANES);
-                        accumulate::<S, f32, P, B>(simd, &mut sums, &inputs, at + step, weights);
+                        accumulate::<S, f32, P, B, true>(simd, &mut sums, &inputs, at + step, weights);
                     }
                     (at, weights) = (at + 4, weights.add(4 * B * LANES));
                 }
                 while at < channels {
-                    accumulate::<S, f32, P, B>(simd, &mut sums, &inputs, at, weights);
+                    accumulate::<S, f32, P, B, true>(simd, &mut sums, &inputs, at, weights);
                     (at, weights) = (at + 1, weights.add(B * LANES));
                 }
                 rest -= channels;
