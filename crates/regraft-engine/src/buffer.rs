@@ -10,6 +10,7 @@ const LINE: usize = 16;
 pub(crate) struct Buffer {
     numbers: Vec<f32>,
     start: usize,
+    len: usize,
 }
 
 impl Buffer {
@@ -27,7 +28,12 @@ impl Buffer {
         numbers.truncate(start + len);
         #[cfg(regraft_sanitized)]
         crate::guard::forbid(numbers.spare_capacity_mut());
-        Ok(Self { numbers, start })
+        Ok(Self { numbers, start, len })
+    }
+
+    /// Leaves the first numbers of those that there was room for at the beginning, whatever they are.
+    pub(crate) fn set_len(&mut self, len: usize) {
+        self.len = len.min(self.numbers.len() - self.start);
     }
 }
 
@@ -52,12 +58,12 @@ impl std::ops::Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        self.numbers.get(self.start..).unwrap_or(&[])
+        self.numbers.get(self.start..self.start + self.len).unwrap_or(&[])
     }
 }
 
 impl std::ops::DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        self.numbers.get_mut(self.start..).unwrap_or(&mut [])
+        self.numbers.get_mut(self.start..self.start + self.len).unwrap_or(&mut [])
     }
 }

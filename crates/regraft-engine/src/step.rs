@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::{
     InstructionSet, Settings,
+    buffer::Buffer,
     kernels::{
         Computation, Operands,
         attention::Attention,
@@ -94,6 +95,15 @@ impl Operation {
             Self::Depthwise(step) => step.repack(recipe),
             Self::Winograd(step) => step.repack(recipe, set),
             _ => {}
+        }
+    }
+
+    /// The packed weights, where they are many.
+    pub(crate) fn weights_mut(&mut self) -> Option<&mut Buffer> {
+        match self {
+            Self::Dense(step) => Some(&mut step.weights),
+            Self::Winograd(step) => Some(&mut step.weights),
+            _ => None,
         }
     }
 

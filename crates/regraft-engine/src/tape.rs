@@ -12,6 +12,7 @@ mod build;
 mod forward;
 mod learned;
 mod memory;
+mod recompute;
 mod reverse;
 mod steps;
 
@@ -52,6 +53,9 @@ pub struct TapeOptions<'a> {
     /// The others are divided by the probability of being kept. For answers that depend on no chance,
     /// compile a [`Program`](crate::Program) of [`model`](Tape::model).
     pub dropout: Option<u64>,
+    /// Whether what normalisations and activations give is computed again on the way back instead of being kept: the same
+    /// numbers with less memory, and a little slower.
+    pub recompute: bool,
     /// Share of a batch's statistics in the running ones, 0 to 1: 0.1 in PyTorch.
     pub momentum: f32,
     /// Vector instructions.
@@ -66,6 +70,7 @@ impl Default for TapeOptions<'_> {
             batch_statistics: &|_| true,
             input_gradient: false,
             dropout: None,
+            recompute: false,
             momentum: 0.1,
             instruction_set: InstructionSet::detect(),
         }
@@ -96,6 +101,8 @@ pub struct Tape {
     gradients: Vec<f32>,
     /// Statistics of batch normalisation, and sums that are not complete.
     state: Buffer,
+    /// The weights of the layer that is computed, as its kernel reads them.
+    packed: Buffer,
     norms: Vec<Normalization>,
     momentum: f32,
     forward: Vec<Step>,
@@ -227,7 +234,8 @@ impl Tape {
         input.pack(&geometry, self.memory.images_mut(0));
         after("input", "load");
         let shared = self.shared();
-        self.memory.run(&self.forward, self.set, self.images, shared, after);
+        let weights = (&self.values[..], &mut self.packed);
+        self.memory.run((&mut self.forward, &[]), weights, self.set, (self.images, shared), after);
         self.move_statistics();
         self.outputs.iter().map(|output| self.read(output.value, &output.shape)).collect()
     }
@@ -275,7 +283,9 @@ impl Tape {
             images.pack(&geometry, self.memory.images_mut(value));
         }
         let shared = self.shared();
-        self.memory.run(&self.backward, self.set, self.images, shared, after);
+        let weights = (&self.values[..], &mut self.packed);
+        let steps = (&mut self.backward[..], &self.forward[..]);
+        self.memory.run(steps, weights, self.set, (self.images, shared), after);
         Ok(())
     }
 
@@ -318,7 +328,7 @@ impl Tape {
         Shared { gradients: self.gradients.as_mut_ptr(), state: self.state.as_mut_ptr(), batch: self.batch }
     }
 
-    /// Packs the weights again after a change.
+    /// Takes in parameters that have changed.
     fn refresh(&mut self) -> Result<(), EngineError> {
         if !std::mem::take(&mut self.is_stale) {
             return Ok(());

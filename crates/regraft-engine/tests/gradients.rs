@@ -185,6 +185,32 @@ fn bits_of_gradients(case: &Case) -> Vec<u32> {
 }
 
 #[test]
+fn what_is_computed_again_is_the_same_and_takes_less_memory() {
+    let mut saved = 0;
+    for case in ["networks", "trained", "normalisations"].into_iter().flat_map(support::family) {
+        for of_batch in [false, true] {
+            let [kept, again] = [false, true].map(|recompute| {
+                let statistics: &dyn Fn(&str) -> bool = &|_| of_batch;
+                let options = TapeOptions {
+                    recompute,
+                    dropout: Some(1),
+                    batch_statistics: statistics,
+                    ..TapeOptions::default()
+                };
+                let output = case.wires()[0];
+                let mut tape = Tape::compile(&case.model, case.image(), &[output], &options).unwrap();
+                let output = tape.forward(case.input.view()).unwrap().remove(0);
+                tape.backward(&[output.view()]).unwrap();
+                (tape.gradients().to_vec(), tape.bytes(1))
+            });
+            assert!(kept.0 == again.0, "{}", case.name);
+            saved += usize::from(again.1 < kept.1);
+        }
+    }
+    assert!(saved >= 10, "{saved}");
+}
+
+#[test]
 fn dropout_drops_other_numbers_in_every_batch_and_with_every_seed() {
     let case = support::family("networks")
         .into_iter()

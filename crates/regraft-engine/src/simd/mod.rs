@@ -59,19 +59,6 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// `to` must be valid for writing 16 numbers; any alignment.
     unsafe fn store(self, to: *mut f32, value: Self::Vector);
-    /// As [`Self::store`], past the caches where the instruction set can: for what is larger than they are and read later.
-    /// [`Self::finish_streaming`] must come before another thread reads it.
-    ///
-    /// # Safety
-    /// `to` must be valid for writing 16 numbers and a multiple of 64 bytes.
-    #[inline(always)]
-    unsafe fn stream(self, to: *mut f32, value: Self::Vector) {
-        // SAFETY: the caller's promise.
-        unsafe { self.store(to, value) }
-    }
-    /// Makes what was streamed visible before whatever is written next.
-    #[inline(always)]
-    fn finish_streaming(self) {}
     /// `a + b`.
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `a · b + c`, rounded once where the instruction set can.

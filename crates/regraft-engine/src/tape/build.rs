@@ -1,6 +1,6 @@
 //! A tape under construction: what is trained, which gradients are needed, and the whole of it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use regraft_graph::{Model, Node, Op, Parameter, ParameterKind, Weights};
 
@@ -15,7 +15,7 @@ use crate::{
     buffer::Buffer,
     compile::Compiled,
     geometry::{Border, Geometry},
-    kernels::gradient::table::SumGradient,
+    kernels::gradient::{batch_norm::BatchNorm, table::SumGradient},
     network::{Instruction, Network},
     program::smallest_table,
 };
@@ -30,8 +30,9 @@ pub(super) struct Builder<'a> {
     pub(super) parameters: Vec<Trained>,
     pub(super) values: Vec<f32>,
     pub(super) norms: Vec<Normalization>,
-    /// Shared numbers that are given away.
+    /// Shared numbers that are given away; behind them lie the incomplete sums of one step after the other.
     pub(super) state: usize,
+    pub(super) sums: usize,
     /// Whether the gradient of a value is needed, and the border that it must have.
     pub(super) needed: Vec<bool>,
     pub(super) borders: Vec<Border>,
@@ -42,6 +43,10 @@ pub(super) struct Builder<'a> {
     pub(super) more: Vec<SumGradient>,
     pub(super) forward: Vec<Step>,
     pub(super) backward: Vec<Step>,
+    /// Batch normalisations that wait for the sum that reads them, by its value: theirs, what they read, and the step.
+    pub(super) joined: HashMap<usize, (usize, usize, BatchNorm)>,
+    /// Numbers of the steps forward that may be taken again on the way back.
+    pub(super) cheap: Vec<usize>,
 }
 
 impl<'a> Builder<'a> {
@@ -63,6 +68,7 @@ impl<'a> Builder<'a> {
             values: Vec::new(),
             norms: Vec::new(),
             state: 0,
+            sums: 0,
             needed: vec![false; count],
             borders: vec![[0; 4]; count],
             gradients: vec![None; count],
@@ -70,6 +76,8 @@ impl<'a> Builder<'a> {
             more: Vec::new(),
             forward: Vec::new(),
             backward: Vec::new(),
+            joined: HashMap::new(),
+            cheap: Vec::new(),
         };
         builder.take_parameters()?;
         builder.find_needed();
@@ -187,13 +195,18 @@ impl<'a> Builder<'a> {
         let outputs = self.begin_backward();
         self.go_back()?;
         let input_gradient = self.gradient(0).filter(|_| self.options.input_gradient);
+        if self.options.recompute {
+            self.recompute(&outputs.iter().map(|output| output.value).collect::<Vec<_>>());
+        }
         let memory = self.memory(&outputs, input_gradient)?;
         let input = self.shape(self.model.graph().input())?;
+        let lent = self.forward.iter().chain(&self.backward).map(|step| step.work.lent()).max();
         Ok(Tape {
             set: self.settings.instruction_set,
             model: self.model.clone(),
             gradients: crate::groups::zeros(1, self.numbers_of_gradients())?,
             state: self.state()?,
+            packed: Buffer::zeroed(lent.unwrap_or(0))?,
             parameters: self.parameters,
             values: self.values,
             norms: self.norms,
@@ -229,7 +242,7 @@ impl<'a> Builder<'a> {
 
     /// The shared numbers, with the statistics that the model has.
     fn state(&self) -> Result<Buffer, EngineError> {
-        let mut state = Buffer::zeroed(self.state)?;
+        let mut state = Buffer::zeroed(self.state + self.sums)?;
         for (norm, node) in self.norms.iter().zip(norm_nodes(self.network)) {
             norm.fill(node, self.weights(), &mut state)?;
         }

@@ -10,9 +10,10 @@ use crate::{
     EngineError,
     geometry::Geometry,
     kernels::gradient::batch_norm::{BatchNorm, Statistics},
-    network::Instruction,
+    network::{Clamp, Instruction},
     simd::LANES,
     step,
+    tape::recompute::is_cheap,
     window::Window,
 };
 
@@ -21,9 +22,14 @@ impl Builder<'_> {
         let steps = std::mem::take(&mut self.compiled.steps);
         let mut steps: Vec<Option<step::Step>> = steps.into_iter().map(Some).collect();
         for (index, instruction) in self.network.instructions.iter().enumerate() {
+            if self.join_sum(instruction) {
+                continue;
+            }
+            let before = self.forward.len();
             if let Some(work) = self.trainable_work(instruction)? {
                 let (reads, writes) = (instruction.inputs.clone(), Some(instruction.output));
                 self.forward.push(Step { name: instruction.node.name.clone(), reads, writes, work });
+                self.cheap.extend(is_cheap(&instruction.node.op).then_some(before));
                 continue;
             }
             let range = self.compiled.of_instruction.get(index).cloned().unwrap_or_default();
@@ -32,6 +38,7 @@ impl Builder<'_> {
             if let Op::Lstm(layer) | Op::Gru(layer) = &instruction.node.op {
                 self.train_recurrence(instruction, layer, &mut steps)?;
             }
+            self.cheap.extend((steps.len() == 1 && is_cheap(&instruction.node.op)).then_some(before));
             self.forward.extend(steps);
         }
         Ok(())
@@ -41,7 +48,7 @@ impl Builder<'_> {
     fn trainable_work(&mut self, instruction: &Instruction<'_>) -> Result<Option<Work>, EngineError> {
         Ok(match &instruction.node.op {
             Op::Conv(_) | Op::Gemm(_) => Some(self.layer(instruction)?),
-            Op::BatchNormalization(norm) => Some(self.norm(instruction, norm)),
+            Op::BatchNormalization(norm) => Some(Work::gradient(self.norm(instruction, norm))),
             _ => self.learned_work(instruction)?,
         })
     }
@@ -80,18 +87,52 @@ impl Builder<'_> {
         })
     }
 
-    fn norm(&mut self, instruction: &Instruction<'_>, attributes: &BatchNormalization) -> Work {
+    /// Puts a batch normalisation that only a sum reads off until that sum, which takes it along: the image in between is
+    /// neither written nor read. Whether the instruction is one of the two.
+    fn join_sum(&mut self, instruction: &Instruction<'_>) -> bool {
+        if let Some((norm, reads, mut step)) = self.joined.remove(&instruction.output) {
+            let other = instruction.inputs.iter().copied().find(|value| *value != norm).unwrap_or(norm);
+            step.residual = Some(self.geometry(other));
+            (step.output, step.clamp) = (self.geometry(instruction.output), instruction.clamp);
+            let (name, writes) = (instruction.node.name.clone(), Some(instruction.output));
+            let work = Work::gradient(step);
+            self.forward.push(Step { name, reads: vec![reads, other], writes, work });
+            return true;
+        }
+        let Op::BatchNormalization(norm) = &instruction.node.op else { return false };
+        let sum = self.sum_behind(instruction).filter(|sum| !self.joined.contains_key(sum));
+        let Some(sum) = sum else { return false };
+        let step = self.norm(instruction, norm);
+        self.joined.insert(sum, (instruction.output, input_of(instruction), step));
+        true
+    }
+
+    /// The sum of two values of one size that alone reads an instruction's output.
+    fn sum_behind(&self, instruction: &Instruction<'_>) -> Option<usize> {
+        let value = instruction.output;
+        let is_output = self.network.outputs.iter().any(|(output, _)| *output == value);
+        let mut readers = self.network.instructions.iter().filter(|reader| reader.inputs.contains(&value));
+        let (reader, none) = (readers.next()?, readers.next());
+        let size = self.network.values.get(value).copied().unwrap_or([0; 3]);
+        let is_sum = matches!(reader.node.op, Op::Add) && self.network.all_are(&reader.inputs, size);
+        let are_two = matches!(reader.inputs[..], [one, other] if one != other);
+        let can_join = instruction.clamp == Clamp::NONE && none.is_none() && !is_output;
+        (can_join && is_sum && are_two).then_some(reader.output)
+    }
+
+    fn norm(&mut self, instruction: &Instruction<'_>, attributes: &BatchNormalization) -> BatchNorm {
         let norm = self.normalization(instruction, attributes);
         let (statistics, of_batch) = (norm.statistics, norm.of_batch);
         self.norms.push(norm);
-        Work::Gradient(Box::new(BatchNorm {
+        BatchNorm {
             input: self.geometry(input_of(instruction)),
+            residual: None,
             output: self.geometry(instruction.output),
             statistics,
             epsilon: attributes.epsilon as f32,
             of_batch,
             clamp: instruction.clamp,
-        }))
+        }
     }
 
     fn normalization(

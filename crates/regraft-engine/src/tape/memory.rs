@@ -68,21 +68,24 @@ impl Memory {
         numbers.chunks_exact_mut(size / NUMBER)
     }
 
-    /// Runs steps one after the other, each divided among the threads of the current pool.
+    /// Runs steps one after the other, each divided among the threads of the current pool; some may be those forward again.
+    /// The weights of trained layers are packed from `values` into `packed`.
     /// Calls `after` with the name and the kind of every step that is done.
     pub(super) fn run(
         &mut self,
-        steps: &[Step],
+        (steps, forward): (&mut [Step], &[Step]),
+        (values, packed): (&[f32], &mut Buffer),
         set: InstructionSet,
-        images: usize,
-        shared: Shared,
+        (images, shared): (usize, Shared),
         after: &dyn Fn(&str, &str),
     ) {
         let memory = Span { pointer: self.numbers.as_mut_ptr().cast(), image: 0 };
         let threads = rayon::current_num_threads();
         for step in steps {
-            let units = step.work.units(images, threads);
-            let parts = units.min(step.work.most_parts(threads));
+            step.work.pack(values, set, packed);
+            let work = step.work.of(forward);
+            let units = work.units(images, threads);
+            let parts = units.min(work.most_parts(threads));
             let spans = |value: &usize| {
                 let (start, image) = self.place(*value);
                 // In bounds: the plan's total covers every value.
@@ -95,8 +98,9 @@ impl Memory {
                 // SAFETY: there is room for `images` images of every value at the plan's offsets, values that are alive
                 // together lie apart, memory and shared numbers are borrowed for this run alone, and no unit is in two
                 // parts.
-                unsafe { step.work.run(set, (&reads, output), (images, threads), shared, units) };
+                unsafe { work.run(set, (&reads, output), (images, threads), shared, units) };
             });
+            step.work.give_back(packed);
             after(&step.name, step.work.kind());
         }
     }

@@ -55,7 +55,7 @@ impl Builder<'_> {
         self.new_value(Geometry { border, ..Geometry::blocked([channels, height, width]) })
     }
 
-    fn new_value(&mut self, geometry: Geometry) -> usize {
+    pub(super) fn new_value(&mut self, geometry: Geometry) -> usize {
         self.compiled.geometries.push(geometry);
         self.compiled.geometries.len() - 1
     }

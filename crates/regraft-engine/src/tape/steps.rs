@@ -6,6 +6,7 @@ use regraft_graph::{BatchNormalization, Node, ParameterKind, Weights};
 
 use crate::{
     EngineError, InstructionSet, Settings,
+    buffer::Buffer,
     compile::convolution,
     geometry::Geometry,
     kernels::{
@@ -43,6 +44,8 @@ pub(super) enum Work {
     Gradient(Box<dyn Gradient>),
     /// A kernel that holds parameters which may change.
     Made(Box<Made>),
+    /// The work of a step forward, by its number.
+    Again(usize),
 }
 
 /// Work that is made anew when parameters have changed.
@@ -93,12 +96,21 @@ impl From<step::Step> for Step {
 }
 
 impl Work {
+    /// The work itself, or that of the step forward.
+    pub(super) fn of<'a>(&'a self, forward: &'a [Step]) -> &'a Self {
+        match self {
+            Self::Again(index) => forward.get(*index).map_or(self, |step| &step.work),
+            work => work,
+        }
+    }
+
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Kernel(operation) => operation.kind(),
             Self::Layer(layer) => layer.operation.kind(),
             Self::Gradient(gradient) => gradient.kind(),
             Self::Made(made) => made.work.kind(),
+            Self::Again(_) => "again",
         }
     }
 
@@ -108,6 +120,7 @@ impl Work {
             Self::Layer(layer) => layer.operation.units(images, threads),
             Self::Gradient(gradient) => gradient.units(images),
             Self::Made(made) => made.work.units(images, threads),
+            Self::Again(_) => 0,
         }
     }
 
@@ -119,14 +132,38 @@ impl Work {
         }
     }
 
-    /// Packs weights that have changed.
+    /// Takes in parameters that have changed; [`Self::pack`] does so for the weights of layers.
     pub(super) fn refresh(&mut self, values: &[f32], set: InstructionSet) -> Result<(), EngineError> {
         match self {
-            Self::Layer(layer) if layer.is_trained() => layer.pack(values, set),
+            Self::Layer(layer) if layer.lent == 0 && layer.is_trained() => layer.pack(values, set),
             Self::Made(made) => made.work = (made.make)(values)?,
             _ => {}
         }
         Ok(())
+    }
+
+    /// Packs a layer's trained weights into memory that it borrows until [`Self::give_back`].
+    pub(super) fn pack(&mut self, values: &[f32], set: InstructionSet, packed: &mut Buffer) {
+        if let Self::Layer(layer) = self
+            && layer.lent > 0
+        {
+            packed.set_len(layer.lent);
+            layer.swap(packed);
+            layer.pack(values, set);
+        }
+    }
+
+    pub(super) fn give_back(&mut self, packed: &mut Buffer) {
+        if let Self::Layer(layer) = self
+            && layer.lent > 0
+        {
+            layer.swap(packed);
+        }
+    }
+
+    /// Numbers that [`Self::pack`] borrows.
+    pub(super) fn lent(&self) -> usize {
+        if let Self::Layer(layer) = self { layer.lent } else { 0 }
     }
 
     /// Computes some units.
@@ -155,6 +192,8 @@ impl Work {
                     gradient.run(set, &gradient::Operands { reads, output, images, shared }, units);
                 }
                 Self::Made(made) => made.work.run(set, (reads, output), (images, threads), shared, units),
+                // See `of`.
+                Self::Again(_) => {}
             }
         }
     }
@@ -177,10 +216,15 @@ impl Source {
 }
 
 /// A convolution, or the gradient of one with respect to its input.
+///
+/// Trained weights are packed anew in each batch, forward and back, right before they are used: into memory that all layers
+/// share, which stays in the caches, rather than each into its own.
 #[derive(Debug)]
 pub(super) struct Layer {
     pub(super) plan: LayerPlan,
     operation: Operation,
+    /// Numbers of packed weights that are borrowed for a run; 0 where the layer has its own.
+    lent: usize,
 }
 
 /// What a layer is packed from.
@@ -211,12 +255,23 @@ impl LayerPlan {
 impl Layer {
     pub(super) fn new(mut plan: LayerPlan, values: &[f32], settings: Settings) -> Result<Self, EngineError> {
         let trained = matches!(plan.weight, Source::Trained(_));
-        let operation = convolution(&plan.recipe(values), settings, trained)?;
+        let mut operation = convolution(&plan.recipe(values), settings, trained)?;
+        let mut lent = 0;
+        if let Some(weights) = operation.weights_mut().filter(|_| trained) {
+            lent = weights.len();
+            *weights = Buffer::zeroed(0)?;
+        }
         // What is packed once is not needed any more.
         if let (Source::Fixed(weight), Source::Fixed(bias)) = (&mut plan.weight, &mut plan.bias) {
             (*weight, *bias) = (Vec::new(), Vec::new());
         }
-        Ok(Self { plan, operation })
+        Ok(Self { plan, operation, lent })
+    }
+
+    fn swap(&mut self, packed: &mut Buffer) {
+        if let Some(weights) = self.operation.weights_mut() {
+            std::mem::swap(weights, packed);
+        }
     }
 
     fn is_trained(&self) -> bool {

@@ -50,10 +50,11 @@ impl Statistics {
     }
 }
 
-/// Reads the input.
+/// Reads the input, and what is added to the result.
 #[derive(Debug)]
 pub(crate) struct BatchNorm {
     pub(crate) input: Geometry,
+    pub(crate) residual: Option<Geometry>,
     pub(crate) output: Geometry,
     pub(crate) statistics: Statistics,
     pub(crate) epsilon: f32,
@@ -81,7 +82,7 @@ struct Forward<'a> {
 impl Kernel for Forward<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
-        let [input] = self.operands.reads else { return };
+        let [input, residual @ ..] = self.operands.reads else { return };
         for block in self.units.clone() {
             // SAFETY: the block lies in the images and the vectors; `Gradient::run`'s caller vouches for both.
             unsafe {
@@ -90,7 +91,11 @@ impl Kernel for Forward<'_> {
                 } else {
                     self.take_stored(simd, block);
                 }
-                self.normalize(simd, *input, block);
+                // A constant, so that the loop over pixels has no condition in it.
+                match residual {
+                    [residual, ..] => self.normalize::<S, true>(simd, [*input, *residual], block),
+                    [] => self.normalize::<S, false>(simd, [*input; 2], block),
+                }
             }
         }
     }
@@ -159,8 +164,14 @@ impl Forward<'_> {
     /// # Safety
     /// The images and the vectors must have the block.
     #[inline(always)]
-    unsafe fn normalize<S: Simd>(&self, simd: S, input: Span, block: usize) {
+    unsafe fn normalize<S: Simd, const RESIDUAL: bool>(
+        &self,
+        simd: S,
+        [input, residual]: [Span; 2],
+        block: usize,
+    ) {
         let BatchNorm { input: from, output: to, clamp, .. } = self.step;
+        let added = self.step.residual.as_ref().unwrap_or(from);
         let (low, high) = (simd.splat(clamp.low), simd.splat(clamp.high));
         // SAFETY: the caller's promise.
         unsafe {
@@ -173,10 +184,14 @@ impl Forward<'_> {
             for image in 0..self.operands.images {
                 for y in 0..to.height {
                     let line = row(input, from, [image, block, y]);
+                    let other = row(residual, added, [image, block, y]);
                     let result = row(self.operands.output, to, [image, block, y]);
                     for x in 0..to.width {
                         let centred = simd.add(simd.load(line.add(x * LANES)), minus);
-                        let value = simd.multiply_add(centred, scale, shift);
+                        let mut value = simd.multiply_add(centred, scale, shift);
+                        if RESIDUAL {
+                            value = simd.add(value, simd.load(other.add(x * LANES)));
+                        }
                         simd.store(result.add(x * LANES), simd.clamp(value, low, high));
                     }
                 }

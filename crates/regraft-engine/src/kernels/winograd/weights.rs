@@ -1,5 +1,4 @@
-//! The transformation of the weights, in double precision: `G g Gᵀ` of 16 kernels at a time. It writes four times what it
-//! reads, for all layers one after the other before the first is used: past the caches.
+//! The transformation of the weights, in double precision: `G g Gᵀ` of 16 kernels at a time.
 
 use std::{cell::RefCell, ops::Range};
 
@@ -64,7 +63,6 @@ impl Kernel for Panel<'_> {
                 transform(simd, &kernels, channel * width + block * LANES, &mut products);
             }
         }
-        simd.finish_streaming();
     }
 }
 
@@ -84,15 +82,8 @@ fn transform<S: Simd>(simd: S, kernels: &[[f32; LANES]; TAPS], place: usize, pro
                 numbers[lane] = column[y][lane] as f32;
             }
             let to = &mut products[y * INPUTS + x][place..place + LANES];
-            // SAFETY: both have 16 numbers; what is streamed to is a multiple of 64 bytes.
-            unsafe {
-                let numbers = simd.load(numbers.as_ptr());
-                if to.as_ptr().align_offset(64) == 0 {
-                    simd.stream(to.as_mut_ptr(), numbers);
-                } else {
-                    simd.store(to.as_mut_ptr(), numbers);
-                }
-            }
+            // SAFETY: both have 16 numbers.
+            unsafe { simd.store(to.as_mut_ptr(), simd.load(numbers.as_ptr())) };
         }
     }
 }

@@ -60,7 +60,7 @@ impl Builder<'_> {
             return Ok(Work::gradient(WinogradWeightGradient::new(&recipe)?));
         }
         let step = WeightGradient::new(&recipe, self.settings.instruction_set)?;
-        self.state += step.sums();
+        self.sums = self.sums.max(step.sums());
         Ok(Work::gradient(step))
     }
 

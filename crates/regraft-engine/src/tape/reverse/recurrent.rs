@@ -156,7 +156,7 @@ impl Builder<'_> {
         let (from, input) = (self.geometry(gradient), self.geometry(value));
         let recipe = weight::Recipe { from, input, window: Window::SINGLE, groups: 1, to, sums: self.state };
         let step = WeightGradient::new(&recipe, self.settings.instruction_set)?;
-        self.state += step.sums();
+        self.sums = self.sums.max(step.sums());
         self.push_back(&instruction.node.name, vec![gradient, value], None, Work::gradient(step));
         Ok(())
     }
