@@ -1,9 +1,10 @@
-//! Milliseconds of a training step of an architecture with random weights, at the size of its preprocessing: forward, softmax
+//! Milliseconds of a training step of an architecture with random weights, at the size of its preprocessing, or of `encoder` (of
+//! the size of MiniLM: 6 layers of 384 features and 12 heads, 128 tokens) or `lstm` (256 units, 64 tokens): forward, softmax
 //! cross-entropy, back, and plain gradient descent with a rate of zero:
-//! `train_step ARCHITECTURE [batch] [threads] [profile] [json] [avx512|avx2+fma|portable]`.
+//! `train_step ARCHITECTURE [batch] [threads] [profile] [json] [recompute] [avx512|avx2+fma|portable]`.
 //!
 //! Prints the median over the steps behind the first ones, and the peak memory; with `profile`, where the time goes too. With
-//! `json`, the answer that `cargo xtask bench training` reads.
+//! `json`, the answer that `cargo xtask bench training` reads. With `recompute`, cheap values are computed again on the way back.
 //! Batch normalisation goes by the statistics of the batch. `oracles/bench_training.py` measures PyTorch in the same way.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::indexing_slicing, reason = "an example")]
 
@@ -12,10 +13,15 @@ use std::collections::BTreeMap;
 
 use ndarray::{Array2, ArrayD, ArrayView2, Axis, Dimension as _, Ix2};
 use regraft_engine::{InstructionSet, Tape, TapeOptions};
-use regraft_graph::{Card, Model};
+use regraft_graph::{
+    Approximation, Attention, Card, Dim, Embedding, Fact, GateFunction, Gelu, Gemm, Graph,
+    LayerNormalization, Model, Node, Op, PositionEmbedding, Recurrent, Reduce, ReduceKind, Roles, Symbol,
+};
 use regraft_system::{clock::Stopwatch, memory::peak_resident_bytes};
-use regraft_zoo::{Architecture, Network, architecture, random_weights};
+use regraft_zoo::{Network, architecture, random_weights};
 
+/// Words that the sequences are of.
+const WORDS: usize = 30_522;
 const CLASSES: usize = 1000;
 const WARM_UP: usize = 2;
 const STEPS: usize = 7;
@@ -26,12 +32,21 @@ fn main() {
     let number = |index: usize, default: usize| word(index).parse().unwrap_or(default);
     let (batch, threads) = (number(1, 16), number(2, 2));
     let set = InstructionSet::ALL.into_iter().find(|set| words.iter().any(|word| word == set.name()));
-    let architecture = architecture(word(0)).unwrap();
-    let [height, width] = architecture.preprocessing.crop;
-    let input = ArrayD::from_shape_fn(vec![batch, 3, height, width], |index| noise(index.slice()));
+    let (model, shape) = network(word(0));
+    let words_of = |index: usize| ((noise(&[index]) + 1.0) / 2.0 * WORDS as f32).floor();
+    let is_text = shape.len() == 1;
+    let input = ArrayD::from_shape_fn([&[batch], &shape[..]].concat(), |index| match is_text {
+        true => words_of(index[0] * shape[0] + index[1]),
+        false => noise(index.slice()),
+    });
+    let size = if is_text { [1, shape[0]] } else { [shape[1], shape[2]] };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {
-        let mut tape = tape(architecture, [height, width], set.unwrap_or(InstructionSet::detect()));
+        let recompute = words.iter().any(|word| word == "recompute");
+        let instruction_set = set.unwrap_or(InstructionSet::detect());
+        let options = TapeOptions { instruction_set, recompute, ..TapeOptions::default() };
+        let outputs: Vec<&str> = model.graph().outputs().iter().map(String::as_str).collect();
+        let mut tape = Tape::compile(&model, size, &outputs[..1], &options).unwrap();
         measure(&mut tape, &input, words.iter().any(|word| word == "json"));
         if words.iter().any(|word| word == "profile") {
             profile(&mut tape, &input);
@@ -39,14 +54,92 @@ fn main() {
     });
 }
 
-fn tape(architecture: &Architecture, size: [usize; 2], instruction_set: InstructionSet) -> Tape {
-    let Network { graph, roles } = architecture.network(CLASSES).unwrap();
+/// With random weights, and the sizes of its input behind the batch axis.
+fn network(name: &str) -> (Model, Vec<usize>) {
+    let text = |graph: Graph, tokens: usize| (Network { roles: roles(&graph), graph }, vec![tokens]);
+    let known = architecture(if ["encoder", "lstm"].contains(&name) { "resnet18" } else { name }).unwrap();
+    let [height, width] = known.preprocessing.crop;
+    let (Network { graph, roles }, shape) = match name {
+        "encoder" => text(encoder(), 128),
+        "lstm" => text(lstm(), 64),
+        _ => (known.network(CLASSES).unwrap(), vec![3, height, width]),
+    };
+    // Of a network of words nothing but the roles is looked at.
+    let card = Card { roles, ..known.card("random numbers") };
     let weights = random_weights(&graph, 0).unwrap();
-    let card = Card { roles, ..architecture.card("random numbers") };
-    let model = Model::new(graph, weights, card).unwrap();
-    let outputs: Vec<&str> = model.graph().outputs().iter().map(String::as_str).collect();
-    let options = TapeOptions { instruction_set, ..TapeOptions::default() };
-    Tape::compile(&model, size, &outputs[..1], &options).unwrap()
+    (Model::new(graph, weights, card).unwrap(), shape)
+}
+
+fn roles(graph: &Graph) -> Roles {
+    Roles { features: graph.outputs()[0].clone(), logits: None, cuts: Vec::new() }
+}
+
+/// A graph whose next node reads the last one.
+struct Chain {
+    graph: Graph,
+    last: String,
+}
+
+impl Chain {
+    fn new(tokens: usize, features: usize) -> Self {
+        let input = Fact::new([Dim::symbol(Symbol::Batch), tokens.into()]);
+        let mut chain = Self { graph: Graph::new("input", input), last: "input".to_owned() };
+        chain.push("words", Op::Embedding(Embedding { entries: WORDS, features }), None);
+        chain
+    }
+
+    fn push(&mut self, name: &str, op: Op, second: Option<&str>) -> String {
+        let inputs = [Some(self.last.as_str()), second].into_iter().flatten().map(str::to_owned);
+        self.graph.push(Node::new(name, op, inputs.collect::<Vec<_>>())).unwrap();
+        name.clone_into(&mut self.last);
+        self.last.clone()
+    }
+
+    fn dense(&mut self, name: &str, in_features: usize, out_features: usize) {
+        self.push(name, Op::Gemm(Gemm { in_features, out_features, bias: true }), None);
+    }
+
+    fn normalize(&mut self, name: &str, features: usize) -> String {
+        self.push(name, Op::LayerNormalization(LayerNormalization { features, epsilon: 1e-12 }), None)
+    }
+
+    fn classify(mut self, features: usize) -> Graph {
+        let mean = Reduce { kind: ReduceKind::Mean, axes: vec![1], keep_axes: false };
+        self.push("mean", Op::Reduce(mean), None);
+        self.dense("logits", features, CLASSES);
+        self.graph.set_output(&self.last).unwrap();
+        self.graph
+    }
+}
+
+fn encoder() -> Graph {
+    let (tokens, features) = (128, 384);
+    let mut chain = Chain::new(tokens, features);
+    let places = PositionEmbedding { tokens, features, shorter: false };
+    chain.push("places", Op::PositionEmbedding(places), None);
+    let mut before = chain.normalize("norm", features);
+    for layer in 0..6 {
+        let name = |part: &str| format!("{layer}.{part}");
+        chain.dense(&name("qkv"), features, 3 * features);
+        chain.push(&name("attention"), Op::Attention(Attention { heads: 12 }), None);
+        chain.dense(&name("out"), features, features);
+        chain.push(&name("add_1"), Op::Add, Some(&before));
+        let middle = chain.normalize(&name("norm_1"), features);
+        chain.dense(&name("widen"), features, 4 * features);
+        chain.push(&name("gelu"), Op::Gelu(Gelu { approximate: Approximation::None }), None);
+        chain.dense(&name("narrow"), 4 * features, features);
+        chain.push(&name("add_2"), Op::Add, Some(&middle));
+        before = chain.normalize(&name("norm_2"), features);
+    }
+    chain.classify(features)
+}
+
+fn lstm() -> Graph {
+    let (features, hidden, gates) = (256, 256, GateFunction::Sigmoid);
+    let mut chain = Chain::new(64, features);
+    let layer = Recurrent { features, hidden, reverse: false, gates, reset_after: false };
+    chain.push("lstm", Op::Lstm(layer), None);
+    chain.classify(hidden)
 }
 
 fn measure(tape: &mut Tape, input: &ArrayD<f32>, json: bool) {

@@ -11,12 +11,14 @@ use super::{Options, machine, median, process, read, write};
 use crate::{example, python};
 
 /// Networks, as both sides know them, and their batches.
-const NETWORKS: [(&str, usize); 6] = [
+const NETWORKS: [(&str, usize); 8] = [
     ("resnet18", 16),
     ("mobilenet_v2", 16),
     ("tf_efficientnet_lite0", 16),
     ("resnet50", 8),
     ("vit_tiny_patch16_224", 16),
+    ("encoder", 16),
+    ("lstm", 32),
     ("vgg11", 8),
 ];
 

@@ -200,7 +200,8 @@ impl Decision {
 
     /// After some of the folds; `None` where more are needed.
     fn after(gain: Gain, tried: usize, of: usize) -> Option<Self> {
-        let exceeds = |(folds, errors): &(usize, f64)| tried >= *folds && gain.mean > errors * gain.standard_error;
+        let exceeds =
+            |(folds, errors): &(usize, f64)| tried >= *folds && gain.mean > errors * gain.standard_error;
         let is_clear = CLEAR.iter().any(exceeds);
         let folds = Some([tried, of]);
         match (tried == of, gain.mean <= 0.0, is_clear) {
