@@ -33,6 +33,11 @@ fn what_cannot_be_done_is_said_before_any_work() {
         refused(&format!("--method lp-ft --learning-rate {rate}"), &["learning-rate", "a number above 0"]);
     }
     refused("--method lp-ft --batch-size 100", &["batch-size: 100", "training images"]);
+    refused("--method lp-ft --accumulate 0", &["accumulate: 0"]);
+    refused(
+        "--method lp-ft --batch-size 4 --accumulate 3",
+        &["accumulate: 3 batches of 4", "training images"],
+    );
     refused("--method lp-ft --epochs 0 --source-rate-factor 3", &["epochs: 0", "source-rate-factor: 3"]);
     refused("--method partial", &["partial", "--cut"]);
     refused("--method partial --cut _blocks.13.ad", &["_blocks.13.ad", "_blocks.13.add"]);

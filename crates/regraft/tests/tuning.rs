@@ -251,6 +251,38 @@ fn a_training_that_gets_no_better_ends_with_its_best_weights() {
 }
 
 #[test]
+fn a_step_of_several_batches_is_one_of_a_large_batch() {
+    let place = place();
+    // Neither the images of a step nor those of an epoch are a multiple of what they are divided into.
+    let with = |batch_size, accumulate| {
+        let config = config(&place, "", Method::LastBlock);
+        let tuning = TuningConfig {
+            batch_size: Some(batch_size),
+            accumulate,
+            optimizer: regraft::OptimizerChoice::Sgd,
+            schedule: regraft::ScheduleChoice::Cosine,
+            ..config.tuning.clone()
+        };
+        FitConfig { out: Some(place.path().join(format!("{batch_size}"))), tuning, ..config }
+    };
+    let large = run(&place, &with(9, 1), 2);
+    let [parts, _] = goes_on_to_the_same_bits(&place, &with(3, 3), &[1, 3]);
+    let history = |fitted: &Fitted| fitted.record.tuning.as_ref().unwrap().history.clone();
+    assert_eq!(parts.record.tuning.as_ref().unwrap().accumulate, 3);
+    for (large, parts) in history(&large).iter().zip(&history(&parts)) {
+        assert_eq!(large.learning_rate, parts.learning_rate);
+        let apart = (large.training_loss - parts.training_loss).abs();
+        assert!(apart < 1e-5 * large.training_loss.max(1.0), "{large:?} {parts:?}");
+    }
+    let (large, parts) = (model(&large), model(&parts));
+    for (name, tensor) in large.weights().iter() {
+        let numbers = tensor.to_f32().into_iter().zip(parts.weights().get(name).unwrap().to_f32());
+        let apart = numbers.map(|(large, part)| (large - part).abs()).fold(0.0, f32::max);
+        assert!(apart < 1e-5, "{name}: {apart}");
+    }
+}
+
+#[test]
 fn an_average_of_the_weights_is_judged_and_kept() {
     let place = place();
     let config = config(&place, "", Method::LastBlock);

@@ -12,9 +12,14 @@ pub(crate) struct Tuning {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) epochs: Option<usize>,
 
-    /// Images of a step, at most as many as are trained on [default: 16]
+    /// Images of a batch, at most as many as are trained on [default: 16]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) batch_size: Option<usize>,
+
+    /// Batches of a step: their gradients are added up, so that a step has as many images as all of them and needs the memory of
+    /// one; together at most as many images as are trained on [default: 1]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) accumulate: Option<usize>,
 
     /// End a training that is judged after so many epochs without a lower validation loss, at least 1, with the weights of the best
     /// epoch; a last training on all images has as many epochs [default: every training has all its epochs]
@@ -111,6 +116,7 @@ impl Tuning {
         TuningConfig {
             epochs: self.epochs.unwrap_or(base.epochs),
             batch_size: self.batch_size.or(base.batch_size),
+            accumulate: self.accumulate.unwrap_or(base.accumulate),
             patience: self.patience.or(base.patience),
             ema: self.ema.or(base.ema),
             optimizer: self.optimizer.unwrap_or(base.optimizer),

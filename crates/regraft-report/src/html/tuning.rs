@@ -108,6 +108,9 @@ fn settings(tuning: &TuningRecord) -> String {
         ("Weight decay", format!("{}", tuning.weight_decay)),
         ("Batch normalisation", format!("{} statistics", name(&tuning.norm_statistics))),
     ];
+    if tuning.accumulate > 1 {
+        rows.insert(2, ("Batches of a step", tuning.accumulate.to_string()));
+    }
     if let (Some(patience), Some(needed)) = (tuning.patience, tuning.needed_epochs) {
         let text = format!("after {patience} without a lower held-out loss; the weights have had {needed}");
         rows.insert(1, ("Epochs until the training ends early", text));

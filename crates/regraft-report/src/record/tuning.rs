@@ -24,8 +24,10 @@ pub struct TuningRecord {
     pub patience: Option<usize>,
     /// Epochs behind the weights that were kept, where trainings could end early.
     pub needed_epochs: Option<usize>,
-    /// Images of a step.
+    /// Images of a batch.
     pub batch_size: usize,
+    /// Batches of a step; 0 in a record that was written before there could be more than one.
+    pub accumulate: usize,
     /// Name of the optimiser.
     pub optimizer: String,
     /// Largest learning rate of the head.

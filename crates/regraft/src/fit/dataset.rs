@@ -196,15 +196,24 @@ pub(crate) fn scan(config: &FitConfig) -> Result<ImageFolder> {
     let groups: Vec<usize> = (0..labels.len()).collect();
     let examples = Examples { labels: &labels, groups: &groups, classes: &folder.classes };
     let training = Split::of(&folder.items, examples, config)?.train.len();
-    if let Some(batch) = config.tuning.batch_size.filter(|batch| *batch > training)
-        && config.method != Method::Probe
-    {
-        return Err(Error::Usage(format!(
-            "batch-size: {batch} is more than the {training} training images of {}",
-            config.data.display()
-        )));
+    match too_many(config, training) {
+        Some(mistake) if config.method != Method::Probe => Err(Error::Usage(mistake)),
+        _ => Ok(folder),
     }
-    Ok(folder)
+}
+
+/// More images in a batch or a step than there are to train on.
+fn too_many(config: &FitConfig, training: usize) -> Option<String> {
+    let (tuning, place) = (&config.tuning, config.data.display());
+    if let Some(batch) = tuning.batch_size.filter(|batch| *batch > training) {
+        return Some(format!("batch-size: {batch} is more than the {training} training images of {place}"));
+    }
+    let (batches, batch) = (tuning.accumulate, tuning.batch());
+    (batches > 1 && tuning.images_of_step() > training).then(|| {
+        format!(
+            "accumulate: {batches} batches of {batch} are more than the {training} training images of {place}"
+        )
+    })
 }
 
 /// The values at these positions.

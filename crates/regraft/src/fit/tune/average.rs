@@ -5,7 +5,6 @@ use rayon::prelude::*;
 use regraft_engine::Tape;
 use regraft_graph::{Model, ParameterKind, Tensor};
 
-use super::config::NormStatistics;
 use super::parameters::Choice;
 use crate::{Error, Result};
 
@@ -32,7 +31,7 @@ impl Averaging {
     /// `None` where none are asked for.
     pub(super) fn new(choice: &Choice<'_>, model: &Model) -> Option<Self> {
         let decay = choice.config.ema?;
-        let by_batch = choice.config.norm_statistics == NormStatistics::Batch;
+        let by_batch = choice.config.goes_by_batch();
         let nodes = model.graph().nodes().iter();
         let moving = nodes.filter(|node| by_batch && choice.plan.trains_node(model.graph(), &node.name));
         let parameters = moving.flat_map(|node| node.parameters());

@@ -129,7 +129,7 @@ impl<'a> Training<'a> {
         let choice = setting.choice();
         let compile = |model| tape(model, &choice, setting.boundary.shape());
         let mut tape = compile(cell.start)?;
-        check_memory(&tape, setting.config.batch())?;
+        check_memory(&tape, setting.config)?;
         // What is trained is measured from where the cell begins, also in a training that goes on.
         let parameters = Parameters::new(&choice, &tape)?;
         if state.step > 0 {
@@ -141,13 +141,13 @@ impl<'a> Training<'a> {
     }
 
     fn steps_per_epoch(&self) -> usize {
-        self.cell.train.len().div_ceil(self.setting.config.batch()).max(1)
+        self.cell.train.len().div_ceil(self.setting.config.images_of_step()).max(1)
     }
 
     fn images_done(&self) -> usize {
         let (epochs, steps) =
             (self.state.step / self.steps_per_epoch(), self.state.step % self.steps_per_epoch());
-        epochs * self.cell.train.len() + steps * self.setting.config.batch()
+        epochs * self.cell.train.len() + steps * self.setting.config.images_of_step()
     }
 
     /// Whether all epochs are done, or too many without a lower loss.
@@ -173,15 +173,15 @@ impl<'a> Training<'a> {
         let watch = Stopwatch::start();
         let done = self.state.step % self.steps_per_epoch();
         let before = (done == 0).then(|| self.snapshot()).transpose()?;
-        for batch in order.chunks(self.setting.config.batch()).skip(done) {
+        for images in order.chunks(self.setting.config.images_of_step()).skip(done) {
             if context.progress.interrupted() {
                 checkpoints.write(self.cell.name, &self.snapshot()?)?;
                 return Err(Error::Interrupted);
             }
-            if self.step(batch, steps)?.is_break() {
+            if self.step(images, steps)?.is_break() {
                 return self.roll_back(before, checkpoints, context);
             }
-            context.progress.advance(batch.len() as u64);
+            context.progress.advance(images.len() as u64);
             // Behind the last step of an epoch its judgement belongs to it.
             if checkpoints.is_due() && !self.state.step.is_multiple_of(self.steps_per_epoch()) {
                 checkpoints.write(self.cell.name, &self.snapshot()?)?;
@@ -199,16 +199,10 @@ impl<'a> Training<'a> {
         order
     }
 
-    /// One step; stops where the loss is not finite.
-    fn step(&mut self, batch: &[usize], steps: usize) -> Result<ControlFlow<()>> {
+    /// One step with these images; stops where the loss is not finite.
+    fn step(&mut self, images: &[usize], steps: usize) -> Result<ControlFlow<()>> {
         let config = self.setting.config;
-        let (inputs, targets) = self.examples(batch)?;
-        let outputs = self.tape.forward(inputs.view()).map_err(Error::model)?;
-        let Some((loss, gradients)) = self.loss(&inputs, &targets, outputs)? else {
-            return Ok(ControlFlow::Break(()));
-        };
-        let views: Vec<ArrayViewD<'_, f32>> = gradients.iter().map(|gradient| gradient.view()).collect();
-        self.tape.backward(&views).map_err(Error::model)?;
+        let Some(loss) = self.gradients(images)? else { return Ok(ControlFlow::Break(())) };
         let norm = clip_by_global_norm(self.tape.gradients_mut(), config.gradient_clip);
         if !norm.is_finite() {
             return Ok(ControlFlow::Break(()));
@@ -219,11 +213,40 @@ impl<'a> Training<'a> {
         if let Some(averaging) = &self.averaging {
             averaging.follow(&mut self.state.averages, &self.tape, self.state.step)?;
         }
-        self.state.add(loss, batch.len());
+        self.state.add(loss, images.len());
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The loss of a step and its gradients with respect to the tape's outputs; `None` if it is not finite.
+    /// The mean loss of a step's images, batch by batch, and its gradients in the tape; `None` if it is not finite.
+    fn gradients(&mut self, images: &[usize]) -> Result<Option<Loss>> {
+        let mut total = Loss { answers: 0.0, added: 0.0 };
+        let mut sum: Vec<f32> = Vec::new();
+        for (place, batch) in images.chunks(self.setting.config.batch()).enumerate() {
+            let share = batch.len() as f64 / images.len() as f64;
+            let Some(loss) = self.backward(batch, (place, share))? else { return Ok(None) };
+            total.answers += share * loss.answers;
+            total.added += share * loss.added;
+            if batch.len() < images.len() {
+                sum.resize(self.tape.gradients().len(), 0.0);
+                sum.iter_mut().zip(self.tape.gradients()).for_each(|(sum, gradient)| *sum += gradient);
+            }
+        }
+        self.tape.gradients_mut().iter_mut().zip(&sum).for_each(|(gradient, sum)| *gradient = *sum);
+        Ok(Some(total))
+    }
+
+    /// The mean loss of the step's batch at this place, and the gradients in the tape of its share in the step's loss.
+    fn backward(&mut self, batch: &[usize], (place, share): (usize, f64)) -> Result<Option<Loss>> {
+        let (inputs, targets) = self.examples(batch, place)?;
+        let outputs = self.tape.forward(inputs.view()).map_err(Error::model)?;
+        let Some((loss, mut gradients)) = self.loss(&inputs, &targets, outputs)? else { return Ok(None) };
+        gradients.iter_mut().for_each(|gradient| *gradient *= share as f32);
+        let views: Vec<ArrayViewD<'_, f32>> = gradients.iter().map(|gradient| gradient.view()).collect();
+        self.tape.backward(&views).map_err(Error::model)?;
+        Ok(Some(loss))
+    }
+
+    /// The loss of a batch and its gradients with respect to the tape's outputs; `None` if it is not finite.
     fn loss(
         &self,
         inputs: &ArrayD<f32>,
@@ -248,14 +271,15 @@ impl<'a> Training<'a> {
         Ok((answers + added).is_finite().then_some((loss, gradients)))
     }
 
-    /// What the network is shown in the next step, and what it should answer.
-    fn examples(&self, batch: &[usize]) -> Result<(ArrayD<f32>, Array2<f32>)> {
+    /// What the network is shown in the batch at this place of the next step, and what it should answer.
+    fn examples(&self, batch: &[usize], place: usize) -> Result<(ArrayD<f32>, Array2<f32>)> {
         let Setting { config, boundary, classes, seed, .. } = *self.setting;
         let inputs = boundary.batch(batch, Look::Variant(self.state.step / self.steps_per_epoch()))?;
         let labels = self.setting.labels_of(batch);
         let maps = inputs.view().into_dimensionality::<Ix4>();
         if let (Ok(maps), false) = (maps, config.mixing.is_none()) {
-            let mut random = stream(seed, &format!("mixing, {}", self.cell.name), self.state.step as u64);
+            let number = (self.state.step * config.accumulate + place) as u64;
+            let mut random = stream(seed, &format!("mixing, {}", self.cell.name), number);
             let (mixed, targets) =
                 config.mixing.apply(maps, &labels, classes, &mut random).map_err(Error::data)?;
             return Ok((mixed.into_dyn(), targets));

@@ -246,9 +246,12 @@ impl NormStatistics {
 pub struct TuningConfig {
     /// Passes over the training images, 1 to 10,000.
     pub epochs: usize,
-    /// Images of a step, 1 to 65,536 and at most as many as are trained on; 16 if absent.
+    /// Images of a batch, 1 to 65,536 and at most as many as are trained on; 16 if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<usize>,
+    /// Batches of a step, 1 to 65,536: their gradients are added up, so that a step has as many images as all of them and needs the
+    /// memory of one.
+    pub accumulate: usize,
     /// The rule by which gradients change weights.
     pub optimizer: OptimizerChoice,
     /// A training that is judged ends after so many epochs without a lower validation loss, at least 1, with the weights of the
@@ -305,6 +308,7 @@ impl Default for TuningConfig {
         Self {
             epochs: 10,
             batch_size: None,
+            accumulate: 1,
             patience: None,
             ema: None,
             optimizer: OptimizerChoice::default(),
@@ -334,11 +338,22 @@ const MOST_ALPHA: f64 = 1e6;
 const VARIANTS: RangeInclusive<usize> = 1..=1000;
 const EPOCHS: RangeInclusive<usize> = 1..=10_000;
 const BATCH_SIZE: RangeInclusive<usize> = 1..=65_536;
+const ACCUMULATE: RangeInclusive<usize> = 1..=65_536;
 
 impl TuningConfig {
-    /// Images of a step, where there are as many.
+    /// Images of a batch, where there are as many.
     pub(crate) fn batch(&self) -> usize {
         self.batch_size.unwrap_or(16)
+    }
+
+    /// Images of a step, where there are as many.
+    pub(crate) fn images_of_step(&self) -> usize {
+        self.batch() * self.accumulate
+    }
+
+    /// Whether normalisation goes by the statistics of each batch.
+    pub(crate) fn goes_by_batch(&self) -> bool {
+        self.norm_statistics == NormStatistics::Batch
     }
 
     /// The learning rate of the head.
@@ -374,6 +389,8 @@ impl TuningConfig {
         [
             (!EPOCHS.contains(&self.epochs)).then(|| outside("epochs", self.epochs, &EPOCHS)),
             (!BATCH_SIZE.contains(&self.batch())).then(|| outside("batch-size", self.batch(), &BATCH_SIZE)),
+            (!ACCUMULATE.contains(&self.accumulate))
+                .then(|| outside("accumulate", self.accumulate, &ACCUMULATE)),
             number(rate > 0.0 && rate.is_finite(), "learning-rate", rate, "a number above 0"),
             number(
                 self.source_rate_factor > 0.0 && self.source_rate_factor <= 1.0,
@@ -412,7 +429,7 @@ impl TuningConfig {
                 self.alpha,
                 "above 0, at most a million",
             ),
-            (self.norm_statistics == NormStatistics::Batch && self.batch() == 1).then(|| {
+            (self.goes_by_batch() && self.batch() == 1).then(|| {
                 "norm-statistics: a batch of one image has no statistics; choose a larger batch-size"
                     .to_owned()
             }),
@@ -470,6 +487,7 @@ mod tests {
         let config = TuningConfig {
             epochs: 0,
             batch_size: Some(0),
+            accumulate: 0,
             source_rate_factor: 2.0,
             weight_decay: -1.0,
             gradient_clip: f64::NAN,
@@ -477,7 +495,7 @@ mod tests {
             checkpoint_minutes: 0.0,
             ..TuningConfig::default()
         };
-        assert_eq!(config.mistakes().count(), 7);
+        assert_eq!(config.mistakes().count(), 8);
         assert_eq!(TuningConfig::default().mistakes().count(), 0);
     }
 }

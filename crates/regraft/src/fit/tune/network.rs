@@ -6,7 +6,7 @@ use regraft_graph::{Bindings, Model};
 use regraft_system::memory::available_bytes;
 
 use super::boundary::Boundary;
-use super::config::NormStatistics;
+use super::config::TuningConfig;
 use super::images::Look;
 use super::parameters::{Choice, Parameters};
 use super::plan::Plan;
@@ -27,28 +27,41 @@ pub(super) fn output(model: &Model) -> Result<&str> {
     output.ok_or_else(|| Error::Model("the network has no output".to_owned()))
 }
 
-/// Numbers for each trained one: its value, its gradient, what the optimiser keeps, and what the kernels pack of it.
-const COPIES: usize = 7;
+/// Numbers for each trained one: its value, its gradient and the sum of those of several batches, what the optimiser keeps, and
+/// what the kernels pack of it.
+const COPIES: usize = 8;
 
-/// Refuses a step that would not fit into the memory that is free.
-pub(super) fn check_memory(tape: &Tape, images: usize) -> Result<()> {
+/// Refuses a batch that would not fit into the memory that is free.
+pub(super) fn check_memory(tape: &Tape, config: &TuningConfig) -> Result<()> {
     let Some(available) = available_bytes() else { return Ok(()) };
     let fixed = (tape.values().len() * COPIES * size_of::<f32>()) as u64;
+    let images = config.batch();
     let (needed, one) = (fixed + tape.bytes(images) as u64, tape.bytes(1).max(1) as u64);
     if needed <= available {
         return Ok(());
     }
     let most = available.saturating_sub(fixed) / one;
-    let advice = match most {
-        0 => "choose a smaller --image-size, or a --method that trains less".to_owned(),
-        most => format!("--batch-size {most} would fit"),
-    };
     let gigabytes = |bytes: u64| bytes as f64 / 1e9;
     Err(Error::Usage(format!(
-        "a step of {images} images needs {:.1} GB of memory, {:.1} GB are free: {advice}",
+        "a batch of {images} images needs {:.1} GB of memory, {:.1} GB are free: {}",
         gigabytes(needed),
-        gigabytes(available)
+        gigabytes(available),
+        smaller_batch(config, usize::try_from(most).unwrap_or(usize::MAX))
     )))
+}
+
+/// What to do where at most so many images fit: a step has as many as before where a smaller batch divides them.
+fn smaller_batch(config: &TuningConfig, most: usize) -> String {
+    let (images, least) = (config.images_of_step(), if config.goes_by_batch() { 2 } else { 1 });
+    let divides = |batch: &usize| images.is_multiple_of(*batch);
+    match (least..=most.min(config.batch())).rev().find(divides) {
+        Some(batch) => format!(
+            "--batch-size {batch} --accumulate {} would fit, with {images} images a step as before",
+            images / batch
+        ),
+        None if most >= least => format!("--batch-size {most} would fit"),
+        None => "choose a smaller --image-size, or a --method that trains less".to_owned(),
+    }
 }
 
 /// Compiles what a method would train, for its errors.
@@ -63,7 +76,7 @@ pub(super) fn check(model: &Model, plan: &Plan, config: &FitConfig) -> Result<()
     let shape: Vec<usize> = shape.into_iter().flatten().skip(1).collect();
     let choice = Choice { method: config.method, config: &config.tuning, plan, seed: config.seed };
     let tape = tape(&part, &choice, &shape)?;
-    check_memory(&tape, config.tuning.batch())?;
+    check_memory(&tape, &config.tuning)?;
     Parameters::new(&choice, &tape).map(|_| ())
 }
 
@@ -71,7 +84,7 @@ pub(super) fn check(model: &Model, plan: &Plan, config: &FitConfig) -> Result<()
 /// the method adds to the loss for.
 pub(super) fn tape(model: &Model, choice: &Choice<'_>, shape: &[usize]) -> Result<Tape> {
     let Choice { config, plan, .. } = *choice;
-    let by_batch = config.norm_statistics == NormStatistics::Batch;
+    let by_batch = config.goes_by_batch();
     let options = TapeOptions {
         trains: &|parameter| plan.trained.contains(&parameter.name),
         batch_statistics: &|node| by_batch && plan.trains_node(model.graph(), node),
@@ -124,4 +137,25 @@ pub(super) fn answers(
         }
     }
     Array2::from_shape_vec((positions.len(), columns), all).map_err(Error::model)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::NormStatistics;
+    use super::*;
+
+    #[test]
+    fn a_smaller_batch_keeps_the_images_of_a_step() {
+        let stored = TuningConfig { batch_size: Some(12), accumulate: 2, ..TuningConfig::default() };
+        let batch = TuningConfig { norm_statistics: NormStatistics::Batch, ..stored.clone() };
+        assert!(
+            smaller_batch(&stored, 11).starts_with("--batch-size 8 --accumulate 3 would fit, with 24 images")
+        );
+        assert!(smaller_batch(&stored, 1).starts_with("--batch-size 1 --accumulate 24 would fit"));
+        // A batch of one image has no statistics.
+        assert!(smaller_batch(&batch, 1).starts_with("choose a smaller --image-size"));
+        let prime = TuningConfig { batch_size: Some(7), accumulate: 1, ..batch };
+        assert_eq!(smaller_batch(&prime, 5), "--batch-size 5 would fit");
+        assert!(smaller_batch(&stored, 0).starts_with("choose a smaller --image-size"));
+    }
 }

@@ -182,6 +182,7 @@ impl<'a> Rung<'a> {
             patience: settings.patience,
             needed_epochs: needed,
             batch_size: settings.batch(),
+            accumulate: settings.accumulate,
             optimizer: settings.optimizer.name().to_owned(),
             learning_rate: settings.head_rate(),
             source_rate_factor: settings.source_rate_factor,
