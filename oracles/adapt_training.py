@@ -5,8 +5,10 @@ Writes training.json:
   "losses"      rows of logits, classes, probabilities, label smoothing -> loss and gradient
   "optimizers"  settings, learning rates, and the values after each of some steps from `numbers`: value i begins at
                 numbers("value")[i] and has in step s the gradient numbers("gradient s")[i]; both lists are stored
+  "lamb"        sizes and weight decays of tensors, one behind the other; start, learning rates, gradients and values as above
+  "averages"    the mean of a trajectory of weights behind each of its points (`AveragedModel`)
   "schedules"   shares of the largest learning rate in each step
-Versions: torch 2.15.0.
+Versions: torch 2.15.0, timm 1.0.31.
 """
 
 import json
@@ -14,6 +16,7 @@ import pathlib
 import sys
 
 import torch
+from timm.optim import Lamb
 
 torch.manual_seed(0)
 torch.set_num_threads(1)
@@ -62,6 +65,41 @@ def optimizers():
     return {"start": start.tolist(), "gradients": gradients.tolist(), "rates": rates, "cases": found}
 
 
+def lamb():
+    """A weight, one without decay, one of zeros, and one whose gradient is zero at first."""
+    tensors = [(40, 0.01), (5, 0.0), (6, 0.01), (4, 0.1)]
+    values = [torch.randn(size) for size, _ in tensors]
+    values[2].zero_()
+    start = torch.cat(values)
+    gradients = torch.randn(20, len(start)) * torch.logspace(-3, 1, len(start))
+    gradients[:3, -4:] = 0
+    rates = [0.01 * (1 + step % 5) for step in range(20)]
+    parameters = [value.double().requires_grad_(True) for value in values]
+    groups = [{"params": [p], "weight_decay": decay} for p, (_, decay) in zip(parameters, tensors)]
+    optimizer = Lamb(groups, max_grad_norm=None, trust_clip=False, always_adapt=False)
+    found = []
+    for rate, gradient in zip(rates, gradients):
+        for group, part in zip(optimizer.param_groups, gradient.double().split([size for size, _ in tensors])):
+            group["lr"] = rate
+            group["params"][0].grad = part
+        optimizer.step()
+        found.append(torch.cat([p.detach() for p in parameters]).tolist())
+    sizes = [{"size": size, "weight_decay": decay} for size, decay in tensors]
+    return {"tensors": sizes, "start": start.tolist(), "rates": rates, "gradients": gradients.tolist(), "values": found}
+
+
+def averages():
+    trajectory = torch.randn(STEPS, VALUES)
+    model = torch.nn.Linear(VALUES, 1, bias=False)
+    averaged = torch.optim.swa_utils.AveragedModel(model)
+    found = []
+    for weights in trajectory:
+        model.weight.data = weights.unsqueeze(0)
+        averaged.update_parameters(model)
+        found.append(averaged.module.weight.data.squeeze(0).tolist())
+    return {"trajectory": trajectory.tolist(), "means": found}
+
+
 def shares(make, steps):
     value = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.SGD([value], lr=1.0)
@@ -84,5 +122,5 @@ def schedules():
     }
 
 
-found = {"losses": losses(), "optimizers": optimizers(), "schedules": schedules()}
+found = {"losses": losses(), "optimizers": optimizers(), "schedules": schedules(), "averages": averages(), "lamb": lamb()}
 (pathlib.Path(sys.argv[1]) / "training.json").write_text(json.dumps(found))

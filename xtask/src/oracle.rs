@@ -64,6 +64,7 @@ const SCRIPTS: &[Script] = &[
     Script { file: "adapt_heads.py", arguments: &[ADAPT] },
     Script { file: "adapt_training.py", arguments: &[ADAPT] },
     Script { file: "adapt_regularisers.py", arguments: &[ADAPT] },
+    Script { file: "adapt_range_test.py", arguments: &[ADAPT] },
     Script { file: "adapt_emoji_features.py", arguments: &["{work}", "{lite0}", "{emoji}"] },
     Script { file: "adapt_selection.py", arguments: &[ADAPT, "{work}"] },
 ];

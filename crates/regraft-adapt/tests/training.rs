@@ -3,7 +3,8 @@
 
 use ndarray::Array2;
 use regraft_adapt::training::{
-    Optimizer, OptimizerState, ParameterGroup, Schedule, Targets, clip_by_global_norm, softmax_cross_entropy,
+    Optimizer, OptimizerState, ParameterGroup, Schedule, Targets, approach, clip_by_global_norm,
+    softmax_cross_entropy,
 };
 use serde_json::Value;
 
@@ -101,12 +102,36 @@ fn steps_of_optimisers_equal_pytorch() {
 }
 
 #[test]
+fn steps_of_lamb_equal_timm() {
+    let golden = golden("lamb");
+    let (mut values, mut state) = (singles(&golden["start"]), OptimizerState::default());
+    let mut place = 0;
+    let group = |tensor: &Value| {
+        let range = place..place + tensor["size"].as_u64().unwrap() as usize;
+        place = range.end;
+        let weight_decay = tensor["weight_decay"].as_f64().unwrap();
+        ParameterGroup { range, learning_rate_factor: 1.0, weight_decay }
+    };
+    let groups: Vec<ParameterGroup> = golden["tensors"].as_array().unwrap().iter().map(group).collect();
+    Optimizer::LAMB.check().unwrap();
+    let steps = golden["gradients"].as_array().unwrap().iter().zip(golden["values"].as_array().unwrap());
+    for (rate, (gradients, expected)) in numbers(&golden["rates"]).into_iter().zip(steps) {
+        let gradients = singles(gradients);
+        state.step(&Optimizer::LAMB, &groups, rate, (&mut values, &gradients)).unwrap();
+        for (found, expected) in values.iter().zip(numbers(expected)) {
+            assert!((f64::from(*found) - expected).abs() < 1e-6, "{found} {expected}");
+        }
+    }
+    assert_eq!(state.steps, 20);
+}
+
+#[test]
 fn values_outside_of_groups_and_with_a_factor_of_zero_stay() {
     let (mut values, gradients) = (vec![1.0f32; 4], [1.0f32; 4]);
     let group =
         |range, learning_rate_factor| ParameterGroup { range, learning_rate_factor, weight_decay: 0.1 };
     let groups = [group(0..1, 1.0), group(2..3, 0.0)];
-    for optimizer in [Optimizer::SGD, Optimizer::ADAMW] {
+    for optimizer in [Optimizer::SGD, Optimizer::ADAMW, Optimizer::LAMB] {
         OptimizerState::default().step(&optimizer, &groups, 0.5, (&mut values, &gradients)).unwrap();
     }
     assert!(values[0] < 0.5 && values[1..] == [1.0; 3], "{values:?}");
@@ -127,6 +152,19 @@ fn gradients_are_clipped_by_their_norm() {
     assert_eq!(gradients, [3.0, -4.0]);
     assert_eq!(clip_by_global_norm(&mut gradients, 1.0), 5.0);
     assert!((gradients[0] - 0.6).abs() < 1e-6 && (gradients[1] + 0.8).abs() < 1e-6);
+}
+
+#[test]
+fn means_of_weights_equal_pytorch() {
+    let golden = golden("averages");
+    let mut averages = Vec::new();
+    let points = golden["trajectory"].as_array().unwrap().iter().zip(golden["means"].as_array().unwrap());
+    for (count, (weights, expected)) in (1..).zip(points) {
+        approach(&mut averages, &singles(weights), 1.0 / f64::from(count));
+        for (found, expected) in averages.iter().zip(singles(expected)) {
+            assert!((found - expected).abs() < 1e-6, "{count}: {found} {expected}");
+        }
+    }
 }
 
 #[test]

@@ -10,7 +10,9 @@ mod loss;
 mod low_rank;
 mod optimizer;
 mod pull;
+mod range_test;
 mod schedule;
+mod soup;
 
 pub use bss::batch_spectral_shrinkage;
 pub use co_tuning::{category_relationship, co_tuning};
@@ -19,5 +21,7 @@ pub use distillation::knowledge_distillation;
 pub use loss::{Targets, softmax_cross_entropy};
 pub use low_rank::{LowRank, Matrix};
 pub use optimizer::{Optimizer, OptimizerState, ParameterGroup, clip_by_global_norm};
-pub use pull::{interpolate, pull_towards};
+pub use pull::{approach, interpolate, pull_towards};
+pub use range_test::{RangePoint, RangeTest};
 pub use schedule::Schedule;
+pub use soup::{greedy_soup, mean};

@@ -1,4 +1,4 @@
-//! Stochastic gradient descent with momentum, and Adam with decoupled decay.
+//! Stochastic gradient descent with momentum, Adam with decoupled decay, and LAMB.
 
 use std::ops::Range;
 
@@ -37,11 +37,23 @@ pub enum Optimizer {
         /// Is added to the square root of the mean of squares.
         epsilon: f64,
     },
+    /// Adam's steps, each group's scaled to the norm of its values (You et al. 2020, `Lamb` of timm): `u ← m̂ / (√v̂ + epsilon) + decay ·
+    /// w; w ← w − rate · ‖w‖ / ‖u‖ · u`. A group without weight decay takes Adam's steps as they are, and so does one of zeros.
+    Lamb {
+        /// Share of the last mean of gradients that is kept.
+        beta1: f64,
+        /// Share of the last mean of squares that is kept.
+        beta2: f64,
+        /// Is added to the square root of the mean of squares.
+        epsilon: f64,
+    },
 }
 
 impl Optimizer {
     /// AdamW with PyTorch's defaults.
     pub const ADAMW: Self = Self::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+    /// LAMB with timm's defaults.
+    pub const LAMB: Self = Self::Lamb { beta1: 0.9, beta2: 0.999, epsilon: 1e-6 };
     /// Nesterov's momentum of 0.9.
     pub const SGD: Self = Self::Sgd { momentum: 0.9, nesterov: true };
 
@@ -56,7 +68,7 @@ impl Optimizer {
         };
         match *self {
             Self::Sgd { momentum, .. } => share("momentum", momentum),
-            Self::AdamW { beta1, beta2, epsilon } => {
+            Self::AdamW { beta1, beta2, epsilon } | Self::Lamb { beta1, beta2, epsilon } => {
                 share("beta1", beta1)?;
                 share("beta2", beta2)?;
                 positive("epsilon", epsilon)
@@ -72,7 +84,7 @@ pub struct OptimizerState {
     pub steps: u64,
     /// Momentum, or means of gradients; one number a value.
     pub first: Vec<f32>,
-    /// Means of squared gradients; of Adam only.
+    /// Means of squared gradients; of Adam and LAMB only.
     pub second: Vec<f32>,
 }
 
@@ -98,7 +110,7 @@ impl OptimizerState {
             return Err(AdaptError::HyperParameter { name, found: learning_rate, expected });
         }
         self.first.resize(values.len(), 0.0);
-        if matches!(optimizer, Optimizer::AdamW { .. }) {
+        if matches!(optimizer, Optimizer::AdamW { .. } | Optimizer::Lamb { .. }) {
             self.second.resize(values.len(), 0.0);
         }
         self.steps += 1;
@@ -120,16 +132,27 @@ impl OptimizerState {
                 }
                 Optimizer::AdamW { beta1, beta2, epsilon } => {
                     let second = self.second.get_mut(range).ok_or_else(outside)?;
-                    let steps = self.steps.min(i32::MAX as u64) as i32;
-                    let corrections = [beta1, beta2].map(|beta| 1.0 - beta.powi(steps));
-                    let decay = rate * group.weight_decay;
+                    let (corrections, decay) =
+                        (corrections(beta1, beta2, self.steps), rate * group.weight_decay);
                     AdamW { beta1, beta2, epsilon, rate, decay, corrections }
+                        .update(values, gradients, first, second);
+                }
+                Optimizer::Lamb { beta1, beta2, epsilon } => {
+                    let second = self.second.get_mut(range).ok_or_else(outside)?;
+                    let (corrections, decay) = (corrections(beta1, beta2, self.steps), group.weight_decay);
+                    Lamb { beta1, beta2, epsilon, rate, decay, corrections }
                         .update(values, gradients, first, second);
                 }
             }
         }
         Ok(())
     }
+}
+
+/// What means of gradients and of their squares lack because they began at zero.
+fn corrections(beta1: f64, beta2: f64, steps: u64) -> [f64; 2] {
+    let steps = steps.min(i32::MAX as u64) as i32;
+    [beta1, beta2].map(|beta| 1.0 - beta.powi(steps))
 }
 
 struct Sgd {
@@ -181,6 +204,77 @@ impl AdamW {
             }
         });
     }
+}
+
+struct Lamb {
+    beta1: f64,
+    beta2: f64,
+    epsilon: f64,
+    rate: f64,
+    decay: f64,
+    /// What the means lack because they began at zero.
+    corrections: [f64; 2],
+}
+
+impl Lamb {
+    fn update(&self, values: &mut [f32], gradients: &[f32], first: &mut [f32], second: &mut [f32]) {
+        self.follow(gradients, first, second);
+        let rate = (self.rate * self.trust(values, first, second)) as f32;
+        let direction = self.direction();
+        let chunks = values.par_chunks_mut(CHUNK).zip(first.par_chunks(CHUNK)).zip(second.par_chunks(CHUNK));
+        chunks.for_each(|((values, first), second)| {
+            for ((value, first), second) in values.iter_mut().zip(first).zip(second) {
+                *value -= rate * direction(*value, *first, *second);
+            }
+        });
+    }
+
+    /// Takes gradients into the means.
+    fn follow(&self, gradients: &[f32], first: &mut [f32], second: &mut [f32]) {
+        let [beta1, beta2] = [self.beta1, self.beta2].map(|beta| beta as f32);
+        let [new1, new2] = [self.beta1, self.beta2].map(|beta| (1.0 - beta) as f32);
+        let chunks = first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK));
+        chunks.zip(gradients.par_chunks(CHUNK)).for_each(|((first, second), gradients)| {
+            for ((first, second), gradient) in first.iter_mut().zip(second).zip(gradients) {
+                *first = beta1 * *first + new1 * gradient;
+                *second = beta2 * *second + new2 * gradient * gradient;
+            }
+        });
+    }
+
+    /// The direction of a value's step, from the value and its two means.
+    fn direction(&self) -> impl Fn(f32, f32, f32) -> f32 + Sync {
+        let [of_first, of_second] = self.corrections;
+        let (first_scale, second_scale) = ((1.0 / of_first) as f32, (1.0 / of_second.sqrt()) as f32);
+        let (epsilon, decay) = (self.epsilon as f32, self.decay as f32);
+        move |value, first, second| {
+            first * first_scale / (second.sqrt() * second_scale + epsilon) + decay * value
+        }
+    }
+
+    /// The norm of the values over that of their directions, each added up in double precision in one order.
+    fn trust(&self, values: &[f32], first: &[f32], second: &[f32]) -> f64 {
+        if self.decay == 0.0 {
+            return 1.0;
+        }
+        let direction = self.direction();
+        let chunks = values.par_chunks(CHUNK).zip(first.par_chunks(CHUNK)).zip(second.par_chunks(CHUNK));
+        let squares = chunks.map(|((values, first), second)| {
+            values.iter().zip(first).zip(second).fold([0.0; 2], |sums, ((value, first), second)| {
+                plus(
+                    sums,
+                    [*value, direction(*value, *first, *second)].map(|number| f64::from(number).powi(2)),
+                )
+            })
+        });
+        let squares: Vec<[f64; 2]> = squares.collect();
+        let [values, directions] = squares.into_iter().fold([0.0; 2], plus).map(f64::sqrt);
+        if values > 0.0 && directions > 0.0 { values / directions } else { 1.0 }
+    }
+}
+
+fn plus(one: [f64; 2], other: [f64; 2]) -> [f64; 2] {
+    [one[0] + other[0], one[1] + other[1]]
 }
 
 /// Scales gradients so that their norm over all parameters is at most `largest` (Pascanu et al. 2013), and returns the norm

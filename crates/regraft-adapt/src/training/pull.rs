@@ -19,6 +19,19 @@ pub fn pull_towards(values: &mut [f32], start: &[f32], share: f64) {
     });
 }
 
+/// Moves averages towards values by a share of the distance: with a share of `1 − decay` an exponential moving average, with `1 / n`
+/// the mean of the first n values, if it was that of the first n − 1. Averages that are not there yet begin as the values.
+pub fn approach(averages: &mut Vec<f32>, values: &[f32], share: f64) {
+    if averages.len() != values.len() {
+        *averages = values.to_vec();
+        return;
+    }
+    let share = share as f32;
+    averages.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(averages, values)| {
+        averages.iter_mut().zip(values).for_each(|(average, value)| *average += share * (value - *average));
+    });
+}
+
 /// `(1 − share) · start + share · end`: WiSE-FT (Wortsman et al. 2022). Shares of 0 and 1 give the ends themselves.
 pub fn interpolate(start: &[f32], end: &[f32], share: f64) -> Vec<f32> {
     let between =
@@ -29,6 +42,15 @@ pub fn interpolate(start: &[f32], end: &[f32], share: f64) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn averages_begin_as_the_values_and_follow() {
+        let mut averages = Vec::new();
+        approach(&mut averages, &[1.0, -2.0], 1.0);
+        assert_eq!(averages, [1.0, -2.0]);
+        approach(&mut averages, &[2.0, 0.0], 0.25);
+        assert_eq!(averages, [1.25, -1.5]);
+    }
 
     #[test]
     fn the_limits_are_the_ends() {
