@@ -328,6 +328,41 @@ fn an_average_of_the_weights_is_judged_and_kept() {
     }
 }
 
+#[test]
+fn the_mean_of_the_last_epochs_is_judged_and_kept() {
+    let place = place();
+    let with = |name: &str, epochs, swa, norm_statistics| {
+        let config = config(&place, name, Method::LastBlock);
+        let schedule = regraft::ScheduleChoice::Constant;
+        let tuning = TuningConfig { epochs, swa, norm_statistics, schedule, ..config.tuning.clone() };
+        FitConfig { tuning, ..config }
+    };
+    let stored = regraft::NormStatistics::Stored;
+    let [three, four] =
+        [3, 4].map(|epochs| run(&place, &with(&format!("{epochs}"), epochs, None, stored), 2));
+    let averaged = run(&place, &with("averaged", 4, Some(0.5), stored), 2);
+    assert_eq!(averaged.record.tuning.as_ref().unwrap().swa, Some(0.5));
+    let history = |fitted: &Fitted| fitted.record.tuning.as_ref().unwrap().history.clone();
+    for (plain, averaged) in history(&four).iter().zip(&history(&averaged)) {
+        // It is trained as without, and the mean of one epoch is that epoch.
+        assert_eq!(plain.training_loss, averaged.training_loss);
+        let is_same = plain.validation_loss.to_bits() == averaged.validation_loss.to_bits();
+        assert_eq!(is_same, plain.epoch < 4 || plain.training == "final", "{plain:?} {averaged:?}");
+    }
+    let name = "_conv_head.weight";
+    let [three, four, mean] =
+        [&three, &four, &averaged].map(|fitted| model(fitted).weights().get(name).unwrap().to_f32());
+    for ((three, four), mean) in three.iter().zip(&four).zip(mean) {
+        assert!((0.5 * (three + four) - mean).abs() < 1e-6, "{three} {four} {mean}");
+    }
+    let batch = regraft::NormStatistics::Batch;
+    let own = with("", 4, Some(0.5), batch);
+    let [own, _] = goes_on_to_the_same_bits(&place, &own, &[3, 9]);
+    let moving = run(&place, &with("moving", 4, None, batch), 2);
+    let variances = |fitted: &Fitted| model(fitted).weights().get("_bn1.running_var").unwrap().to_f32();
+    assert_ne!(variances(&own), variances(&moving));
+}
+
 /// The methods that add something to the loss.
 const REGULARISED: [Method; 4] = [Method::Bss, Method::Delta, Method::Lwf, Method::CoTuning];
 

@@ -31,6 +31,11 @@ pub(crate) struct Tuning {
     #[arg(long, value_name = "DECAY", allow_negative_numbers = true)]
     pub(crate) ema: Option<f64>,
 
+    /// Judge, and keep, the mean of the weights behind each epoch of this last share of them, above 0 and below 1, with a constant
+    /// learning rate there (stochastic weight averaging) [default: the weights themselves]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    pub(crate) swa: Option<f64>,
+
     /// adam-w or sgd (with Nesterov's momentum of 0.9) [default: adam-w]
     #[arg(long, value_name = "NAME", value_parser = optimizer)]
     pub(crate) optimizer: Option<OptimizerChoice>,
@@ -119,6 +124,7 @@ impl Tuning {
             accumulate: self.accumulate.unwrap_or(base.accumulate),
             patience: self.patience.or(base.patience),
             ema: self.ema.or(base.ema),
+            swa: self.swa.or(base.swa),
             optimizer: self.optimizer.unwrap_or(base.optimizer),
             learning_rate: self.learning_rate.or(base.learning_rate),
             source_rate_factor: self.source_rate_factor.unwrap_or(base.source_rate_factor),

@@ -118,6 +118,9 @@ fn settings(tuning: &TuningRecord) -> String {
     if let Some(decay) = tuning.ema {
         rows.push(("Decay of the average of the weights", format!("{decay}")));
     }
+    if let Some(share) = tuning.swa {
+        rows.push(("Share of the epochs whose weights were averaged (SWA)", format!("{share}")));
+    }
     if let Some(weight) = tuning.regularization {
         rows.push(("Weight of what the method adds to the loss", format!("{weight}")));
     }

@@ -42,6 +42,8 @@ pub struct TuningRecord {
     pub norm_statistics: String,
     /// Decay of the moving average of the weights that was judged and kept; `None` for the weights themselves.
     pub ema: Option<f64>,
+    /// Share of the epochs, those at the end, whose weights were averaged, judged and kept; `None` for the last weights themselves.
+    pub swa: Option<f64>,
     /// Weight of what the method added to the loss; `None` where it added nothing.
     pub regularization: Option<f64>,
     /// What was done at random to the training images; empty for nothing.

@@ -16,7 +16,7 @@ use super::checkpoint::{Checkpoints, Loss, State};
 use super::config::{Method, TuningConfig};
 use super::history::History;
 use super::images::Look;
-use super::network::{check_memory, logits, matrix, tape};
+use super::network::{check_memory, logits, matrix, tape, tape_with};
 use super::parameters::{Choice, Parameters};
 use super::plan::Plan;
 use super::regulariser::Regulariser;
@@ -288,10 +288,12 @@ impl<'a> Training<'a> {
         Ok((inputs, Array2::from_shape_fn((batch.len(), classes), target)))
     }
 
-    /// Learning rate of the head in the next step.
+    /// Learning rate of the head in the next step. It stays where the mean of the weights begins, which would otherwise be one of
+    /// weights that hardly differ.
     fn rate(&self, steps: usize) -> f64 {
         let config = self.setting.config;
-        let share = config.schedule.rule().share(self.state.step, steps);
+        let last = config.first_averaged().map_or(usize::MAX, |first| first * self.steps_per_epoch());
+        let share = config.schedule.rule().share(self.state.step.min(last), steps);
         config.head_rate() * share * 0.5f64.powi(self.state.rollbacks as i32)
     }
 
@@ -336,6 +338,7 @@ impl<'a> Training<'a> {
         history: &History,
         context: &Context<'_>,
     ) -> Result<()> {
+        self.average(epoch)?;
         let steps = self.steps_per_epoch() * self.setting.config.epochs;
         let mut record = EpochRecord {
             training: self.cell.name.to_owned(),
@@ -371,6 +374,22 @@ impl<'a> Training<'a> {
             self.state.best = Some(self.model()?);
         }
         Ok(())
+    }
+
+    /// Takes the weights at the end of an epoch into their mean, where one is asked for. Running statistics that belong to the mean
+    /// are those of the epoch's batches; a last batch of one image has none.
+    fn average(&mut self, epoch: usize) -> Result<()> {
+        let Some(averaging) = &self.averaging else { return Ok(()) };
+        if !averaging.follow_epoch(&mut self.state.averages, &self.tape, epoch) {
+            return Ok(());
+        }
+        let (choice, boundary) = (self.setting.choice(), self.setting.boundary);
+        let model = averaging.model(&self.state.averages, &self.tape)?;
+        let tape = tape_with(&model, &choice, boundary.shape(), 1.0)?;
+        let order = self.order(epoch);
+        let batches = order.chunks(self.setting.config.batch()).filter(|batch| batch.len() > 1);
+        let batches = batches.map(|batch| boundary.batch(batch, Look::Variant(epoch)));
+        averaging.recompute(&mut self.state.averages, tape, batches)
     }
 
     /// Says which epoch's weights are kept, where they are not the last one's.

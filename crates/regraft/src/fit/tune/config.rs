@@ -262,6 +262,11 @@ pub struct TuningConfig {
     /// is its result; none if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
+    /// Share of the epochs, those at the end, behind each of which the weights go into a plain mean, by which a training is judged
+    /// and which is its result (stochastic weight averaging, Izmailov et al. 2018); above 0 and below 1, not together with `ema`;
+    /// none if absent. The learning rate stays at what the schedule has where that part begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swa: Option<f64>,
     /// Largest learning rate, that of the head, above 0; 0.001 for AdamW and 0.01 for SGD if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
@@ -311,6 +316,7 @@ impl Default for TuningConfig {
             accumulate: 1,
             patience: None,
             ema: None,
+            swa: None,
             optimizer: OptimizerChoice::default(),
             learning_rate: None,
             source_rate_factor: 0.1,
@@ -351,9 +357,21 @@ impl TuningConfig {
         self.batch() * self.accumulate
     }
 
+    /// The first epoch, counted from 0, at whose end the weights go into their mean, where one is asked for: so many to the end as
+    /// the share makes, rounded, and at least one.
+    pub(crate) fn first_averaged(&self) -> Option<usize> {
+        let averaged = |share: f64| ((share * self.epochs as f64).round() as usize).max(1);
+        self.swa.map(|share| self.epochs.saturating_sub(averaged(share)))
+    }
+
     /// Whether normalisation goes by the statistics of each batch.
     pub(crate) fn goes_by_batch(&self) -> bool {
         self.norm_statistics == NormStatistics::Batch
+    }
+
+    /// Whether a mean of weights needs running statistics of its own.
+    pub(crate) fn recomputes_statistics(&self) -> bool {
+        self.swa.is_some() && self.goes_by_batch()
     }
 
     /// The learning rate of the head.
@@ -422,6 +440,11 @@ impl TuningConfig {
             self.ema.and_then(|decay| {
                 number(decay > 0.0 && decay < 1.0, "ema", decay, "a decay above 0 and below 1")
             }),
+            self.swa.and_then(|share| {
+                number(share > 0.0 && share < 1.0, "swa", share, "a share above 0 and below 1")
+            }),
+            (self.swa.is_some() && self.ema.is_some())
+                .then(|| "swa: either this average of the weights is kept, or that of ema".to_owned()),
             (self.rank == 0).then(|| "rank: 0 is not at least 1".to_owned()),
             number(
                 self.alpha > 0.0 && self.alpha <= MOST_ALPHA,
@@ -475,6 +498,16 @@ mod tests {
         OptimizerChoice::ALL.iter().for_each(|choice| assert_eq!(rule(*choice), choice.name()));
         let norm = |choice: NormStatistics| serde_json::to_value(choice).unwrap();
         NormStatistics::ALL.iter().for_each(|choice| assert_eq!(norm(*choice), choice.name()));
+    }
+
+    #[test]
+    fn the_last_share_of_the_epochs_is_averaged() {
+        let first = |epochs, share| {
+            TuningConfig { epochs, swa: Some(share), ..TuningConfig::default() }.first_averaged()
+        };
+        assert_eq!([first(10, 0.25), first(10, 0.3), first(3, 0.1)], [Some(7), Some(7), Some(2)]);
+        assert_eq!([first(1, 0.9), first(2, 0.9)], [Some(0), Some(0)]);
+        assert_eq!(TuningConfig::default().first_averaged(), None);
     }
 
     #[test]

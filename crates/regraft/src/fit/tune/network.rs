@@ -35,8 +35,9 @@ const COPIES: usize = 8;
 pub(super) fn check_memory(tape: &Tape, config: &TuningConfig) -> Result<()> {
     let Some(available) = available_bytes() else { return Ok(()) };
     let fixed = (tape.values().len() * COPIES * size_of::<f32>()) as u64;
-    let images = config.batch();
-    let (needed, one) = (fixed + tape.bytes(images) as u64, tape.bytes(1).max(1) as u64);
+    let (images, tapes) = (config.batch(), if config.recomputes_statistics() { 2 } else { 1 });
+    let of_images = |images: usize| tapes * tape.bytes(images) as u64;
+    let (needed, one) = (fixed + of_images(images), of_images(1).max(1));
     if needed <= available {
         return Ok(());
     }
@@ -83,11 +84,17 @@ pub(super) fn check(model: &Model, plan: &Plan, config: &FitConfig) -> Result<()
 /// What stands behind the boundary, compiled; `shape` is that of a value at the boundary. Its outputs are the logits and what
 /// the method adds to the loss for.
 pub(super) fn tape(model: &Model, choice: &Choice<'_>, shape: &[usize]) -> Result<Tape> {
+    tape_with(model, choice, shape, TapeOptions::default().momentum)
+}
+
+/// As [`tape`], with this share of a batch's statistics in the running ones.
+pub(super) fn tape_with(model: &Model, choice: &Choice<'_>, shape: &[usize], momentum: f32) -> Result<Tape> {
     let Choice { config, plan, .. } = *choice;
     let by_batch = config.goes_by_batch();
     let options = TapeOptions {
         trains: &|parameter| plan.trained.contains(&parameter.name),
         batch_statistics: &|node| by_batch && plan.trains_node(model.graph(), node),
+        momentum,
         ..TapeOptions::default()
     };
     let wires = regulariser::wires(choice, model, sides(shape))?;

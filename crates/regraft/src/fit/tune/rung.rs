@@ -190,6 +190,7 @@ impl<'a> Rung<'a> {
             weight_decay: settings.weight_decay,
             norm_statistics: settings.norm_statistics.name().to_owned(),
             ema: settings.ema,
+            swa: settings.swa,
             regularization: Some(settings.weight_of(self.method)).filter(|weight| *weight > 0.0),
             augmentation: settings.augmentation_text(),
             history,
