@@ -128,7 +128,7 @@ impl FitConfig {
             (!MAX_MEGAPIXELS.contains(&self.max_megapixels))
                 .then(|| outside("max-megapixels", self.max_megapixels, &MAX_MEGAPIXELS)),
         ];
-        let of_tuning = self.tuning.mistakes();
+        let of_tuning = self.tuning.mistakes().chain(self.soup_mistake());
         let mistakes: Vec<String> =
             mistakes.into_iter().flatten().chain(of_tuning).chain(self.method_mistake()).collect();
         if mistakes.is_empty() { Ok(()) } else { Err(Error::Usage(mistakes.join("\n"))) }
@@ -155,6 +155,12 @@ impl FitConfig {
             ),
             _ => None,
         }
+    }
+
+    /// A soup is made of trainings of one method.
+    fn soup_mistake(&self) -> Option<String> {
+        let has_soup = self.tuning.soup.is_some() && matches!(self.method, Method::Probe | Method::Auto);
+        has_soup.then(|| format!("soup: {} has none; choose another --method", self.method.name()))
     }
 
     /// The wire behind which the head goes: with [`Method::Partial`] the cut says where training begins.

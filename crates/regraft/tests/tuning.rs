@@ -363,6 +363,35 @@ fn the_mean_of_the_last_epochs_is_judged_and_kept() {
     assert_ne!(variances(&own), variances(&moving));
 }
 
+#[test]
+fn a_soup_is_no_worse_than_its_best_ingredient() {
+    let place = place();
+    let config = config(&place, "", Method::LastBlock);
+    let plain = run(&place, &FitConfig { out: Some(place.path().join("plain")), ..config.clone() }, 2);
+    let tuning = TuningConfig { soup: Some(3), ..config.tuning.clone() };
+    let [fitted, _] = goes_on_to_the_same_bits(&place, &FitConfig { tuning, ..config }, &[2, 6, 8]);
+    let history = |fitted: &Fitted, name: &str| -> Vec<f64> {
+        let tuning = fitted.record.tuning.as_ref().unwrap();
+        let epochs = tuning.history.iter().filter(|epoch| epoch.training == name);
+        epochs.map(|epoch| epoch.training_loss).collect()
+    };
+    let soup = &fitted.record.tuning.as_ref().unwrap().soup;
+    let names: Vec<&str> = soup.iter().map(|row| row.training.as_str()).collect();
+    assert_eq!(names, ["validation", "validation-soup-2", "validation-soup-3"]);
+    assert_eq!(soup.iter().map(|row| row.learning_rate).collect::<Vec<_>>(), [1e-3, 5e-4, 2e-3]);
+    assert_eq!(history(&plain, "validation"), history(&fitted, "validation"));
+    for name in &names[1..] {
+        // They begin alike, but see other images first.
+        assert_ne!(history(&fitted, name)[0], history(&plain, "validation")[0], "{name}");
+    }
+    let best = soup.iter().map(|row| row.validation_loss).fold(f64::INFINITY, f64::min);
+    for (row, last) in soup.iter().zip(["final", "final-soup-2", "final-soup-3"]) {
+        assert_eq!(history(&fitted, last).len(), if row.is_kept { 2 } else { 0 }, "{soup:?}");
+        assert!(!row.is_kept || row.soup_loss <= best, "{soup:?}");
+    }
+    assert!(soup.iter().any(|row| row.is_kept && row.soup_loss == best));
+}
+
 /// The methods that add something to the loss.
 const REGULARISED: [Method; 4] = [Method::Bss, Method::Delta, Method::Lwf, Method::CoTuning];
 

@@ -36,6 +36,11 @@ pub(crate) struct Tuning {
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     pub(crate) swa: Option<f64>,
 
+    /// Train so many times, 2 to 100, with other orders of the images, other random variants and other learning rates, and average
+    /// the weights of those trainings with which the validation loss does not rise (model soup); not with auto [default: once]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) soup: Option<usize>,
+
     /// adam-w or sgd (with Nesterov's momentum of 0.9) [default: adam-w]
     #[arg(long, value_name = "NAME", value_parser = optimizer)]
     pub(crate) optimizer: Option<OptimizerChoice>,
@@ -125,6 +130,7 @@ impl Tuning {
             patience: self.patience.or(base.patience),
             ema: self.ema.or(base.ema),
             swa: self.swa.or(base.swa),
+            soup: self.soup.or(base.soup),
             optimizer: self.optimizer.unwrap_or(base.optimizer),
             learning_rate: self.learning_rate.or(base.learning_rate),
             source_rate_factor: self.source_rate_factor.unwrap_or(base.source_rate_factor),

@@ -4,7 +4,7 @@ use super::block::{self, Column};
 use crate::insight::examples;
 use crate::markup::{escape, name};
 use crate::number::{count, fixed, level, percent, percent_bare, points, points_interval};
-use crate::record::{EpochRecord, RunRecord, RungRecord, TuningRecord};
+use crate::record::{EpochRecord, IngredientRecord, RunRecord, RungRecord, TuningRecord};
 use crate::svg;
 
 /// Nothing for a head on frozen features.
@@ -15,7 +15,8 @@ pub(super) fn section(record: &RunRecord) -> String {
     let caption = if record.n_validation > 0 { "Mean loss of each epoch." } else { caption };
     let figure = svg::training(record).map(|chart| block::figure("chart-box", &chart, caption));
     let settings = if tuning.epochs > 0 { settings(tuning) } else { String::new() };
-    let body = ladder(tuning) + &block::pair(&figure.unwrap_or_default(), &settings) + &epochs(tuning);
+    let charts = block::pair(&figure.unwrap_or_default(), &settings);
+    let body = ladder(tuning) + &charts + &soup(tuning) + &epochs(tuning);
     block::section("tuning", "What was tuned, and did it pay?", &lead(record, tuning), &body)
 }
 
@@ -44,6 +45,32 @@ fn rung(rung: &RungRecord) -> Vec<String> {
         measured(rung.standard_error, &|error| fixed(error, 3)),
         measured(rung.seconds, &|seconds| fixed(seconds, 1)),
         name(&rung.reason),
+    ]
+}
+
+/// What a soup was made of.
+fn soup(tuning: &TuningRecord) -> String {
+    let columns = [
+        (Column::Text, "Ingredient of the soup"),
+        (Column::Number, "Learning rate"),
+        (Column::Number, "Held-out loss"),
+        (Column::Number, "Held-out accuracy, %"),
+        (Column::Number, "Loss of the soup with it"),
+        (Column::Text, ""),
+    ];
+    let rows: Vec<_> = tuning.soup.iter().map(ingredient).collect();
+    if rows.is_empty() { String::new() } else { block::table(&columns, &rows) }
+}
+
+fn ingredient(ingredient: &IngredientRecord) -> Vec<String> {
+    let training = name(&ingredient.training);
+    vec![
+        if ingredient.is_kept { format!("<strong>{training}</strong>") } else { training },
+        format!("{:.1e}", ingredient.learning_rate),
+        measured(ingredient.validation_loss, &|loss| fixed(loss, 3)),
+        measured(ingredient.validation_accuracy, &percent_bare),
+        measured(ingredient.soup_loss, &|loss| fixed(loss, 3)),
+        if ingredient.is_kept { "kept" } else { "not kept" }.to_owned(),
     ]
 }
 

@@ -50,6 +50,8 @@ pub struct TuningRecord {
     pub augmentation: String,
     /// Share of the trained weights in those of the model (WiSE-FT); `None` where they were not mixed.
     pub wise_ft_share: Option<f64>,
+    /// The trainings that a soup was made of, in order; empty for no soup.
+    pub soup: Vec<IngredientRecord>,
     /// What `auto` tried, in order; empty for a method that was asked for.
     pub ladder: Vec<RungRecord>,
     /// Every epoch of every training, in order.
@@ -59,6 +61,29 @@ pub struct TuningRecord {
     /// Wall-clock seconds of all trainings.
     #[serde(deserialize_with = "nan_if_null")]
     pub seconds: f64,
+}
+
+/// A training whose weights were to go into a soup.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IngredientRecord {
+    /// Its name.
+    pub training: String,
+    /// Largest learning rate of the head.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub learning_rate: f64,
+    /// Mean log-loss of the images that judge.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub validation_loss: f64,
+    /// Share of them that are right, 0..=1.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub validation_accuracy: f64,
+    /// Their mean log-loss by the mean of its weights and those kept before it.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub soup_loss: f64,
+    /// Epochs behind the weights that were kept, where trainings could end early.
+    pub needed_epochs: Option<usize>,
+    /// Whether it went into the soup.
+    pub is_kept: bool,
 }
 
 /// A method that `auto` tried.

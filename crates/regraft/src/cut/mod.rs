@@ -73,6 +73,15 @@ impl CutConfig {
         Self { fit: FitConfig { tuning, ..fit }, cuts, tunes: false, transfer_repetitions: repetitions }
     }
 
+    /// # Errors
+    /// What is asked for of the trainings has no meaning here.
+    fn check(&self) -> Result<()> {
+        match self.fit.tuning.soup {
+            Some(_) => Err(Error::Usage("soup: depths are compared by single trainings".to_owned())),
+            None => Ok(()),
+        }
+    }
+
     /// Method of the trainings, which decides what must be known before them.
     fn method(&self) -> Method {
         match (self.transfer_repetitions, self.tunes) {
@@ -105,6 +114,7 @@ const ENDING: &str = "-cut";
 pub fn cut(config: &CutConfig, context: &Context<'_>) -> Result<CutOutcome> {
     let fit = FitConfig { method: config.method(), ..config.fit.clone() };
     fit.check()?;
+    config.check()?;
     let log = Log::start();
     let place = destination(&fit, ENDING)?;
     let unfinished = UnfinishedFolder::start(&place)

@@ -96,7 +96,7 @@ pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
     let work = Unfinished::open(config, &place, context)?.map(|work| work.logging(Arc::clone(&log)));
     let tuned = tuned(config, &dataset, &source, &cut, &heads, work.as_ref(), context)?;
     if let Some(Tuned { record, temperature, .. }) = &tuned {
-        let details = json!({ "method": record.method, "ladder": record.ladder, "temperature": temperature, "seconds": record.seconds });
+        let details = json!({ "method": record.method, "ladder": record.ladder, "soup": record.soup, "temperature": temperature, "seconds": record.seconds });
         log.event("tuning", details);
     }
     let model = match &tuned {

@@ -28,6 +28,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) config: &'a TuningConfig,
     pub(crate) plan: &'a Plan,
     pub(crate) boundary: &'a Boundary,
+    /// Which ingredient of a soup is trained, counted from 0.
+    pub(crate) ingredient: usize,
     /// The class of each image.
     pub(crate) labels: &'a [usize],
     /// Number of classes.
@@ -274,7 +276,7 @@ impl<'a> Training<'a> {
     /// What the network is shown in the batch at this place of the next step, and what it should answer.
     fn examples(&self, batch: &[usize], place: usize) -> Result<(ArrayD<f32>, Array2<f32>)> {
         let Setting { config, boundary, classes, seed, .. } = *self.setting;
-        let inputs = boundary.batch(batch, Look::Variant(self.state.step / self.steps_per_epoch()))?;
+        let inputs = boundary.batch(batch, self.look(self.state.step / self.steps_per_epoch()))?;
         let labels = self.setting.labels_of(batch);
         let maps = inputs.view().into_dimensionality::<Ix4>();
         if let (Ok(maps), false) = (maps, config.mixing.is_none()) {
@@ -286,6 +288,13 @@ impl<'a> Training<'a> {
         }
         let target = |(row, class): (usize, usize)| f32::from(u8::from(labels.get(row) == Some(&class)));
         Ok((inputs, Array2::from_shape_fn((batch.len(), classes), target)))
+    }
+
+    /// The variant of the images that an epoch shows. An ingredient of a soup begins with another one than the one before it, and
+    /// has none of that one's where none are kept.
+    fn look(&self, epoch: usize) -> Look {
+        let Setting { config, boundary, ingredient, .. } = *self.setting;
+        Look::Variant(epoch + ingredient * if boundary.is_cached() { 1 } else { config.epochs })
     }
 
     /// Learning rate of the head in the next step. It stays where the mean of the weights begins, which would otherwise be one of
@@ -386,9 +395,9 @@ impl<'a> Training<'a> {
         let (choice, boundary) = (self.setting.choice(), self.setting.boundary);
         let model = averaging.model(&self.state.averages, &self.tape)?;
         let tape = tape_with(&model, &choice, boundary.shape(), 1.0)?;
-        let order = self.order(epoch);
+        let (order, look) = (self.order(epoch), self.look(epoch));
         let batches = order.chunks(self.setting.config.batch()).filter(|batch| batch.len() > 1);
-        let batches = batches.map(|batch| boundary.batch(batch, Look::Variant(epoch)));
+        let batches = batches.map(|batch| boundary.batch(batch, look));
         averaging.recompute(&mut self.state.averages, tape, batches)
     }
 

@@ -267,6 +267,11 @@ pub struct TuningConfig {
     /// none if absent. The learning rate stays at what the schedule has where that part begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub swa: Option<f64>,
+    /// Trainings, 2 to 100, whose weights are averaged as far as that pays on the images that judge: a model soup (Wortsman et al.
+    /// 2022). They differ in the order of the images, in what happens to those at random, and in the learning rate. One training
+    /// if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub soup: Option<usize>,
     /// Largest learning rate, that of the head, above 0; 0.001 for AdamW and 0.01 for SGD if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
@@ -317,6 +322,7 @@ impl Default for TuningConfig {
             patience: None,
             ema: None,
             swa: None,
+            soup: None,
             optimizer: OptimizerChoice::default(),
             learning_rate: None,
             source_rate_factor: 0.1,
@@ -344,6 +350,9 @@ const MOST_ALPHA: f64 = 1e6;
 const VARIANTS: RangeInclusive<usize> = 1..=1000;
 const EPOCHS: RangeInclusive<usize> = 1..=10_000;
 const BATCH_SIZE: RangeInclusive<usize> = 1..=65_536;
+const SOUP: RangeInclusive<usize> = 2..=100;
+/// Learning rates of a soup's ingredients as shares of what is asked for; behind the last one they begin anew.
+const SOUP_FACTORS: [f64; 5] = [1.0, 0.5, 2.0, 0.7, 1.4];
 const ACCUMULATE: RangeInclusive<usize> = 1..=65_536;
 
 impl TuningConfig {
@@ -362,6 +371,12 @@ impl TuningConfig {
     pub(crate) fn first_averaged(&self) -> Option<usize> {
         let averaged = |share: f64| ((share * self.epochs as f64).round() as usize).max(1);
         self.swa.map(|share| self.epochs.saturating_sub(averaged(share)))
+    }
+
+    /// The settings of a soup's ingredient, counted from 0; those of the first are the plain ones.
+    pub(crate) fn of_ingredient(&self, ingredient: usize) -> Self {
+        let factor = SOUP_FACTORS.get(ingredient % SOUP_FACTORS.len()).copied().unwrap_or(1.0);
+        Self { learning_rate: Some(self.head_rate() * factor), ..self.clone() }
     }
 
     /// Whether normalisation goes by the statistics of each batch.
@@ -445,6 +460,7 @@ impl TuningConfig {
             }),
             (self.swa.is_some() && self.ema.is_some())
                 .then(|| "swa: either this average of the weights is kept, or that of ema".to_owned()),
+            self.soup.filter(|count| !SOUP.contains(count)).map(|count| outside("soup", count, &SOUP)),
             (self.rank == 0).then(|| "rank: 0 is not at least 1".to_owned()),
             number(
                 self.alpha > 0.0 && self.alpha <= MOST_ALPHA,

@@ -9,7 +9,7 @@
 
 use ndarray::{ArrayView2, Axis, concatenate};
 use regraft_adapt::Selection;
-use regraft_report::record::{EpochRecord, RungRecord};
+use regraft_report::record::{EpochRecord, IngredientRecord, RungRecord};
 use regraft_system::clock::Stopwatch;
 
 use super::Tuning;
@@ -38,6 +38,8 @@ pub(super) struct Climbed<'a> {
     /// Its training on all images, where that was the one that was judged.
     pub(super) finished: Option<Finished>,
     pub(super) epochs: Vec<EpochRecord>,
+    /// The trainings that a soup was made of; empty for no soup.
+    pub(super) soup: Vec<IngredientRecord>,
     pub(super) ladder: Vec<RungRecord>,
 }
 
@@ -58,6 +60,7 @@ pub(super) fn climb<'a>(
         needed: None,
         finished: None,
         epochs: Vec::new(),
+        soup: Vec::new(),
         ladder: vec![RungRecord { is_kept: true, ..record(Method::Probe, &best, None, 0.0) }],
     };
     for method in LADDER {

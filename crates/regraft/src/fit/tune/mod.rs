@@ -1,7 +1,8 @@
 //! Tuning: what of the source model a method trains is trained, from the linear probe or a new head on.
 //!
 //! A run is made of trainings: some where a part of the training images judges, for the temperature and for `auto`'s choice,
-//! and one on all of them, which gives the model. Where the data has a validation part of its own, one training does both.
+//! and one on all of them, which gives the model. Where the data has a validation part of its own, one training does both. For a soup
+//! there are several of each.
 
 mod alone;
 mod average;
@@ -17,6 +18,7 @@ mod parameters;
 mod plan;
 mod regulariser;
 mod rung;
+mod soup;
 mod source_head;
 
 use std::path::PathBuf;
@@ -47,6 +49,7 @@ use crate::{Context, Error, FitConfig, Result};
 use ladder::{Climbed, climb};
 use plan::Plan;
 use rung::Rung;
+use soup::{cook, cook_on_all};
 use source_head::with_source_head;
 
 /// A tuned model and what it says about the test set.
@@ -122,7 +125,7 @@ impl Tuning<'_> {
             Method::Auto => climb(self, &linear, context)?,
             method => self.judged(method, &linear, context)?,
         };
-        let Climbed { rung, temperature, share, needed, finished, mut epochs, ladder } = climbed;
+        let Climbed { rung, temperature, share, needed, finished, mut epochs, soup, ladder } = climbed;
         let Some(rung) = rung else {
             return self.probe_alone(TuningRecord {
                 history: epochs,
@@ -134,7 +137,10 @@ impl Tuning<'_> {
         let finished = match finished {
             Some(finished) => finished,
             None => {
-                let finished = rung.on_all(needed, context)?;
+                let finished = match soup.is_empty() {
+                    true => rung.on_all(needed, context)?,
+                    false => cook_on_all(&rung, &soup, context)?,
+                };
                 epochs.extend(finished.epochs.iter().cloned());
                 finished
             }
@@ -149,7 +155,7 @@ impl Tuning<'_> {
         let test_probabilities = self.answers(&model, context)?;
         let wise_ft_share = self.config.tuning.wise_ft.then_some(share);
         let seconds = watch.seconds();
-        let record = TuningRecord { ladder, wise_ft_share, seconds, ..rung.record(epochs, needed) };
+        let record = TuningRecord { ladder, soup, wise_ft_share, seconds, ..rung.record(epochs, needed) };
         Ok(Tuned { model, temperature, test_probabilities, record })
     }
 
@@ -209,17 +215,20 @@ impl Tuning<'_> {
     ) -> Result<Climbed<'a>> {
         let rung = Rung::open(self, method, linear, context)?;
         let has_validation = !self.dataset.split.validation.is_empty();
-        let judged = if has_validation {
-            rung.on_all(None, context)?
-        } else {
-            rung.without_fold(JUDGING_FOLD, VALIDATION, context)?
+        let part =
+            if has_validation { rung.all() } else { rung.part_without_fold(JUDGING_FOLD, VALIDATION)? };
+        let (judged, soup) = match self.config.tuning.soup {
+            Some(count) => cook(&rung, &part, count, context)?,
+            None => (rung.train(&part, (0, None), context)?, Vec::new()),
         };
+        let judged = rung.best_mixture(&part, judged)?;
         let labels = self.dataset.labels_at(&judged.validation);
         let logits = judged.validation_logits.mapv(f64::from);
         let temperature = fit_temperature(logits.view(), &labels).map_err(Error::data)?;
         let (epochs, share, needed) = (judged.epochs.clone(), judged.share, judged.needed);
         let finished = has_validation.then_some(judged);
-        Ok(Climbed { rung: Some(rung), temperature, share, needed, finished, epochs, ladder: Vec::new() })
+        let (rung, ladder) = (Some(rung), Vec::new());
+        Ok(Climbed { rung, temperature, share, needed, finished, epochs, soup, ladder })
     }
 
     /// The linear probe, where nothing else was worth its cost.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ndarray::Array2;
 use rand_distr::{Distribution as _, StandardNormal};
 use regraft_adapt::Selection;
 use regraft_adapt::training::{Targets, interpolate, softmax_cross_entropy};
@@ -15,7 +16,7 @@ use super::Tuning;
 use super::boundary::Boundary;
 use super::cell::{Cell, Finished, Setting};
 use super::checkpoint::Checkpoints;
-use super::config::Method;
+use super::config::{Method, TuningConfig};
 use super::history::History;
 use super::images::Images;
 use super::network::logits;
@@ -44,6 +45,25 @@ pub(super) struct Rung<'a> {
     checkpoints: Checkpoints,
 }
 
+/// What trainings learn from, what judges them, and how they begin.
+pub(super) struct Part {
+    name: String,
+    train: Vec<usize>,
+    pub(super) validation: Vec<usize>,
+    /// The network behind the boundary.
+    start: Model,
+}
+
+impl Part {
+    /// The name of a soup's ingredient, counted from 0; the first is the plain training.
+    pub(super) fn name_of(&self, ingredient: usize) -> String {
+        match ingredient {
+            0 => self.name.clone(),
+            _ => format!("{}-soup-{}", self.name, ingredient + 1),
+        }
+    }
+}
+
 impl<'a> Rung<'a> {
     /// Prepares a method: the values at its boundary are computed.
     ///
@@ -66,11 +86,32 @@ impl<'a> Rung<'a> {
         Ok(Self { tuning, method, linear, start, part, plan, boundary, checkpoints })
     }
 
-    fn train(&self, cell: &Cell<'_>, context: &Context<'_>) -> Result<Finished> {
+    /// The settings of a soup's ingredient, counted from 0; those of the first are the plain ones.
+    pub(super) fn settings(&self, ingredient: usize) -> TuningConfig {
+        self.tuning.config.tuning.of_ingredient(ingredient)
+    }
+
+    /// A training as a soup's ingredient, with so many epochs, or all of them.
+    pub(super) fn train(
+        &self,
+        part: &Part,
+        (ingredient, needed): (usize, Option<usize>),
+        context: &Context<'_>,
+    ) -> Result<Finished> {
         let Tuning { config, dataset, work, .. } = self.tuning;
+        let (settings, name) = (self.settings(ingredient), part.name_of(ingredient));
+        if let Some(needed) = needed {
+            context.progress.message(&format!(
+                "{name}: {needed} of {} epochs, as many as the training needed that was judged",
+                settings.epochs
+            ));
+        }
+        let Part { train, validation, start, .. } = part;
+        let cell = Cell { name: &name, train, validation, start, epochs: needed.unwrap_or(settings.epochs) };
         let setting = Setting {
             method: self.method,
-            config: &config.tuning,
+            config: &settings,
+            ingredient,
             plan: &self.plan,
             boundary: &self.boundary,
             labels: &dataset.labels,
@@ -80,11 +121,26 @@ impl<'a> Rung<'a> {
         let history = History::in_folder(work.folder().to_path_buf())?;
         let watch = Stopwatch::start();
         let finished = cell.train(&setting, &self.checkpoints, &history, context)?;
-        work.event("training", self.event(cell, &finished, watch.seconds()));
-        if !config.tuning.wise_ft || cell.validation.is_empty() {
-            return Ok(finished);
-        }
-        self.best_mixture(cell, finished)
+        work.event("training", self.event(&cell, &finished, watch.seconds()));
+        Ok(finished)
+    }
+
+    /// What a network behind the boundary answers to the images that judge.
+    pub(super) fn judge(&self, part: &Part, model: &Model) -> Result<Array2<f32>> {
+        logits(model, &self.boundary, &part.validation)
+    }
+
+    /// The mean log-loss of answers to the images that judge.
+    pub(super) fn loss(&self, part: &Part, logits: &Array2<f32>) -> Result<f64> {
+        let labels = self.tuning.dataset.labels_at(&part.validation);
+        let targets = Targets::Classes(&labels);
+        let (loss, _) = softmax_cross_entropy(logits.view(), targets, 0.0).map_err(Error::model)?;
+        Ok(loss)
+    }
+
+    /// The share of right answers to the images that judge.
+    pub(super) fn accuracy(&self, part: &Part, logits: &Array2<f32>) -> f64 {
+        super::accuracy(logits, &self.tuning.dataset.labels_at(&part.validation))
     }
 
     /// What the log is told of a training; `seconds` are those of this process, which may have gone on with it.
@@ -105,17 +161,18 @@ impl<'a> Rung<'a> {
         })
     }
 
-    /// With the share of the trained weights that suits the validation images best, and what the network answers with it.
-    fn best_mixture(&self, cell: &Cell<'_>, finished: Finished) -> Result<Finished> {
-        let labels = self.tuning.dataset.labels_at(cell.validation);
+    /// With the share of the trained weights that suits the images best that judge, and what the network answers with it, where
+    /// that is asked for.
+    pub(super) fn best_mixture(&self, part: &Part, finished: Finished) -> Result<Finished> {
+        if !self.tuning.config.tuning.wise_ft || part.validation.is_empty() {
+            return Ok(finished);
+        }
         let mut best = (f64::INFINITY, finished);
         for tenths in 0..=10 {
             let share = f64::from(tenths) / 10.0;
-            let model = mixture(cell.start, &best.1.model, share)?;
-            let validation_logits = logits(&model, &self.boundary, cell.validation)?;
-            let targets = Targets::Classes(&labels);
-            let (loss, _) =
-                softmax_cross_entropy(validation_logits.view(), targets, 0.0).map_err(Error::model)?;
+            let model = mixture(&part.start, &best.1.model, share)?;
+            let validation_logits = self.judge(part, &model)?;
+            let loss = self.loss(part, &validation_logits)?;
             if loss < best.0 {
                 best = (loss, Finished { share, validation_logits, ..best.1 });
             }
@@ -126,20 +183,28 @@ impl<'a> Rung<'a> {
     /// The training on all training images; the validation part judges it, where there is one. Where there is none, it has as
     /// many epochs as those that were judged `needed`.
     pub(super) fn on_all(&self, needed: Option<usize>, context: &Context<'_>) -> Result<Finished> {
-        let split = &self.tuning.dataset.split;
-        let (train, validation) = (&split.train, &split.validation);
-        let most = self.tuning.config.tuning.epochs;
-        if let Some(needed) = needed {
-            context.progress.message(&format!(
-                "{FINAL}: {needed} of {most} epochs, as many as the training needed that was judged"
-            ));
-        }
-        let epochs = needed.unwrap_or(most);
-        self.train(&Cell { name: FINAL, train, validation, start: &self.part, epochs }, context)
+        self.run(&self.all(), needed, context)
     }
 
     /// A training without the images of one fold, which judge. Its head begins without them, too.
     pub(super) fn without_fold(&self, fold: usize, name: &str, context: &Context<'_>) -> Result<Finished> {
+        self.run(&self.part_without_fold(fold, name)?, None, context)
+    }
+
+    fn run(&self, part: &Part, needed: Option<usize>, context: &Context<'_>) -> Result<Finished> {
+        let finished = self.train(part, (0, needed), context)?;
+        self.best_mixture(part, finished)
+    }
+
+    /// All training images, and the validation part.
+    pub(super) fn all(&self) -> Part {
+        let split = &self.tuning.dataset.split;
+        let (train, validation) = (split.train.clone(), split.validation.clone());
+        Part { name: FINAL.to_owned(), train, validation, start: self.part.clone() }
+    }
+
+    /// All training images but those of one fold, which judge.
+    pub(super) fn part_without_fold(&self, fold: usize, name: &str) -> Result<Part> {
         let dataset = self.tuning.dataset;
         let split = &dataset.split;
         let of_fold = |judging: bool| {
@@ -150,8 +215,7 @@ impl<'a> Rung<'a> {
         let linear = self.tuning.fitted_to(self.linear, &train)?;
         let start = start(self.tuning, self.method, &linear, name)?;
         let start = behind(&with_source_head(&start, self.tuning.source, self.method)?, &self.plan)?;
-        let epochs = self.tuning.config.tuning.epochs;
-        self.train(&Cell { name, train: &train, validation: &validation, start: &start, epochs }, context)
+        Ok(Part { name: name.to_owned(), train, validation, start })
     }
 
     /// The whole network with what was trained, and the temperature in its head.
