@@ -42,6 +42,7 @@ fn what_cannot_be_done_is_said_before_any_work() {
     refused("--method lp-ft --swa 0.5 --ema 0.9", &["swa", "ema"]);
     refused("--method lp-ft --soup 1", &["soup: 1", "from 2 to 100"]);
     refused("--method auto --soup 3", &["soup", "auto"]);
+    refused("--method lp-ft --learning-rate seek", &["'seek'", "neither a number nor 'find'"]);
     refused("--method lp-ft --epochs 0 --source-rate-factor 3", &["epochs: 0", "source-rate-factor: 3"]);
     refused("--method partial", &["partial", "--cut"]);
     refused("--method partial --cut _blocks.13.ad", &["_blocks.13.ad", "_blocks.13.add"]);

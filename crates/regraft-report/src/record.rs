@@ -12,7 +12,7 @@ mod depth;
 mod tuning;
 
 pub use depth::{CutRecord, CutTest, CutTuning, DepthRecord, ProtocolArm, ProtocolPoint, TransferProtocol};
-pub use tuning::{EpochRecord, IngredientRecord, RungRecord, TuningRecord};
+pub use tuning::{EpochRecord, IngredientRecord, RangeTestRecord, RatePoint, RungRecord, TuningRecord};
 
 /// Everything a report shows about one run of `regraft fit` or `regraft evaluate`.
 #[derive(Debug, Clone, Serialize, Deserialize)]

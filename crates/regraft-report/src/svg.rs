@@ -19,6 +19,7 @@ mod drawing;
 mod heads;
 mod learning;
 mod protocol;
+mod range_test;
 mod recall;
 mod training;
 
@@ -30,6 +31,7 @@ pub(crate) use depth::is_wide;
 pub use heads::heads;
 pub use learning::learning_curve;
 pub use protocol::protocol;
+pub use range_test::range_test;
 pub use recall::{MOST_ROWS, recall};
 pub use training::training;
 

@@ -14,7 +14,7 @@ mod sample;
 
 use regraft_report::{
     DepthRecord, RunRecord, depth_csv, depth_text, metrics_json, render, render_depth, render_markdown,
-    summary_text,
+    summary_text, svg,
 };
 
 fn assert_golden(file: &str, actual: &str) {
@@ -39,6 +39,22 @@ fn the_page_of_nine_classes() {
 #[test]
 fn the_page_of_two_classes_without_curve_mistakes_and_most_baselines() {
     assert_golden("two.html", &render(&sample::two_classes()));
+}
+
+#[test]
+fn the_charts_of_a_training() {
+    let record = sample::tuned();
+    assert_golden("training.svg", &svg::training(&record).unwrap());
+    assert_golden("range-test.svg", &svg::range_test(&record).unwrap());
+    let page = render(&record);
+    for text in [
+        "Ingredient of the soup",
+        "validation-soup-2",
+        "Share of the epochs",
+        "Batches of a step",
+    ] {
+        assert!(page.contains(text), "{text}");
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ fn records() -> Vec<(String, RunRecord)> {
         ("two".to_owned(), sample::two_classes()),
         ("hundred".to_owned(), sample::hundred_classes()),
         ("hostile".to_owned(), sample::hostile()),
+        ("tuned".to_owned(), sample::tuned()),
         ("empty".to_owned(), RunRecord::default()),
     ];
     records.extend(
@@ -32,6 +33,8 @@ fn charts(record: &RunRecord) -> Vec<String> {
         svg::recall(record),
         svg::learning_curve(record),
         svg::heads(record),
+        svg::training(record),
+        svg::range_test(record),
     ];
     charts.into_iter().flatten().map(|chart| svg::standalone(&chart)).collect()
 }

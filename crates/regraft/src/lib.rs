@@ -46,7 +46,8 @@ pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate};
 pub use export::{ExportConfig, ExportFormat, Exported, export};
 pub use fit::{
-    Fitted, Method, NormStatistics, OptimizerChoice, ScheduleChoice, TuningConfig, fit, unfinished,
+    Fitted, LearningRate, Method, NormStatistics, OptimizerChoice, ScheduleChoice, TuningConfig, fit,
+    unfinished,
 };
 pub use input::{ChannelChoice, ExtraChannels, InputChoice, Stem};
 pub use precision::{EmbedPrecision, FrozenPrecision, PrecisionChoice};

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use regraft::{
-    Augmentation, Cache, Context, Error, FitConfig, Fitted, FrozenPrecision, HeadKind, Method, Model,
-    Progress, TuningConfig, fit, load_source, metrics_json, predict, with_threads,
+    Augmentation, Cache, Context, Error, FitConfig, Fitted, FrozenPrecision, HeadKind, LearningRate, Method,
+    Model, Progress, TuningConfig, fit, load_source, metrics_json, predict, with_threads,
 };
 use support::CLASSES;
 use tempfile::TempDir;
@@ -193,7 +193,7 @@ fn a_validation_part_judges_a_head_that_has_not_seen_it() {
     }
     // Nothing moves, so that the head is what it was.
     let config = config(&place, "run", Method::BnAffine);
-    let tuning = TuningConfig { learning_rate: Some(1e-12), epochs: 1, ..config.tuning.clone() };
+    let tuning = TuningConfig { learning_rate: Some(1e-12.into()), epochs: 1, ..config.tuning.clone() };
     let fitted = run(&place, &FitConfig { data: place.path().join("parts"), tuning, ..config }, 2);
     let record = fitted.record.tuning.unwrap();
     assert_eq!(record.history.len(), 1);
@@ -233,7 +233,7 @@ fn a_training_that_gets_no_better_ends_with_its_best_weights() {
         epochs: 8,
         patience: Some(2),
         // It soon knows all there is, and forgets it again.
-        learning_rate: Some(0.03),
+        learning_rate: Some(0.03.into()),
         schedule: regraft::ScheduleChoice::Constant,
         ..config.tuning.clone()
     };
@@ -390,6 +390,25 @@ fn a_soup_is_no_worse_than_its_best_ingredient() {
         assert!(!row.is_kept || row.soup_loss <= best, "{soup:?}");
     }
     assert!(soup.iter().any(|row| row.is_kept && row.soup_loss == best));
+}
+
+#[test]
+fn a_rate_that_is_found_trains_as_one_that_is_given() {
+    let place = place();
+    let config = config(&place, "", Method::LastBlock);
+    let with = |rate: LearningRate| {
+        let tuning = TuningConfig { learning_rate: Some(rate), ..config.tuning.clone() };
+        FitConfig { tuning, out: Some(place.path().join("given")), ..config.clone() }
+    };
+    let [found, _] = goes_on_to_the_same_bits(&place, &with(LearningRate::Find), &[3]);
+    let tuning = found.record.tuning.as_ref().unwrap();
+    let test = tuning.range_test.as_ref().unwrap();
+    assert!(test.is_suggested && test.learning_rate == tuning.learning_rate, "{test:?}");
+    assert!((20..=100).contains(&test.points.len()), "{test:?}");
+    assert!(test.points.windows(2).all(|pair| pair[0].learning_rate < pair[1].learning_rate));
+    let given = run(&place, &with(test.learning_rate.into()), 2);
+    assert!(given.record.tuning.as_ref().unwrap().range_test.is_none());
+    assert!(weights(&found) == weights(&given), "the saved weights differ");
 }
 
 /// The methods that add something to the loss.

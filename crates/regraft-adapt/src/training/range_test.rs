@@ -18,8 +18,6 @@ pub struct RangeTest {
     average: f64,
 }
 
-/// Steps at most.
-const STEPS: usize = 100;
 /// The rate of the first step, and the one that the rates grow towards.
 const RATES: [f64; 2] = [1e-7, 10.0];
 /// Share of the moving average that a step leaves.
@@ -27,17 +25,21 @@ const BETA: f64 = 0.98;
 /// The test is over at so many times the lowest loss.
 const DIVERGED: f64 = 4.0;
 /// Steps at the beginning and at the end that no suggestion comes from.
-const SKIPPED: [usize; 2] = [STEPS / 10, 5];
+const SKIPPED: [usize; 2] = [RangeTest::STEPS / 10, 5];
 
 impl RangeTest {
+    /// Steps at most.
+    pub const STEPS: usize = 100;
+
     /// The rate of the next step; `None` where the test is over.
     pub fn next_rate(&self) -> Option<f64> {
         let step = self.points.len();
         let losses = || self.points.iter().map(|point| point.loss);
         let lowest = losses().fold(f64::INFINITY, f64::min);
-        let is_over = step >= STEPS || losses().next_back().is_some_and(|loss| loss > DIVERGED * lowest);
+        let is_over =
+            step >= Self::STEPS || losses().next_back().is_some_and(|loss| loss > DIVERGED * lowest);
         let [first, last] = RATES;
-        (!is_over).then(|| first * (last / first).powf(step as f64 / STEPS as f64))
+        (!is_over).then(|| first * (last / first).powf(step as f64 / Self::STEPS as f64))
     }
 
     /// Takes in the loss of a step with the [`next_rate`](Self::next_rate), before the weights have moved.

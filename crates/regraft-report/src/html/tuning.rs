@@ -16,7 +16,7 @@ pub(super) fn section(record: &RunRecord) -> String {
     let figure = svg::training(record).map(|chart| block::figure("chart-box", &chart, caption));
     let settings = if tuning.epochs > 0 { settings(tuning) } else { String::new() };
     let charts = block::pair(&figure.unwrap_or_default(), &settings);
-    let body = ladder(tuning) + &charts + &soup(tuning) + &epochs(tuning);
+    let body = ladder(tuning) + &charts + &range_test(record) + &soup(tuning) + &epochs(tuning);
     block::section("tuning", "What was tuned, and did it pay?", &lead(record, tuning), &body)
 }
 
@@ -46,6 +46,13 @@ fn rung(rung: &RungRecord) -> Vec<String> {
         measured(rung.seconds, &|seconds| fixed(seconds, 1)),
         name(&rung.reason),
     ]
+}
+
+/// How the learning rate was found.
+fn range_test(record: &RunRecord) -> String {
+    let caption = "How the learning rate was found: the smoothed loss of training images at a rate that grows from step to step, on a \
+                   copy of the network. The line marks the rate that was taken.";
+    svg::range_test(record).map(|chart| block::figure("chart-box", &chart, caption)).unwrap_or_default()
 }
 
 /// What a soup was made of.

@@ -32,6 +32,8 @@ pub struct TuningRecord {
     pub optimizer: String,
     /// Largest learning rate of the head.
     pub learning_rate: f64,
+    /// How that was found; `None` where it was given.
+    pub range_test: Option<RangeTestRecord>,
     /// Learning rate of the source's layers as a share of the head's.
     pub source_rate_factor: f64,
     /// Name of the schedule.
@@ -61,6 +63,28 @@ pub struct TuningRecord {
     /// Wall-clock seconds of all trainings.
     #[serde(deserialize_with = "nan_if_null")]
     pub seconds: f64,
+}
+
+/// A learning-rate range test (Smith 2017).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RangeTestRecord {
+    /// The rate of the head that was taken.
+    pub learning_rate: f64,
+    /// Whether the test suggested it; else it is that of the optimiser, because the loss did not fall.
+    pub is_suggested: bool,
+    /// Its steps.
+    pub points: Vec<RatePoint>,
+}
+
+/// A step of a learning-rate range test.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RatePoint {
+    /// The rate of the head.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub learning_rate: f64,
+    /// The smoothed loss before the step.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub loss: f64,
 }
 
 /// A training whose weights were to go into a soup.

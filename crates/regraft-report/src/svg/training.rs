@@ -5,11 +5,11 @@ use super::drawing::{Drawing, Marker, Point};
 use crate::number::fixed;
 use crate::record::{EpochRecord, RunRecord};
 
-const WIDTH: f64 = 500.0;
-const LEFT: f64 = 44.0;
-const RIGHT: f64 = 132.0;
-const TOP: f64 = 12.0;
-const BOTTOM: f64 = 222.0;
+pub(super) const WIDTH: f64 = 500.0;
+pub(super) const LEFT: f64 = 44.0;
+pub(super) const RIGHT: f64 = 132.0;
+pub(super) const TOP: f64 = 12.0;
+pub(super) const BOTTOM: f64 = 222.0;
 
 /// A line of the chart.
 struct Curve {
@@ -76,7 +76,7 @@ fn curves(history: &[EpochRecord]) -> Vec<Curve> {
 }
 
 /// From 0 in three to six round steps.
-fn ticks(highest: f64) -> Vec<f64> {
+pub(super) fn ticks(highest: f64) -> Vec<f64> {
     let rough = (highest / 4.0).max(1e-6);
     let power = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power).into_iter().find(|step| *step >= rough);
@@ -84,7 +84,7 @@ fn ticks(highest: f64) -> Vec<f64> {
     (0..=(highest / step).ceil().max(1.0) as usize).map(|tick| tick as f64 * step).collect()
 }
 
-fn grid(drawing: &mut Drawing, ticks: &[f64], y: Scale) {
+pub(super) fn grid(drawing: &mut Drawing, ticks: &[f64], y: Scale) {
     let step = ticks.get(1).copied().unwrap_or(1.0);
     let decimals = (-step.log10().floor()).clamp(0.0, 6.0) as usize;
     for tick in ticks {

@@ -3,8 +3,10 @@
 #![allow(dead_code, unused_imports, reason = "every test and the example use some of the samples")]
 
 mod depth;
+mod tuning;
 
 pub(crate) use depth::{forty_cuts, hostile_cuts, twelve_cuts, two_cuts, unmeasured_cuts, with_protocol};
+pub(crate) use tuning::tuned;
 
 use regraft_report::record::{
     Baseline, Baselines, ClassMetrics, CurvePoint, CurveSeries, Estimate, Finding, HeadCandidate,

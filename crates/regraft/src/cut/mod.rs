@@ -29,7 +29,10 @@ use crate::input::Adapted;
 use crate::judge::{baseline, judge};
 use crate::log::Log;
 use crate::source::resolve_cut;
-use crate::{Context, Error, FitConfig, Method, NormStatistics, Result, TuningConfig, load_source_telling};
+use crate::{
+    Context, Error, FitConfig, LearningRate, Method, NormStatistics, Result, TuningConfig,
+    load_source_telling,
+};
 use probes::Probes;
 use transfer::Experiment;
 
@@ -76,10 +79,15 @@ impl CutConfig {
     /// # Errors
     /// What is asked for of the trainings has no meaning here.
     fn check(&self) -> Result<()> {
-        match self.fit.tuning.soup {
-            Some(_) => Err(Error::Usage("soup: depths are compared by single trainings".to_owned())),
-            None => Ok(()),
-        }
+        let TuningConfig { soup, learning_rate, .. } = self.fit.tuning;
+        let mistake = match (soup, learning_rate, self.transfer_repetitions) {
+            (Some(_), ..) => "soup: depths are compared by single trainings",
+            (_, Some(LearningRate::Find), 1..) => {
+                "learning-rate: the networks of the experiment are to have one rate; name it"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::Usage(mistake.to_owned()))
     }
 
     /// Method of the trainings, which decides what must be known before them.

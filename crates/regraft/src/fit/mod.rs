@@ -33,7 +33,7 @@ use curve::{Compared, PIXELS, RANDOM, SOURCE, curve};
 use dataset::Dataset;
 use folder::{Contents, destination};
 use heads::{Judged, choose};
-pub use tune::{Method, NormStatistics, OptimizerChoice, ScheduleChoice, TuningConfig};
+pub use tune::{LearningRate, Method, NormStatistics, OptimizerChoice, ScheduleChoice, TuningConfig};
 use tune::{Tuned, Tuning};
 use unfinished::Unfinished;
 pub use unfinished::unfinished;

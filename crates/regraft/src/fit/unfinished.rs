@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn other_settings_are_named() {
         let config = FitConfig { method: Method::Full, ..FitConfig::default() };
-        let other = TuningConfig { learning_rate: Some(0.1), ..TuningConfig::default() };
+        let other = TuningConfig { learning_rate: Some(0.1.into()), ..TuningConfig::default() };
         let other = FitConfig { seed: 3, tuning: other, ..config.clone() };
         assert!(same(&config, &config, Path::new("x")).is_ok());
         let message = same(&config, &other, Path::new("x")).unwrap_err().to_string();

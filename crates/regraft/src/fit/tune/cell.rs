@@ -1,7 +1,5 @@
 //! One training: some images are learned from, some judge.
 
-use std::ops::ControlFlow;
-
 use ndarray::{Array2, ArrayD, ArrayViewD, Ix4};
 use regraft_adapt::training::{Targets, clip_by_global_norm, softmax_cross_entropy};
 use regraft_engine::Tape;
@@ -111,7 +109,7 @@ impl Cell<'_> {
 }
 
 /// A training under way.
-struct Training<'a> {
+pub(super) struct Training<'a> {
     cell: &'a Cell<'a>,
     setting: &'a Setting<'a>,
     regulariser: Option<&'a Regulariser>,
@@ -122,7 +120,7 @@ struct Training<'a> {
 }
 
 impl<'a> Training<'a> {
-    fn new(
+    pub(super) fn new(
         cell: &'a Cell<'a>,
         setting: &'a Setting<'a>,
         regulariser: Option<&'a Regulariser>,
@@ -180,7 +178,7 @@ impl<'a> Training<'a> {
                 checkpoints.write(self.cell.name, &self.snapshot()?)?;
                 return Err(Error::Interrupted);
             }
-            if self.step(images, steps)?.is_break() {
+            if self.step(images, self.rate(steps))?.is_none() {
                 return self.roll_back(before, checkpoints, context);
             }
             context.progress.advance(images.len() as u64);
@@ -201,22 +199,31 @@ impl<'a> Training<'a> {
         order
     }
 
-    /// One step with these images; stops where the loss is not finite.
-    fn step(&mut self, images: &[usize], steps: usize) -> Result<ControlFlow<()>> {
+    /// The images of the next step.
+    pub(super) fn images(&self) -> Vec<usize> {
+        let (epoch, place) =
+            (self.state.step / self.steps_per_epoch(), self.state.step % self.steps_per_epoch());
+        let order = self.order(epoch);
+        order.chunks(self.setting.config.images_of_step()).nth(place).unwrap_or_default().to_vec()
+    }
+
+    /// One step with these images at this learning rate of the head. Returns the loss before it; `None`, without a step, where that is
+    /// not finite.
+    pub(super) fn step(&mut self, images: &[usize], rate: f64) -> Result<Option<Loss>> {
         let config = self.setting.config;
-        let Some(loss) = self.gradients(images)? else { return Ok(ControlFlow::Break(())) };
+        let Some(loss) = self.gradients(images)? else { return Ok(None) };
         let norm = clip_by_global_norm(self.tape.gradients_mut(), config.gradient_clip);
         if !norm.is_finite() {
-            return Ok(ControlFlow::Break(()));
+            return Ok(None);
         }
-        let at = (self.rate(steps), self.state.step / self.steps_per_epoch());
+        let at = (rate, self.state.step / self.steps_per_epoch());
         self.parameters.step(&self.setting.choice(), &mut self.tape, &mut self.state, at)?;
         self.state.step += 1;
         if let Some(averaging) = &self.averaging {
             averaging.follow(&mut self.state.averages, &self.tape, self.state.step)?;
         }
         self.state.add(loss, images.len());
-        Ok(ControlFlow::Continue(()))
+        Ok(Some(loss))
     }
 
     /// The mean loss of a step's images, batch by batch, and its gradients in the tape; `None` if it is not finite.

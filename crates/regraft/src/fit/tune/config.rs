@@ -7,6 +7,7 @@ use regraft_data::augment::Augmentation;
 use regraft_data::mix::Mixing;
 use serde::{Deserialize, Serialize};
 
+use super::learning_rate::LearningRate;
 use crate::config::outside;
 
 /// What is trained of the source model, beside a new head.
@@ -272,9 +273,9 @@ pub struct TuningConfig {
     /// if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub soup: Option<usize>,
-    /// Largest learning rate, that of the head, above 0; 0.001 for AdamW and 0.01 for SGD if absent.
+    /// Largest learning rate, that of the head; 0.001 for AdamW and 0.01 for SGD if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub learning_rate: Option<f64>,
+    pub learning_rate: Option<LearningRate>,
     /// The source's layers learn at this share of the head's rate, above 0, at most 1.
     pub source_rate_factor: f64,
     /// Each block of layers learns at this share of the rate of the block behind it, above 0, at most 1.
@@ -376,7 +377,7 @@ impl TuningConfig {
     /// The settings of a soup's ingredient, counted from 0; those of the first are the plain ones.
     pub(crate) fn of_ingredient(&self, ingredient: usize) -> Self {
         let factor = SOUP_FACTORS.get(ingredient % SOUP_FACTORS.len()).copied().unwrap_or(1.0);
-        Self { learning_rate: Some(self.head_rate() * factor), ..self.clone() }
+        Self { learning_rate: Some((self.head_rate() * factor).into()), ..self.clone() }
     }
 
     /// Whether normalisation goes by the statistics of each batch.
@@ -389,9 +390,12 @@ impl TuningConfig {
         self.swa.is_some() && self.goes_by_batch()
     }
 
-    /// The learning rate of the head.
+    /// The learning rate of the head; that of the optimiser where another one is still to be found.
     pub(crate) fn head_rate(&self) -> f64 {
-        self.learning_rate.unwrap_or_else(|| self.optimizer.learning_rate())
+        match self.learning_rate {
+            Some(LearningRate::Given(rate)) => rate,
+            Some(LearningRate::Find) | None => self.optimizer.learning_rate(),
+        }
     }
 
     /// The weight of what a method adds to the loss.
@@ -530,7 +534,7 @@ mod tests {
     fn every_mistake_is_named() {
         let rates = [0.0, -0.1, f64::NAN, f64::INFINITY];
         for rate in rates {
-            let config = TuningConfig { learning_rate: Some(rate), ..TuningConfig::default() };
+            let config = TuningConfig { learning_rate: Some(rate.into()), ..TuningConfig::default() };
             assert!(config.mistakes().any(|line| line.starts_with("learning-rate: ")), "{rate}");
         }
         let config = TuningConfig {

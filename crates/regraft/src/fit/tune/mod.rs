@@ -10,9 +10,11 @@ mod boundary;
 mod cell;
 mod checkpoint;
 mod config;
+mod finder;
 pub(crate) mod history;
 mod images;
 mod ladder;
+mod learning_rate;
 mod network;
 mod parameters;
 mod plan;
@@ -34,6 +36,7 @@ use regraft_system::hash::KeyHasher;
 
 pub(crate) use alone::Alone;
 pub use config::{Method, NormStatistics, OptimizerChoice, ScheduleChoice, TuningConfig};
+pub use learning_rate::LearningRate;
 
 use super::dataset::{Dataset, at, rows};
 use super::graft::{graft, with_empty_head};

@@ -7,7 +7,7 @@ use rand_distr::{Distribution as _, StandardNormal};
 use regraft_adapt::Selection;
 use regraft_adapt::training::{Targets, interpolate, softmax_cross_entropy};
 use regraft_graph::{Model, ParameterKind, Tensor};
-use regraft_report::record::{EpochRecord, TuningRecord};
+use regraft_report::record::{EpochRecord, RangeTestRecord, RatePoint, TuningRecord};
 use regraft_system::clock::Stopwatch;
 use regraft_system::random::stream;
 use serde_json::{Value, json};
@@ -17,8 +17,10 @@ use super::boundary::Boundary;
 use super::cell::{Cell, Finished, Setting};
 use super::checkpoint::Checkpoints;
 use super::config::{Method, TuningConfig};
+use super::finder;
 use super::history::History;
 use super::images::Images;
+use super::learning_rate::LearningRate;
 use super::network::logits;
 use super::plan::Plan;
 use super::source_head::with_source_head;
@@ -29,6 +31,8 @@ use crate::{Context, Error, Result};
 
 /// Name of the training on all training images.
 const FINAL: &str = "final";
+/// Name of the training that tests learning rates.
+const RANGE_TEST: &str = "range-test";
 
 /// A method and what it needs.
 pub(super) struct Rung<'a> {
@@ -43,6 +47,9 @@ pub(super) struct Rung<'a> {
     plan: Plan,
     boundary: Boundary,
     checkpoints: Checkpoints,
+    /// With the learning rate that was found, where one was to be.
+    settings: TuningConfig,
+    range_test: Option<RangeTestRecord>,
 }
 
 /// What trainings learn from, what judges them, and how they begin.
@@ -68,7 +75,8 @@ impl<'a> Rung<'a> {
     /// Prepares a method: the values at its boundary are computed.
     ///
     /// # Errors
-    /// It has nothing to train, a file can no longer be read, or the user has asked to stop.
+    /// It has nothing to train, a file can no longer be read, or the user has asked to stop; where a learning rate is to be found,
+    /// also as a training.
     pub(super) fn open(
         tuning: &'a Tuning<'a>,
         method: Method,
@@ -81,14 +89,63 @@ impl<'a> Rung<'a> {
         let boundary = boundary(tuning, &trained, &plan, context)?;
         let part = behind(&trained, &plan)?;
         let folder = tuning.work.folder().join(CHECKPOINTS).join(tuning.part).join(method.name());
-        let checkpoints =
-            Checkpoints::in_folder(folder, part.clone(), tuning.config.tuning.checkpoint_minutes);
-        Ok(Self { tuning, method, linear, start, part, plan, boundary, checkpoints })
+        let settings = tuning.config.tuning.clone();
+        let checkpoints = Checkpoints::in_folder(folder, part.clone(), settings.checkpoint_minutes);
+        let range_test = None;
+        let mut rung =
+            Self { tuning, method, linear, start, part, plan, boundary, checkpoints, settings, range_test };
+        if rung.settings.learning_rate == Some(LearningRate::Find) {
+            rung.find_rate(context)?;
+        }
+        Ok(rung)
+    }
+
+    /// Takes the learning rate that a range test on all training images suggests, or leaves the optimiser's.
+    fn find_rate(&mut self, context: &Context<'_>) -> Result<()> {
+        // No average is looked at.
+        let settings = TuningConfig { ema: None, swa: None, ..self.settings.clone() };
+        let (train, epochs) = (&self.tuning.dataset.split.train, settings.epochs);
+        let cell = Cell { name: RANGE_TEST, train, validation: &[], start: &self.part, epochs };
+        let test = finder::test(&cell, &self.setting(&settings, 0), context)?;
+        let suggestion = test.suggestion();
+        let rate = suggestion.unwrap_or_else(|| self.settings.head_rate());
+        let (method, steps) = (self.method.name(), test.points().len());
+        context.progress.message(&match suggestion {
+            Some(rate) => format!("{method}: learning rate {rate:.2e}, by a range test of {steps} steps"),
+            None => format!(
+                "{method}: the loss does not fall in a range test; the learning rate stays {rate:.0e}"
+            ),
+        });
+        let points = test.points().iter();
+        let points = points.map(|point| RatePoint { learning_rate: point.learning_rate, loss: point.loss });
+        let record = RangeTestRecord {
+            learning_rate: rate,
+            is_suggested: suggestion.is_some(),
+            points: points.collect(),
+        };
+        self.tuning.work.event("learning rate", json!({ "method": method, "range_test": record }));
+        self.settings.learning_rate = Some(rate.into());
+        self.range_test = Some(record);
+        Ok(())
+    }
+
+    fn setting<'b>(&'b self, settings: &'b TuningConfig, ingredient: usize) -> Setting<'b> {
+        let Tuning { config, dataset, .. } = self.tuning;
+        Setting {
+            method: self.method,
+            config: settings,
+            plan: &self.plan,
+            boundary: &self.boundary,
+            ingredient,
+            labels: &dataset.labels,
+            classes: dataset.classes.len(),
+            seed: config.seed,
+        }
     }
 
     /// The settings of a soup's ingredient, counted from 0; those of the first are the plain ones.
     pub(super) fn settings(&self, ingredient: usize) -> TuningConfig {
-        self.tuning.config.tuning.of_ingredient(ingredient)
+        self.settings.of_ingredient(ingredient)
     }
 
     /// A training as a soup's ingredient, with so many epochs, or all of them.
@@ -98,7 +155,7 @@ impl<'a> Rung<'a> {
         (ingredient, needed): (usize, Option<usize>),
         context: &Context<'_>,
     ) -> Result<Finished> {
-        let Tuning { config, dataset, work, .. } = self.tuning;
+        let work = self.tuning.work;
         let (settings, name) = (self.settings(ingredient), part.name_of(ingredient));
         if let Some(needed) = needed {
             context.progress.message(&format!(
@@ -108,16 +165,7 @@ impl<'a> Rung<'a> {
         }
         let Part { train, validation, start, .. } = part;
         let cell = Cell { name: &name, train, validation, start, epochs: needed.unwrap_or(settings.epochs) };
-        let setting = Setting {
-            method: self.method,
-            config: &settings,
-            ingredient,
-            plan: &self.plan,
-            boundary: &self.boundary,
-            labels: &dataset.labels,
-            classes: dataset.classes.len(),
-            seed: config.seed,
-        };
+        let setting = self.setting(&settings, ingredient);
         let history = History::in_folder(work.folder().to_path_buf())?;
         let watch = Stopwatch::start();
         let finished = cell.train(&setting, &self.checkpoints, &history, context)?;
@@ -164,7 +212,7 @@ impl<'a> Rung<'a> {
     /// With the share of the trained weights that suits the images best that judge, and what the network answers with it, where
     /// that is asked for.
     pub(super) fn best_mixture(&self, part: &Part, finished: Finished) -> Result<Finished> {
-        if !self.tuning.config.tuning.wise_ft || part.validation.is_empty() {
+        if !self.settings.wise_ft || part.validation.is_empty() {
             return Ok(finished);
         }
         let mut best = (f64::INFINITY, finished);
@@ -232,7 +280,7 @@ impl<'a> Rung<'a> {
 
     /// What the report is told.
     pub(super) fn record(&self, history: Vec<EpochRecord>, needed: Option<usize>) -> TuningRecord {
-        let settings = &self.tuning.config.tuning;
+        let settings = &self.settings;
         let parameters = self.start.graph().parameters().into_iter();
         let trained = parameters.filter(|parameter| self.plan.trained.contains(&parameter.name));
         let sizes = trained.map(|parameter| parameter.shape.iter().product::<usize>() as u64);
@@ -257,6 +305,7 @@ impl<'a> Rung<'a> {
             swa: settings.swa,
             regularization: Some(settings.weight_of(self.method)).filter(|weight| *weight > 0.0),
             augmentation: settings.augmentation_text(),
+            range_test: self.range_test.clone(),
             history,
             ..TuningRecord::default()
         }
