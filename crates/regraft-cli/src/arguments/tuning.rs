@@ -43,12 +43,12 @@ pub(crate) struct Tuning {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) soup: Option<usize>,
 
-    /// adam-w or sgd (with Nesterov's momentum of 0.9) [default: adam-w]
+    /// adam-w, sgd (with Nesterov's momentum of 0.9) or lamb (Adam's steps scaled to the norm of each weight) [default: adam-w]
     #[arg(long, value_name = "NAME", value_parser = optimizer)]
     pub(crate) optimizer: Option<OptimizerChoice>,
 
     /// Largest learning rate, that of the head, above 0; or find: the one that a range test of up to 100 steps on the training images
-    /// suggests [default: 0.001 for adam-w, 0.01 for sgd]
+    /// suggests [default: 0.001 for adam-w, 0.01 for sgd, 0.005 for lamb]
     #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
     pub(crate) learning_rate: Option<LearningRate>,
 

@@ -143,17 +143,20 @@ pub enum OptimizerChoice {
     AdamW,
     /// Stochastic gradient descent with Nesterov's momentum of 0.9.
     Sgd,
+    /// Adam's steps, each weight's scaled to its norm (You et al. 2020): for large batches.
+    Lamb,
 }
 
 impl OptimizerChoice {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::AdamW, Self::Sgd];
+    pub const ALL: [Self; 3] = [Self::AdamW, Self::Sgd, Self::Lamb];
 
     /// The name, which is also its serialised form.
     pub fn name(self) -> &'static str {
         match self {
             Self::AdamW => "adam-w",
             Self::Sgd => "sgd",
+            Self::Lamb => "lamb",
         }
     }
 
@@ -161,6 +164,7 @@ impl OptimizerChoice {
         match self {
             Self::AdamW => Optimizer::ADAMW,
             Self::Sgd => Optimizer::SGD,
+            Self::Lamb => Optimizer::LAMB,
         }
     }
 
@@ -169,6 +173,7 @@ impl OptimizerChoice {
         match self {
             Self::AdamW => 1e-3,
             Self::Sgd => 1e-2,
+            Self::Lamb => 5e-3,
         }
     }
 }
@@ -273,7 +278,7 @@ pub struct TuningConfig {
     /// if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub soup: Option<usize>,
-    /// Largest learning rate, that of the head; 0.001 for AdamW and 0.01 for SGD if absent.
+    /// Largest learning rate, that of the head; 0.001 for AdamW, 0.01 for SGD and 0.005 for LAMB if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<LearningRate>,
     /// The source's layers learn at this share of the head's rate, above 0, at most 1.
