@@ -66,9 +66,9 @@ fn every_method_runs() {
     place.two_classes("data", 8);
     let methods = [
         "bn-affine --norm-statistics batch",
-        "bias",
-        "last-block",
-        "gradual",
+        "bias --learning-rate find --soup 2",
+        "last-block --optimizer lamb --batch-size 2 --accumulate 3",
+        "gradual --swa 0.5 --norm-statistics batch",
         "l2-sp --wise-ft",
         "lora --rank 2",
         "full",
