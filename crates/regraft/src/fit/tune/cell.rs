@@ -212,7 +212,10 @@ impl<'a> Training<'a> {
     pub(super) fn step(&mut self, images: &[usize], rate: f64) -> Result<Option<Loss>> {
         let config = self.setting.config;
         let Some(loss) = self.gradients(images)? else { return Ok(None) };
-        let norm = clip_by_global_norm(self.tape.gradients_mut(), config.gradient_clip);
+        // Behind the gradients of the parameters lie parts of theirs that have been added already.
+        let trained = self.tape.values().len();
+        let gradients = self.tape.gradients_mut().get_mut(..trained).unwrap_or_default();
+        let norm = clip_by_global_norm(gradients, config.gradient_clip);
         if !norm.is_finite() {
             return Ok(None);
         }
