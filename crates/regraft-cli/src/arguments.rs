@@ -121,10 +121,11 @@ pub(crate) struct Fit {
 
     /// What to train of the source: probe (nothing: a head on frozen features), bn-affine (scales and shifts of the
     /// normalisations), bias (biases), last-block, partial (everything behind --cut), lp-ft (everything, from the linear probe
-    /// on), gradual (as lp-ft, block by block from the last one), l2-sp (as lp-ft, pulled towards the source), bss (as lp-ft,
-    /// with the least varied features suppressed), delta (as lp-ft, with feature maps held near the source's), lwf (as lp-ft, with
-    /// the answers of the source's own head held), co-tuning (as lp-ft, with the source's own head trained, too), lora (low-rank
-    /// changes of the weights), full (everything, from a random head on), or auto (what pays off in cross-validation) [default: probe]
+    /// on), surgical (as lp-ft, each tensor by how large its gradient is), gradual (as lp-ft, block by block from the last one),
+    /// l2-sp (as lp-ft, pulled towards the source), bss (as lp-ft, with the least varied features suppressed), delta (as lp-ft,
+    /// with feature maps held near the source's), lwf (as lp-ft, with the answers of the source's own head held), co-tuning (as
+    /// lp-ft, with the source's own head trained, too), lora (low-rank changes of the weights), full (everything, from a random head
+    /// on), or auto (what pays off in cross-validation) [default: probe]
     #[arg(long, short, value_name = "METHOD", value_parser = method)]
     pub(crate) method: Option<Method>,
 
@@ -143,7 +144,7 @@ pub(crate) struct Cut {
 
     /// Wires to compare, separated by commas; `regraft zoo info NAME --graph` shows them [default: the cut points of the source
     /// and its features]
-    #[arg(long, value_name = "WIRES", value_delimiter = ',')]
+    #[arg(long, value_name = "WIRES", value_delimiter = ',', value_parser = wire)]
     pub(crate) cuts: Vec<String>,
 
     /// Heads to choose from at each cut, separated by commas: nearest-class-mean, lda, ridge, logistic-regression, knn
@@ -409,6 +410,11 @@ fn named<T: Copy>(all: &[T], name_of: fn(T) -> &'static str, name: &str) -> Resu
     let known = || all.iter().map(|choice| name_of(*choice)).collect::<Vec<_>>().join(", ");
     let choice = all.iter().find(|choice| name_of(**choice).eq_ignore_ascii_case(name));
     choice.copied().ok_or_else(|| format!("known are: {}", known()))
+}
+
+/// A wire's name without the blanks that follow a comma.
+fn wire(name: &str) -> Result<String, std::convert::Infallible> {
+    Ok(name.trim().to_owned())
 }
 
 /// The kind of head that a name stands for.

@@ -55,6 +55,10 @@ fn what_cannot_be_done_is_said_before_any_work() {
     refused("--method lora --alpha inf", &["alpha: inf"]);
     refused("--method gradual --epochs 1", &["gradual", "at least 2"]);
     refused("--method lp-ft --norm-statistics batch --batch-size 1", &["norm-statistics", "batch-size"]);
+    refused("--method auto --time-limit 0", &["time-limit: 0", "above 0"]);
+    refused("--method lp-ft --time-limit 5", &["time-limit", "auto"]);
+    refused("--method lp-ft --regularization 1", &["regularization", "bss"]);
+    refused("--method bss --batch-size 1", &["batch-size", "at least 2"]);
     refused("--epochs 5", &["--method", "probe"]);
     refused("--method tune", &["known are", "lp-ft", "auto"]);
     refused("--method lp-ft --augmentation much", &["known are", "standard"]);
@@ -69,10 +73,12 @@ fn every_method_runs() {
         "bias --learning-rate find --soup 2",
         "last-block --optimizer lamb --batch-size 2 --accumulate 3",
         "gradual --swa 0.5 --norm-statistics batch",
-        "l2-sp --wise-ft",
+        "l2-sp --wise-ft --recompute",
+        "surgical",
         "lora --rank 2",
         "full",
         "auto",
+        "auto --time-limit 0.0001",
     ];
     for (number, method) in methods.iter().enumerate() {
         let line = format!(

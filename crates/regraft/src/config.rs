@@ -153,6 +153,17 @@ impl FitConfig {
                 "method: partial trains what stands behind a wire; name it with --cut (`regraft zoo info NAME --graph` shows the wires)"
                     .to_owned(),
             ),
+            Method::Bss if self.tuning.batch() == 1 => {
+                Some("batch-size: bss looks at how the images of a batch differ; it needs at least 2".to_owned())
+            }
+            Method::Auto => None,
+            _ if self.tuning.time_limit.is_some() => {
+                Some(format!("time-limit: it is for auto; --method {} takes as long as it takes", method.name()))
+            }
+            _ if self.tuning.regularization.is_some() && method.regularization() == 0.0 => Some(format!(
+                "regularization: {} adds nothing to the loss; bss, delta, lwf and co-tuning do",
+                method.name()
+            )),
             _ => None,
         }
     }

@@ -101,6 +101,16 @@ pub(crate) struct Tuning {
     #[arg(long)]
     pub(crate) wise_ft: bool,
 
+    /// Of auto: minutes from the beginning of the run after which nothing more is tried, above 0; a method whose trainings would end
+    /// later is left. The result then depends on how fast the machine is [default: no limit]
+    #[arg(long, value_name = "MINUTES", allow_negative_numbers = true)]
+    pub(crate) time_limit: Option<f64>,
+
+    /// Compute what normalisations and activations give again on the way back instead of keeping it: the same weights with less
+    /// memory, a little slower
+    #[arg(long)]
+    pub(crate) recompute: bool,
+
     /// What happens at random to the training images: none, crop (random parts), flip, standard (both) or strong (TrivialAugment
     /// and random erasing, too); a table in regraft.toml says more [default: crop]
     #[arg(long, value_name = "NAME", value_parser = augmentation)]
@@ -144,6 +154,8 @@ impl Tuning {
             rank: self.rank.unwrap_or(base.rank),
             alpha: self.alpha.unwrap_or(base.alpha),
             wise_ft: self.wise_ft || base.wise_ft,
+            time_limit: self.time_limit.or(base.time_limit),
+            recompute: self.recompute || base.recompute,
             weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
             gradient_clip: self.gradient_clip.unwrap_or(base.gradient_clip),
             label_smoothing: self.label_smoothing.unwrap_or(base.label_smoothing),

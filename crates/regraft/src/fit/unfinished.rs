@@ -75,6 +75,11 @@ impl Unfinished {
         Self { log: Some(log), ..self }
     }
 
+    /// Seconds since the run began, by its log.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.log.as_ref().map_or(0.0, |log| log.seconds())
+    }
+
     /// Adds an event to the log.
     pub(crate) fn event(&self, event: &str, details: serde_json::Value) {
         if let Some(log) = &self.log {

@@ -55,7 +55,8 @@ impl Alone<'_> {
         let history = History::in_folder(self.work.folder().to_path_buf())?;
         let (labels, classes, seed) = (self.labels, self.classes, self.seed);
         let (config, plan, boundary, ingredient) = (tuning, &plan, &boundary, 0);
-        let setting = Setting { method, config, plan, boundary, ingredient, labels, classes, seed };
+        let setting =
+            Setting { method, config, plan, boundary, ingredient, labels, classes, seed, deadline: None };
         let (train, validation, epochs) = (self.train, self.validation, tuning.epochs);
         let cell = Cell { name, train, validation, start: &part, epochs };
         let finished = cell.train(&setting, &checkpoints, &history, context)?;

@@ -12,12 +12,14 @@ use super::average::Averaging;
 use super::boundary::Boundary;
 use super::checkpoint::{Checkpoints, Loss, State};
 use super::config::{Method, TuningConfig};
+use super::deadline::Deadline;
 use super::history::History;
 use super::images::Look;
 use super::network::{check_memory, logits, matrix, tape, tape_with};
 use super::parameters::{Choice, Parameters};
 use super::plan::Plan;
 use super::regulariser::Regulariser;
+use super::surgical::{BATCHES, RelativeNorms};
 use crate::{Context, Error, Result};
 
 /// What all trainings of a run have in common.
@@ -33,6 +35,8 @@ pub(crate) struct Setting<'a> {
     /// Number of classes.
     pub(crate) classes: usize,
     pub(crate) seed: u64,
+    /// When a training that is judged should be over, where that matters.
+    pub(crate) deadline: Option<Deadline<'a>>,
 }
 
 impl Setting<'_> {
@@ -72,6 +76,8 @@ pub(crate) struct Finished {
     pub(crate) share: f64,
     /// Epochs behind which the images that judged saw the network that is left, where the training could have ended early.
     pub(crate) needed: Option<usize>,
+    /// Whether it was stopped because of the time limit.
+    pub(crate) is_late: bool,
 }
 
 /// A loss of so many times that of guessing is worth a warning.
@@ -117,6 +123,7 @@ pub(super) struct Training<'a> {
     parameters: Parameters,
     averaging: Option<Averaging>,
     state: State,
+    is_late: bool,
 }
 
 impl<'a> Training<'a> {
@@ -137,7 +144,7 @@ impl<'a> Training<'a> {
         }
         parameters.begin(&choice, cell.name, &mut state);
         let averaging = Averaging::new(&choice, cell.start);
-        Ok(Self { cell, setting, regulariser, tape, parameters, averaging, state })
+        Ok(Self { cell, setting, regulariser, tape, parameters, averaging, state, is_late: false })
     }
 
     fn steps_per_epoch(&self) -> usize {
@@ -150,13 +157,14 @@ impl<'a> Training<'a> {
         epochs * self.cell.train.len() + steps * self.setting.config.images_of_step()
     }
 
-    /// Whether all epochs are done, or too many without a lower loss.
+    /// Whether all epochs are done, or too many without a lower loss, or the time is over.
     fn is_over(&self) -> bool {
         let State { epochs, step, .. } = &self.state;
         let since_best = epochs.len() - best_epoch(epochs).unwrap_or(0);
         let may_judge = !self.cell.validation.is_empty();
         let is_patient = |patience: usize| !may_judge || since_best < patience;
-        *step >= self.steps_per_epoch() * self.cell.epochs
+        self.is_late
+            || *step >= self.steps_per_epoch() * self.cell.epochs
             || !self.setting.config.patience.is_none_or(is_patient)
     }
 
@@ -173,6 +181,9 @@ impl<'a> Training<'a> {
         let watch = Stopwatch::start();
         let done = self.state.step % self.steps_per_epoch();
         let before = (done == 0).then(|| self.snapshot()).transpose()?;
+        if done == 0 && self.setting.method == Method::Surgical {
+            self.state.shares = self.shares(&order)?;
+        }
         for images in order.chunks(self.setting.config.images_of_step()).skip(done) {
             if context.progress.interrupted() {
                 checkpoints.write(self.cell.name, &self.snapshot()?)?;
@@ -189,6 +200,17 @@ impl<'a> Training<'a> {
         }
         self.end_epoch(epoch, watch.seconds(), history, context)?;
         checkpoints.write(self.cell.name, &self.snapshot()?)
+    }
+
+    /// The share of the learning rate that each tensor has in the epoch that begins with these images.
+    fn shares(&mut self, images: &[usize]) -> Result<Vec<f32>> {
+        let mut norms = RelativeNorms::default();
+        for images in images.chunks(self.setting.config.images_of_step()).take(BATCHES) {
+            if self.gradients(images)?.is_some() {
+                norms.add(&self.tape);
+            }
+        }
+        Ok(norms.shares(&self.parameters.of_head()))
     }
 
     /// The images in the order of that epoch.
@@ -389,10 +411,18 @@ impl<'a> Training<'a> {
         }
         history.add(&record, context)?;
         self.state.epochs.push(record);
+        self.is_late = self.has_too_little_time(epoch, seconds);
         if self.setting.config.patience.is_some() && best_epoch(&self.state.epochs) == Some(epoch + 1) {
             self.state.best = Some(self.model()?);
         }
         Ok(())
+    }
+
+    fn has_too_little_time(&self, epoch: usize, seconds: f64) -> bool {
+        let Cell { train, validation, epochs, .. } = *self.cell;
+        let epochs = [epochs - (epoch + 1).min(epochs), epochs];
+        let judged = self.setting.deadline.filter(|_| !validation.is_empty());
+        judged.is_some_and(|deadline| deadline.is_too_early_for(epochs, train.len(), seconds))
     }
 
     /// Takes the weights at the end of an epoch into their mean, where one is asked for. Running statistics that belong to the mean
@@ -446,8 +476,8 @@ impl<'a> Training<'a> {
         };
         let validation_logits = logits(&model, self.setting.boundary, self.cell.validation)?;
         let validation = self.cell.validation.to_vec();
-        let epochs = self.state.epochs;
-        Ok(Finished { model, epochs, validation, validation_logits, share: 1.0, needed })
+        let (epochs, is_late) = (self.state.epochs, self.is_late);
+        Ok(Finished { model, epochs, validation, validation_logits, share: 1.0, needed, is_late })
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct State {
     pub(crate) averages: Averages,
     /// Low-rank factors, where those are trained.
     pub(crate) factors: Vec<f32>,
+    /// Shares of the learning rate that the tensors have in the epoch, where they differ.
+    pub(crate) shares: Vec<f32>,
     /// Steps done.
     pub(crate) step: usize,
     /// Sum of the losses of the epoch's images so far, of what a method adds to them, and their number.
@@ -45,13 +47,14 @@ impl State {
     /// Before the first step.
     pub(crate) fn new(model: Model) -> Self {
         let optimizer = OptimizerState::default();
-        let (factors, epochs) = (Vec::new(), Vec::new());
+        let (factors, shares, epochs) = (Vec::new(), Vec::new(), Vec::new());
         let (averages, loss, added, best) = (Averages::default(), 0.0, 0.0, None);
         Self {
             model,
             optimizer,
             averages,
             factors,
+            shares,
             step: 0,
             loss,
             added,
@@ -115,6 +118,7 @@ pub(crate) struct Checkpoints {
 const FIRST: &str = "optimizer.first";
 const SECOND: &str = "optimizer.second";
 const FACTORS: &str = "factors";
+const SHARES: &str = "shares";
 const AVERAGES: &str = "averages.values";
 const STATISTICS: &str = "averages.statistics";
 const NETWORK: &str = "network.";
@@ -209,13 +213,14 @@ impl Checkpoints {
         let optimizer =
             OptimizerState { steps: header.optimizer_steps, first: numbers(FIRST), second: numbers(SECOND) };
         let Header { step, loss, added, images, rollbacks, epochs, .. } = header;
-        let factors = numbers(FACTORS);
+        let (factors, shares) = (numbers(FACTORS), numbers(SHARES));
         let averages = Averages { values: numbers(AVERAGES), statistics: numbers(STATISTICS) };
         Some(State {
             model,
             optimizer,
             averages,
             factors,
+            shares,
             step,
             loss,
             added,
@@ -253,6 +258,7 @@ fn weights(state: &State) -> Result<Weights> {
         (FIRST, &state.optimizer.first),
         (SECOND, &state.optimizer.second),
         (FACTORS, &state.factors),
+        (SHARES, &state.shares),
         (AVERAGES, &state.averages.values),
         (STATISTICS, &state.averages.statistics),
     ];

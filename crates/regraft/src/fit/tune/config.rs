@@ -29,6 +29,9 @@ pub enum Method {
     Full,
     /// Everything, with a head that begins as the linear probe (Kumar et al. 2022).
     LpFt,
+    /// As [`Method::LpFt`], with each tensor learning by how large its gradient is beside it, measured at the beginning of each epoch
+    /// (Auto-RGN of Lee et al. 2023).
+    Surgical,
     /// As [`Method::LpFt`], from the last block to the first: each epoch one block more, so that all of them are trained in the
     /// second half of the epochs (Howard and Ruder 2018).
     Gradual,
@@ -51,13 +54,14 @@ pub enum Method {
 
 impl Method {
     /// All of them, by what they cost.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Probe,
         Self::BnAffine,
         Self::Bias,
         Self::LastBlock,
         Self::Partial,
         Self::LpFt,
+        Self::Surgical,
         Self::Gradual,
         Self::L2Sp,
         Self::Bss,
@@ -79,6 +83,7 @@ impl Method {
             Self::Partial => "partial",
             Self::Full => "full",
             Self::LpFt => "lp-ft",
+            Self::Surgical => "surgical",
             Self::Gradual => "gradual",
             Self::L2Sp => "l2-sp",
             Self::Bss => "bss",
@@ -100,6 +105,9 @@ impl Method {
             Self::Partial => "everything behind the cut, with the linear probe for a start",
             Self::Full => "the whole network, with a new head",
             Self::LpFt => "the whole network, with the linear probe for a start",
+            Self::Surgical => {
+                "the whole network, each tensor by how large its gradient is, with the linear probe for a start"
+            }
             Self::Gradual => {
                 "the whole network, block by block from the last one, with the linear probe for a start"
             }
@@ -308,6 +316,13 @@ pub struct TuningConfig {
     /// Whether the weights in the end are a mixture of those before and after the training, with the share that suits the
     /// validation images best (WiSE-FT, Wortsman et al. 2022).
     pub wise_ft: bool,
+    /// Of [`Method::Auto`]: minutes from the beginning of the run, above 0, after which nothing more is tried; a method whose
+    /// trainings would end later is left. None if absent. The result then depends on how fast the machine is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_limit: Option<f64>,
+    /// Whether what normalisations and activations give is computed again on the way back instead of being kept: the same weights
+    /// with less memory, a little slower.
+    pub recompute: bool,
     /// Minutes between two checkpoints, above 0; there is one at the end of each epoch, too.
     pub checkpoint_minutes: f64,
     /// Random variants of each image whose values at the boundary are kept, 1 to 1000. Where nothing is kept, each epoch has a
@@ -343,6 +358,8 @@ impl Default for TuningConfig {
             rank: 8,
             alpha: 16.0,
             wise_ft: false,
+            time_limit: None,
+            recompute: false,
             checkpoint_minutes: 5.0,
             variants: 4,
             augmentation: Augmentation::crop(),
@@ -470,6 +487,8 @@ impl TuningConfig {
             (self.swa.is_some() && self.ema.is_some())
                 .then(|| "swa: either this average of the weights is kept, or that of ema".to_owned()),
             self.soup.filter(|count| !SOUP.contains(count)).map(|count| outside("soup", count, &SOUP)),
+            self.time_limit
+                .and_then(|minutes| number(minutes > 0.0, "time-limit", minutes, "a number above 0")),
             (self.rank == 0).then(|| "rank: 0 is not at least 1".to_owned()),
             number(
                 self.alpha > 0.0 && self.alpha <= MOST_ALPHA,

@@ -72,7 +72,12 @@ pub(crate) fn table(epochs: &[EpochRecord]) -> String {
 /// Copies the event files from one folder to another.
 pub(crate) fn copy_events(from: &Path, to: &Path) -> Result<()> {
     let failed = |path: &Path| Error::output(path.to_path_buf(), "writing the training's log");
-    let files = files::files_below(&from.join(EVENTS)).map_err(failed(from))?;
+    let events = from.join(EVENTS);
+    // Without a training there are none.
+    if !events.is_dir() {
+        return Ok(());
+    }
+    let files = files::files_below(&events).map_err(failed(from))?;
     for file in files {
         let place = to.join(file.strip_prefix(from).unwrap_or(&file));
         let folder = place.parent().unwrap_or(to);

@@ -65,6 +65,11 @@ pub(super) fn climb<'a>(
     };
     for method in LADDER {
         let watch = Stopwatch::start();
+        if tuning.deadline().is_some_and(|deadline| deadline.is_over()) {
+            let reason = "not tried: the time limit is over".to_owned();
+            climbed.ladder.push(RungRecord { reason, ..RungRecord::of(method.name()) });
+            continue;
+        }
         let rung = match Rung::open(tuning, method, linear, context) {
             Ok(rung) => rung,
             Err(Error::Usage(reason)) => {
@@ -109,7 +114,7 @@ fn trial(tuning: &Tuning<'_>, rung: &Rung<'_>, best: &Judged, context: &Context<
         let judged =
             Judged::of(tuning.dataset, finished.validation.clone(), finished.validation_logits.view())?;
         let (epochs, share, needed) = (finished.epochs.clone(), finished.share, finished.needed);
-        let decision = Decision::at_the_end(Gain::over(best, &judged));
+        let decision = Decision::at_the_end(Gain::over(best, &judged)).unless_late(finished.is_late);
         return Ok(Trial { judged, finished: Some(finished), epochs, share, needed, decision });
     }
     let folds = folds_of(best, tuning);
@@ -117,7 +122,7 @@ fn trial(tuning: &Tuning<'_>, rung: &Rung<'_>, best: &Judged, context: &Context<
     let mut needs = Vec::new();
     for fold in 0..folds {
         let name = format!("{}-fold-{}", rung.method.name(), fold + 1);
-        let Finished { validation, validation_logits, epochs: of_fold, share, needed, .. } =
+        let Finished { validation, validation_logits, epochs: of_fold, share, needed, is_late, .. } =
             rung.without_fold(fold, &name, context)?;
         shares += share;
         needs.extend(needed);
@@ -127,7 +132,9 @@ fn trial(tuning: &Tuning<'_>, rung: &Rung<'_>, best: &Judged, context: &Context<
         let views: Vec<ArrayView2<'_, f32>> = logits.iter().map(|rows| rows.view()).collect();
         let all = concatenate(Axis(0), &views).map_err(Error::model)?;
         let judged = Judged::of(tuning.dataset, positions.clone(), all.view())?;
-        if let Some(decision) = Decision::after(Gain::over(best, &judged), fold + 1, folds) {
+        let gain = Gain::over(best, &judged);
+        let late = is_late.then(|| Decision::at_the_end(gain).unless_late(true));
+        if let Some(decision) = late.or_else(|| Decision::after(gain, fold + 1, folds)) {
             let share = shares / (fold + 1) as f64;
             return Ok(Trial { judged, finished: None, epochs, share, needed: mean(&needs), decision });
         }
@@ -193,12 +200,19 @@ struct Decision {
     is_kept: bool,
     /// Folds that were tried, of so many; `None` where all images have judged.
     folds: Option<[usize; 2]>,
+    /// Whether it was stopped because of the time limit.
+    is_late: bool,
 }
 
 impl Decision {
     /// Where all images have judged.
     fn at_the_end(gain: Gain) -> Self {
-        Self { gain, is_kept: gain.mean > gain.standard_error, folds: None }
+        Self { gain, is_kept: gain.mean > gain.standard_error, folds: None, is_late: false }
+    }
+
+    /// Not kept where the trainings were stopped.
+    fn unless_late(self, is_late: bool) -> Self {
+        Self { is_kept: self.is_kept && !is_late, is_late, ..self }
     }
 
     /// After some of the folds; `None` where more are needed.
@@ -206,16 +220,19 @@ impl Decision {
         let exceeds =
             |(folds, errors): &(usize, f64)| tried >= *folds && gain.mean > errors * gain.standard_error;
         let is_clear = CLEAR.iter().any(exceeds);
-        let folds = Some([tried, of]);
+        let (folds, is_late) = (Some([tried, of]), false);
         match (tried == of, gain.mean <= 0.0, is_clear) {
             (true, ..) => Some(Self::at_the_end(gain)),
-            (_, true, _) => Some(Self { gain, is_kept: false, folds }),
-            (_, _, true) => Some(Self { gain, is_kept: true, folds }),
+            (_, true, _) => Some(Self { gain, is_kept: false, folds, is_late }),
+            (_, _, true) => Some(Self { gain, is_kept: true, folds, is_late }),
             _ => None,
         }
     }
 
     fn reason(self) -> String {
+        if self.is_late {
+            return "not kept: its trainings would end after the time limit".to_owned();
+        }
         let verdict = if self.is_kept { "kept" } else { "not kept" };
         let numbers = self.gain.in_words();
         match self.folds {

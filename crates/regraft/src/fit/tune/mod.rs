@@ -10,6 +10,7 @@ mod boundary;
 mod cell;
 mod checkpoint;
 mod config;
+mod deadline;
 mod finder;
 pub(crate) mod history;
 mod images;
@@ -22,6 +23,7 @@ mod regulariser;
 mod rung;
 mod soup;
 mod source_head;
+mod surgical;
 
 use std::path::PathBuf;
 
@@ -49,6 +51,7 @@ use crate::judge::probabilities;
 use crate::precision::FrozenPrecision;
 use crate::source::resolve_cut;
 use crate::{Context, Error, FitConfig, Result};
+use deadline::Deadline;
 use ladder::{Climbed, climb};
 use plan::Plan;
 use rung::Rung;
@@ -183,6 +186,14 @@ impl Tuning<'_> {
         let examples = examples(&features, &self.dataset.labels_at(positions), self.dataset)?;
         let head = fit_fixed(selection.kind, selection.hyper_parameter, &examples).map_err(Error::data)?;
         Ok(Selection { head, ..selection.clone() })
+    }
+
+    /// When `auto` should be over.
+    fn deadline(&self) -> Option<Deadline<'_>> {
+        let (minutes, split) = (self.config.tuning.time_limit?, &self.dataset.split);
+        // With a validation part the training that is judged is the one on all images.
+        let following = if split.validation.is_empty() { split.train.len() } else { 0 };
+        Some(Deadline { work: self.work, seconds: 60.0 * minutes, following })
     }
 
     /// A training from the linear probe on that the validation part judges, or else one fold, beside the probe without it.

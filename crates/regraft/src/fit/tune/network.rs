@@ -61,6 +61,10 @@ fn smaller_batch(config: &TuningConfig, most: usize) -> String {
             images / batch
         ),
         None if most >= least => format!("--batch-size {most} would fit"),
+        None if !config.recompute => {
+            "--recompute takes less; or choose a smaller --image-size, or a --method that trains less"
+                .to_owned()
+        }
         None => "choose a smaller --image-size, or a --method that trains less".to_owned(),
     }
 }
@@ -95,6 +99,7 @@ pub(super) fn tape_with(model: &Model, choice: &Choice<'_>, shape: &[usize], mom
         trains: &|parameter| plan.trained.contains(&parameter.name),
         batch_statistics: &|node| by_batch && plan.trains_node(model.graph(), node),
         momentum,
+        recompute: config.recompute,
         ..TapeOptions::default()
     };
     let wires = regulariser::wires(choice, model, sides(shape))?;
@@ -160,9 +165,9 @@ mod tests {
         );
         assert!(smaller_batch(&stored, 1).starts_with("--batch-size 1 --accumulate 24 would fit"));
         // A batch of one image has no statistics.
-        assert!(smaller_batch(&batch, 1).starts_with("choose a smaller --image-size"));
+        assert!(smaller_batch(&batch, 1).contains("choose a smaller --image-size"));
         let prime = TuningConfig { batch_size: Some(7), accumulate: 1, ..batch };
         assert_eq!(smaller_batch(&prime, 5), "--batch-size 5 would fit");
-        assert!(smaller_batch(&stored, 0).starts_with("choose a smaller --image-size"));
+        assert!(smaller_batch(&stored, 0).contains("choose a smaller --image-size"));
     }
 }

@@ -76,8 +76,7 @@ impl Parameters {
         (rate, epoch): (f64, usize),
     ) -> Result<()> {
         let rule = choice.config.optimizer.rule();
-        let groups: Vec<ParameterGroup> =
-            self.active(choice, epoch).map(|group| group.rule.clone()).collect();
+        let groups = self.rules(choice, epoch, &state.shares);
         if let Some(low_rank) = &self.low_rank {
             let gradients = low_rank.project(&state.factors, tape.gradients());
             let values = (state.factors.as_mut_slice(), gradients.as_slice());
@@ -90,6 +89,22 @@ impl Parameters {
             self.pull(choice, tape.values_mut(), rate);
         }
         Ok(())
+    }
+
+    /// The rules of the groups that move in an epoch; with surgical fine-tuning each tensor has a share of the rate.
+    fn rules(&self, choice: &Choice<'_>, epoch: usize, shares: &[f32]) -> Vec<ParameterGroup> {
+        let mut groups: Vec<ParameterGroup> =
+            self.active(choice, epoch).map(|group| group.rule.clone()).collect();
+        groups
+            .iter_mut()
+            .zip(shares)
+            .for_each(|(rule, share)| rule.learning_rate_factor *= f64::from(*share));
+        groups
+    }
+
+    /// Whether the tensors, in the order of the tape, are those of the head.
+    pub(super) fn of_head(&self) -> Vec<bool> {
+        self.groups.iter().map(|group| group.depth.is_none()).collect()
     }
 
     /// The groups that move in an epoch: with gradual unfreezing one block more in each, and all in the second half.

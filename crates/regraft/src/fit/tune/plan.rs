@@ -121,6 +121,7 @@ fn trains(method: Method, is_norm: bool, parameter: &Parameter) -> bool {
             | Method::Partial
             | Method::Full
             | Method::LpFt
+            | Method::Surgical
             | Method::Gradual
             | Method::L2Sp
             | Method::Bss

@@ -140,6 +140,7 @@ impl<'a> Rung<'a> {
             labels: &dataset.labels,
             classes: dataset.classes.len(),
             seed: config.seed,
+            deadline: self.tuning.deadline(),
         }
     }
 

@@ -65,7 +65,7 @@ fn finished(
 ) -> Finished {
     let epochs = ingredients.into_iter().flat_map(|ingredient| ingredient.epochs).collect();
     let validation = part.validation.clone();
-    Finished { model, epochs, validation, validation_logits, share: 1.0, needed: None }
+    Finished { model, epochs, validation, validation_logits, share: 1.0, needed: None, is_late: false }
 }
 
 /// The network with the mean of the weights of the trainings at these places.
