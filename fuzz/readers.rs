@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use regraft_data::source::{ImageFolder, LabelFile};
 use regraft_formats::{caffe, keras, model_folder, npy, onnx, pytorch, safetensors, tfjs};
 
 /// Takes what a file holds; what it makes of it does not matter, only that it comes back.
@@ -22,6 +23,7 @@ pub(crate) const READERS: &[(&str, Reader)] = &[
     ("configuration", configuration),
     ("javascript", javascript),
     ("keras_description", keras_description),
+    ("labels", labels),
     ("model_folder", graph),
     ("npy", |data| drop(as_file("array.npy", data, npy::read_f32))),
     ("npz", |data| drop(as_file("arrays.npz", data, npy::read_archive))),
@@ -74,6 +76,19 @@ fn layers_or_graph(data: &[u8]) {
     let shard: Vec<u8> = (0..4096u32).map(|place| place as u8).collect();
     as_file("group1-shard1of1.bin", &shard, |_| ());
     drop(as_file("model.json", data, tfjs::read));
+}
+
+/// A table of labels for a few images, some of which only their endings tell apart.
+fn labels(data: &[u8]) {
+    let images = FOLDER.join("images");
+    std::fs::create_dir_all(images.join("deep")).expect("a folder for images");
+    for name in ["a.png", "a.jpg", "b.png", "0.png", "1.png", "deep/c.png"] {
+        std::fs::write(images.join(name), "").expect("an image");
+    }
+    as_file("labels.csv", data, |path| {
+        let labels = LabelFile { path: path.to_path_buf(), file_column: None, label_column: None };
+        drop(ImageFolder::labelled(&images, &labels));
+    });
 }
 
 /// A wheel or a gzipped tar; what it holds is unpacked below a folder of this process.

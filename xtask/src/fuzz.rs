@@ -17,6 +17,7 @@ const TARGETS: &[(&str, &str, &[&str])] = &[
     ("javascript", "", &[]),
     ("keras", "keras", &["h5", "keras"]),
     ("keras_description", "keras", &["json"]),
+    ("labels", "", &[]),
     ("model_folder", "", &[]),
     ("npy", "", &["npy"]),
     ("npz", "", &["npz"]),

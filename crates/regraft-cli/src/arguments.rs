@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use regraft::{
-    ChannelChoice, ExportFormat, ExtraChannels, HeadKind, InputChoice, Method, PrecisionChoice, Stem,
+    ChannelChoice, ExportFormat, ExtraChannels, HeadKind, InputChoice, LabelFile, Method, PrecisionChoice,
+    Stem,
 };
 
 use crate::zoo;
@@ -75,9 +76,12 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Fit {
-    /// Folder with images: class/file, or train/class/file beside val or test
+    /// Folder with images: class/file, or train/class/file beside val or test; with --labels, arranged anyhow
     #[arg(required_unless_present_any = ["config", "resume"])]
     pub(crate) data: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) labels: Labels,
 
     /// Take every setting from a regraft.toml; flags given here come before it
     #[arg(long, value_name = "FILE")]
@@ -136,8 +140,11 @@ pub(crate) struct Fit {
 /// How the source is trained, for every method but probe.
 #[derive(Debug, Args)]
 pub(crate) struct Cut {
-    /// Folder with images: class/file, or train/class/file beside val or test
+    /// Folder with images: class/file, or train/class/file beside val or test; with --labels, arranged anyhow
     pub(crate) data: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) labels: Labels,
 
     #[command(flatten)]
     pub(crate) source: Source,
@@ -178,6 +185,32 @@ pub(crate) struct Cut {
 
     #[command(flatten)]
     pub(crate) tuning: Tuning,
+}
+
+/// Where the labels are.
+#[derive(Debug, Args)]
+pub(crate) struct Labels {
+    /// Table that says what the images show, for data without class folders: CSV in UTF-8, also with tabs or semicolons, with a
+    /// header; a column of files below the folder, with or without ending, one of labels, and one called split (train, val, test)
+    /// if there is one. Images without a row are left out [default: folders are classes]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Option<PathBuf>,
+
+    /// Its column of labels [default: label, class, category, target or the like, else the only one left]
+    #[arg(long, value_name = "NAME", requires = "labels")]
+    pub(crate) label_column: Option<String>,
+
+    /// Its column of files [default: the one that names the most images]
+    #[arg(long, value_name = "NAME", requires = "labels")]
+    pub(crate) file_column: Option<String>,
+}
+
+impl Labels {
+    /// The table, if one was given.
+    pub(crate) fn file(&self) -> Option<LabelFile> {
+        let (file_column, label_column) = (self.file_column.clone(), self.label_column.clone());
+        Some(LabelFile { path: self.labels.clone()?, file_column, label_column })
+    }
 }
 
 /// How the images are divided.
@@ -273,6 +306,9 @@ pub(crate) struct Evaluate {
     /// Folder with labelled images; where it has a split, the test part is used, else the validation part
     pub(crate) data: PathBuf,
 
+    #[command(flatten)]
+    pub(crate) labels: Labels,
+
     /// Seed of the bootstrap
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 0)]
     pub(crate) seed: u64,
@@ -280,8 +316,11 @@ pub(crate) struct Evaluate {
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// Folder with images: class/file, or train/class/file beside val or test
+    /// Folder with images: class/file, or train/class/file beside val or test; with --labels, arranged anyhow
     pub(crate) data: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) labels: Labels,
 
     /// Number of cross-validation folds that each class should be able to fill, 2 to 1000
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 5)]

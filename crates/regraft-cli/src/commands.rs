@@ -94,6 +94,9 @@ fn fit_config(flags: &arguments::Fit, arguments: &Arguments) -> Result<FitConfig
         image_size,
         stem,
         data: flags.data.clone().unwrap_or(base.data),
+        labels: flags.labels.labels.clone().or(base.labels),
+        label_column: flags.labels.label_column.clone().or(base.label_column),
+        file_column: flags.labels.file_column.clone().or(base.file_column),
         source: flags.source.source.clone().unwrap_or(base.source),
         arch: flags.source.arch.clone().or(base.arch),
         cut: flags.cut.clone().unwrap_or(base.cut),
@@ -138,6 +141,9 @@ fn cut_config(flags: &arguments::Cut, arguments: &Arguments) -> Result<CutConfig
         image_size,
         stem,
         data: flags.data.clone(),
+        labels: flags.labels.labels.clone(),
+        label_column: flags.labels.label_column.clone(),
+        file_column: flags.labels.file_column.clone(),
         source: flags.source.source.clone().unwrap_or(base.source),
         arch: flags.source.arch.clone(),
         out: flags.out.clone(),
@@ -188,7 +194,8 @@ fn partial(unusable: usize) -> ExitCode {
 }
 
 fn evaluate(flags: &arguments::Evaluate, as_json: bool, context: &Context<'_>) -> Result<ExitCode> {
-    let evaluation = regraft::evaluate(&flags.run, &flags.data, flags.seed, context)?;
+    let evaluation =
+        regraft::evaluate(&flags.run, &flags.data, flags.labels.file().as_ref(), flags.seed, context)?;
     if as_json {
         output::json(&evaluation)?;
     } else {
@@ -198,7 +205,7 @@ fn evaluate(flags: &arguments::Evaluate, as_json: bool, context: &Context<'_>) -
 }
 
 fn check(flags: &arguments::Check, as_json: bool, context: &Context<'_>) -> Result<ExitCode> {
-    let checkup = regraft::check(&flags.data, flags.folds, context)?;
+    let checkup = regraft::check(&flags.data, flags.labels.file().as_ref(), flags.folds, context)?;
     if as_json {
         output::json(&checkup)?;
     } else {

@@ -107,6 +107,7 @@ pub fn examine(
         duplicates,
         class_order,
         ignored_files,
+        images_without_row,
     ];
     let mut findings: Vec<Finding> = checks.iter().flat_map(|check| check(&examination)).collect();
     findings.sort_by_key(|finding| finding.severity);
@@ -512,4 +513,15 @@ fn ignored_files(examination: &Examination) -> Vec<Finding> {
         crate::source::EXTENSIONS.join(", ")
     );
     (ignored > 0).then(|| Finding::new(Severity::Note, "ignored-files", message, [])).into_iter().collect()
+}
+
+fn images_without_row(examination: &Examination) -> Vec<Finding> {
+    let labels = examination.folder.labels.as_ref().filter(|labels| labels.without_row > 0);
+    let finding = labels.map(|labels| {
+        let images = counted(labels.without_row, "image");
+        let message =
+            format!("left out: {images} without a row in {}; add rows to use them", display(&labels.path));
+        Finding::new(Severity::Note, "image-without-row", message, [])
+    });
+    finding.into_iter().collect()
 }

@@ -3,7 +3,8 @@
 //! `root/class/file` and `root/{train,val,test}/class/file`, where folders below a class belong to the class. Names are
 //! bytes, not text: everything is ordered bytewise and nothing needs to be UTF-8. Symbolic links are followed; a link
 //! to a folder that contains it is reported and not entered. What is wrong with a part of the data becomes a
-//! [`Problem`], what makes the data unusable a [`DataError`].
+//! [`Problem`], what makes the data unusable a [`DataError`]. Where a table says what the images show, the folders do not
+//! matter: [`ImageFolder::labelled`].
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -11,7 +12,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+mod labels;
 mod walk;
+
+pub use labels::{LabelError, LabelFile, LabelSource};
 
 /// Extensions that are taken for images, in lower case.
 pub const EXTENSIONS: [&str; 9] = ["bmp", "gif", "jpeg", "jpg", "npy", "png", "tif", "tiff", "webp"];
@@ -31,8 +35,8 @@ pub enum Part {
 }
 
 impl Part {
-    /// The part that a folder name stands for, whatever its case.
-    fn of_folder(name: &str) -> Option<Self> {
+    /// The part that the name of a folder, or a field of a table, stands for, whatever its case.
+    fn called(name: &str) -> Option<Self> {
         match name.to_ascii_lowercase().as_str() {
             "train" => Some(Self::Train),
             "val" | "valid" | "validation" => Some(Self::Validation),
@@ -60,6 +64,8 @@ pub enum Layout {
     Classes,
     /// `root/part/class/file`.
     PartsAndClasses,
+    /// Anyhow: a table has the labels.
+    LabelFile,
 }
 
 /// One image file with its label.
@@ -171,7 +177,7 @@ pub enum DataError {
     /// Images without class folders.
     #[error(
         "{} holds {images} images directly and no class folders; put each image into a folder named after its class, \
-         such as {}/cat/{example}",
+         such as {}/cat/{example}, or give a table of labels with --labels FILE",
         display(path),
         display(path)
     )]
@@ -262,6 +268,8 @@ pub struct ImageFolder {
     pub ignored: usize,
     /// What kept a part of the data from being read.
     pub problems: Vec<Problem>,
+    /// The table that the labels come from; `None` where folders are classes.
+    pub labels: Option<LabelSource>,
 }
 
 /// An image before its class has a number.
@@ -290,14 +298,14 @@ impl ImageFolder {
         let parts: Vec<(Part, walk::File)> = listing
             .folders
             .iter()
-            .filter_map(|folder| Some((Part::of_folder(folder.path.file_name()?.to_str()?)?, folder.clone())))
+            .filter_map(|folder| Some((Part::called(folder.path.file_name()?.to_str()?)?, folder.clone())))
             .collect();
         let layout = layout(&parts);
         // A licence or a table beside the class folders is no image gone astray, and is not counted.
         let mut scan = Scan { problems: listing.problems.clone(), ..Scan::default() };
         match layout {
             Layout::Classes => scan.classes(&listing, Part::Unsplit),
-            Layout::PartsAndClasses => scan.parts(&listing, &parts),
+            _ => scan.parts(&listing, &parts),
         }
         scan.finish(root, layout, &listing)
     }
@@ -375,18 +383,9 @@ impl Scan {
     ) -> Result<ImageFolder, DataError> {
         self.images.sort_by(|a, b| a.file.bytes().cmp(b.file.bytes()));
         self.check(root, layout, listing)?;
-        let names: BTreeSet<&OsString> = self.images.iter().map(|image| &image.class).collect();
-        let names: Vec<OsString> = names.into_iter().cloned().collect();
-        let classes = names.iter().map(|name| display_name(name)).collect();
-        let items = self.images.into_iter().map(|image| Item {
-            class: names.binary_search(&image.class).unwrap_or(0),
-            path: image.file.path,
-            relative: image.file.relative,
-            part: image.part,
-        });
-        let items = items.collect();
+        let (classes, items) = numbered(self.images);
         let (ignored, problems) = (self.ignored, self.problems);
-        Ok(ImageFolder { root: root.to_path_buf(), classes, items, layout, ignored, problems })
+        Ok(ImageFolder { root: root.to_path_buf(), classes, items, layout, ignored, problems, labels: None })
     }
 
     fn check(&self, root: &Path, layout: Layout, listing: &walk::Listing) -> Result<(), DataError> {
@@ -430,6 +429,20 @@ impl Scan {
             None => Ok(()),
         }
     }
+}
+
+/// The classes in bytewise order, and the images with the numbers of theirs.
+fn numbered(images: Vec<Labelled>) -> (Vec<String>, Vec<Item>) {
+    let names: BTreeSet<&OsString> = images.iter().map(|image| &image.class).collect();
+    let names: Vec<OsString> = names.into_iter().cloned().collect();
+    let item = |image: Labelled| Item {
+        class: names.binary_search(&image.class).unwrap_or(0),
+        path: image.file.path,
+        relative: image.file.relative,
+        part: image.part,
+    };
+    let items = images.into_iter().map(item).collect();
+    (names.iter().map(|name| display_name(name)).collect(), items)
 }
 
 /// An image file without a label.

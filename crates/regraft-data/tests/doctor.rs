@@ -36,7 +36,15 @@ fn folder(files: &[String]) -> ImageFolder {
     });
     let items: Vec<Item> = items.collect();
     let layout = if items[0].part == Part::Unsplit { Layout::Classes } else { Layout::PartsAndClasses };
-    ImageFolder { root: "/data".into(), classes, items, layout, ignored: 0, problems: Vec::new() }
+    ImageFolder {
+        root: "/data".into(),
+        classes,
+        items,
+        layout,
+        ignored: 0,
+        problems: Vec::new(),
+        labels: None,
+    }
 }
 
 /// Images that are no duplicates of each other.

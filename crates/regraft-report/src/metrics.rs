@@ -25,6 +25,7 @@ fn subject(record: &RunRecord) -> Value {
     json!({
         "task": record.task,
         "data": record.data_path,
+        "label_file": record.label_file,
         "classes": record.classes,
         "n_train": record.n_train,
         "n_validation": record.n_validation,

@@ -26,6 +26,8 @@ pub struct RunRecord {
     pub run_path: String,
     /// The data folder as the user typed it.
     pub data_path: String,
+    /// The table of labels as the user typed it; `None` where folders are the classes.
+    pub label_file: Option<String>,
     /// Class names in the order of the model's outputs.
     pub classes: Vec<String>,
     /// Number of training examples.
@@ -104,6 +106,7 @@ impl Default for RunRecord {
             name: String::new(),
             run_path: String::new(),
             data_path: String::new(),
+            label_file: None,
             classes: Vec::new(),
             n_train: 0,
             n_validation: 0,

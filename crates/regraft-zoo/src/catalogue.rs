@@ -9,12 +9,12 @@ use std::sync::LazyLock;
 
 use regraft_graph::{Card, Model};
 use regraft_system::files;
+use regraft_system::spelling::nearest;
 use serde::{Deserialize, Serialize};
 
 use crate::architecture::architecture;
 use crate::embedded::efficientnet_lite0;
 use crate::entry::{Entry, From};
-use crate::error::nearest;
 use crate::{ZooError, load_weights};
 
 #[derive(Serialize, Deserialize)]

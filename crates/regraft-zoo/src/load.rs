@@ -7,10 +7,11 @@ use std::path::Path;
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use regraft_formats::{FormatError, Skipped, WeightFile, read_weights};
 use regraft_graph::{Card, Graph, GraphError, Model, Op, Parameter, Preprocessing, Resize, Tensor, Weights};
+use regraft_system::spelling::nearest;
 
 use crate::architecture::{Architecture, architectures, called};
 use crate::embedded::imagenet_labels;
-use crate::error::{TO_ONNX, Tried, nearest};
+use crate::error::{TO_ONNX, Tried};
 use crate::leftover::{foreign, left};
 use crate::matching::{Fits, Found, begins, find, fits, is_part_of, same_numbers, under};
 use crate::relatives::relatives;

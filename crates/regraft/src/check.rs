@@ -5,12 +5,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use regraft_data::doctor::{Finding, Severity, examine};
-use regraft_data::source::{ImageFolder, Item, display};
+use regraft_data::source::{ImageFolder, Item, LabelFile, display};
 use serde::Serialize;
 
 use crate::config::{FOLDS, outside};
 use crate::ingest::{FileRecord, Ingest, Ingested};
 use crate::input::{ChannelChoice, Seen};
+use crate::inputs::labelled;
 use crate::predict::Unusable;
 use crate::{Context, Error, Result};
 
@@ -34,16 +35,24 @@ impl Checkup {
     }
 }
 
-/// Examines a folder of images; `folds` is the number of cross-validation folds that each class should fill.
+/// Examines a folder of images, with labels from a table or from the folders in it; `folds` is the number of cross-validation
+/// folds that each class should fill.
 ///
 /// # Errors
-/// The folder is missing, empty, or not laid out as images in class folders, or the number of folds is not from 2 to
-/// 1000.
-pub fn check(data: &Path, folds: usize, context: &Context<'_>) -> Result<Checkup> {
+/// The folder is missing, empty, or without a table not laid out as images in class folders, the table cannot be used, or the
+/// number of folds is not from 2 to 1000.
+pub fn check(
+    data: &Path,
+    labels: Option<&LabelFile>,
+    folds: usize,
+    context: &Context<'_>,
+) -> Result<Checkup> {
     if !FOLDS.contains(&folds) {
         return Err(Error::Usage(outside("folds", folds, &FOLDS)));
     }
-    let folder = ImageFolder::scan(data).map_err(Error::data)?;
+    let folder = labelled(data, labels)?;
+    // A class with one image is a finding, as in folders.
+    folder.check_training(1).map_err(Error::data)?;
     let paths: Vec<PathBuf> = folder.items.iter().map(|item| item.path.clone()).collect();
     let ingest = Ingest::inspecting(Seen::of(&paths, ChannelChoice::Auto).channels.count, context);
     context.progress.start("checking images", paths.len() as u64);

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use regraft_adapt::HeadKind;
+use regraft_data::source::LabelFile;
 use regraft_system::files;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -20,6 +21,16 @@ pub struct FitConfig {
     /// Folder with images: `class/file`, or `train/class/file` beside `val` or `test`.
     #[serde(serialize_with = "as_text")]
     pub data: PathBuf,
+    /// Table with the labels of the images: UTF-8, a header, and commas, tabs or semicolons between the fields. Folders are classes
+    /// if absent.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_text")]
+    pub labels: Option<PathBuf>,
+    /// Its column of labels; one of a usual name, such as `label` or `class`, or the only one left if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_column: Option<String>,
+    /// Its column of files; the one that names the most images if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_column: Option<String>,
     /// Source model: a name of the zoo, a run, a model folder, or a weight file.
     pub source: String,
     /// Architecture of a weight file; guessed from the names of its weights if absent.
@@ -66,6 +77,9 @@ impl Default for FitConfig {
     fn default() -> Self {
         Self {
             data: PathBuf::new(),
+            labels: None,
+            label_column: None,
+            file_column: None,
             source: crate::DEFAULT_SOURCE.to_owned(),
             arch: None,
             cut: FEATURES.to_owned(),
@@ -115,6 +129,7 @@ impl FitConfig {
     pub fn check(&self) -> Result<()> {
         let mistakes = [
             (self.data.as_os_str().is_empty()).then(|| "data: name a folder with images".to_owned()),
+            self.column_mistake(),
             (!(self.test_fraction > 0.0 && self.test_fraction <= 0.5)).then(|| {
                 format!("test-fraction: {} is not a share above 0, at most 0.5", self.test_fraction)
             }),
@@ -174,6 +189,30 @@ impl FitConfig {
         has_soup.then(|| format!("soup: {} has none; choose another --method", self.method.name()))
     }
 
+    /// A column of a table that was not given.
+    fn column_mistake(&self) -> Option<String> {
+        let columns = [("label-column", &self.label_column), ("file-column", &self.file_column)];
+        let (name, _) = columns.into_iter().find(|(_, column)| column.is_some() && self.labels.is_none())?;
+        Some(format!("{name}: names a column of a table of labels; give one with labels"))
+    }
+
+    /// The table of labels, if there is one.
+    pub fn label_file(&self) -> Option<LabelFile> {
+        let (file_column, label_column) = (self.file_column.clone(), self.label_column.clone());
+        Some(LabelFile { path: self.labels.clone()?, file_column, label_column })
+    }
+
+    /// Options that say where the labels are, as a shell takes them, where folders are not the classes.
+    pub(crate) fn label_options(&self) -> Vec<String> {
+        let path = self.labels.as_ref().map(|path| path.to_string_lossy());
+        let options = [
+            path.map(|path| format!("--labels {}", quoted(&path))),
+            self.label_column.as_ref().map(|name| format!("--label-column {}", quoted(name))),
+            self.file_column.as_ref().map(|name| format!("--file-column {}", quoted(name))),
+        ];
+        options.into_iter().flatten().collect()
+    }
+
     /// The wire behind which the head goes: with [`Method::Partial`] the cut says where training begins.
     pub(crate) fn head_cut(&self) -> &str {
         if self.method == Method::Partial { FEATURES } else { &self.cut }
@@ -196,6 +235,12 @@ const MAX_MEGAPIXELS: RangeInclusive<u64> = 1..=100_000;
 
 pub(crate) fn outside<T: Display>(name: &str, value: T, range: &RangeInclusive<T>) -> String {
     format!("{name}: {value} is not from {} to {}", range.start(), range.end())
+}
+
+/// As a shell takes it.
+pub(crate) fn quoted(text: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
+    if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// A path that is not UTF-8 cannot be kept exactly in TOML; the closest text serves the reader.
@@ -224,8 +269,9 @@ mod tests {
     fn every_mistake_is_reported_at_once() {
         let config =
             FitConfig { folds: 1, test_fraction: 1.5, max_unreadable: f64::NAN, ..FitConfig::default() };
+        let config = FitConfig { file_column: Some("path".to_owned()), ..config };
         let message = config.check().unwrap_err().to_string();
-        for key in ["data", "folds", "test-fraction", "max-unreadable"] {
+        for key in ["data", "folds", "test-fraction", "max-unreadable", "file-column"] {
             assert!(message.contains(key), "{message}");
         }
     }

@@ -4,13 +4,15 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use ndarray::Array2;
-use regraft_data::source::{ImageFolder, Item, Part};
+use regraft_data::source::{ImageFolder, Item, LabelFile, Part};
 use regraft_graph::Model;
 use regraft_report::record::{ClassMetrics, Estimate, TestMetrics};
+use regraft_system::spelling::nearest;
 use serde::Serialize;
 
 use crate::cache::hex;
 use crate::ingest::{FileRecord, Ingest, Network};
+use crate::inputs::labelled;
 use crate::judge::{Judgement, judge, probabilities};
 use crate::precision::FrozenPrecision;
 use crate::predict::{Unusable, labels};
@@ -25,6 +27,10 @@ pub struct Evaluation {
     pub run: String,
     /// The data folder.
     pub data: String,
+    /// The table of labels; `None` where folders are the classes.
+    pub label_file: Option<String>,
+    /// Number of images that have no row in the table and were left out.
+    pub without_row: usize,
     /// Number of images judged.
     pub n: usize,
     /// How many of them the run has learned from, by content: their labels are no surprise to it. `None` where there
@@ -45,34 +51,25 @@ pub struct Evaluation {
     pub unusable: Vec<Unusable>,
 }
 
-/// Judges a run on a folder of labelled images. Where the folder has a split, its test part is used, else its
-/// validation part.
+/// Judges a run on a folder of images, with labels from a table or from the folders in it. Where these have a split, its test
+/// part is used, else its validation part.
 ///
 /// # Errors
-/// The run or the folder cannot be used, or the folder has a class that the model does not know.
-pub fn evaluate(run: &Path, data: &Path, seed: u64, context: &Context<'_>) -> Result<Evaluation> {
+/// The run, the folder or the table cannot be used, or they have a class that the model does not know.
+pub fn evaluate(
+    run: &Path,
+    data: &Path,
+    label_file: Option<&LabelFile>,
+    seed: u64,
+    context: &Context<'_>,
+) -> Result<Evaluation> {
     let model = load_source_telling(run, None, context.progress)?;
     let classes = labels(&model)?;
-    let folder = ImageFolder::scan(data).map_err(Error::data)?;
+    let folder = labelled(data, label_file)?;
+    refuse_strangers(run, &folder, &classes)?;
     let known = |class: &String| classes.iter().position(|known| known == class);
     let mapping: Vec<Option<usize>> = folder.classes.iter().map(known).collect();
     let items = judged_part(folder.items);
-    let strangers: Vec<&str> = folder
-        .classes
-        .iter()
-        .zip(&mapping)
-        .filter(|(_, known)| known.is_none())
-        .map(|(class, _)| class.as_str())
-        .collect();
-    if !strangers.is_empty() {
-        return Err(Error::Data(format!(
-            "{}: the model of {} does not know the classes {}; it knows {}",
-            data.display(),
-            run.display(),
-            shortened(&strangers),
-            shortened(&classes)
-        )));
-    }
     let (logits, files) = run_logits(&model, &FrozenPrecision::of_source(run)?, &items, context)?;
     let learned = learned_contents(run);
     let (mut truths, mut unusable, mut seen) = (Vec::new(), Vec::new(), 0);
@@ -95,6 +92,8 @@ pub fn evaluate(run: &Path, data: &Path, seed: u64, context: &Context<'_>) -> Re
     Ok(Evaluation {
         run,
         data,
+        label_file: label_file.map(|labels| labels.path.to_string_lossy().into_owned()),
+        without_row: folder.labels.map_or(0, |labels| labels.without_row),
         n: truths.len(),
         n_seen_in_training: learned.map(|_| seen),
         classes_without_images: per_class.iter().filter(|class| class.support == 0).count(),
@@ -104,6 +103,30 @@ pub fn evaluate(run: &Path, data: &Path, seed: u64, context: &Context<'_>) -> Re
         confusion,
         unusable,
     })
+}
+
+/// Refuses classes that the model does not have, with what may be meant by them.
+fn refuse_strangers(run: &Path, folder: &ImageFolder, classes: &[String]) -> Result<()> {
+    let known: Vec<&str> = classes.iter().map(String::as_str).collect();
+    let strangers = folder.classes.iter().enumerate().filter(|(_, class)| !classes.contains(class));
+    let described = strangers.map(|(position, class)| {
+        let line = folder.line_of_class(position).map(|line| format!("line {line}"));
+        let meant = nearest(class, &known).map(|known| format!("did you mean {known}?"));
+        let details: Vec<String> = line.into_iter().chain(meant).collect();
+        if details.is_empty() { class.clone() } else { format!("{class} ({})", details.join("; ")) }
+    });
+    let described: Vec<String> = described.collect();
+    if described.is_empty() {
+        return Ok(());
+    }
+    let place = folder.labels.as_ref().map_or(&folder.root, |labels| &labels.path);
+    Err(Error::Data(format!(
+        "{}: the model of {} does not know the classes {}; it knows {}",
+        place.display(),
+        run.display(),
+        shortened(&described),
+        shortened(classes)
+    )))
 }
 
 /// The test part where there is one, else the validation part, else everything.
@@ -149,7 +172,12 @@ fn run_logits(
 
 impl fmt::Display for Evaluation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} on {}: {} images, {} classes", self.run, self.data, self.n, self.classes.len())?;
+        let labels = self.label_file.as_ref().map_or_else(String::new, |path| format!(" with {path}"));
+        let (n, classes) = (self.n, self.classes.len());
+        writeln!(f, "{} on {}{labels}: {n} images, {classes} classes", self.run, self.data)?;
+        if self.without_row > 0 {
+            writeln!(f, "note: left out: {} images without a row in the table of labels", self.without_row)?;
+        }
         match self.n_seen_in_training {
             None => writeln!(
                 f,

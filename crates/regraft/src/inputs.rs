@@ -1,12 +1,20 @@
-//! Files, folders and standard input, as `predict` and `embed` take them.
+//! Files, folders and standard input, as `predict` and `embed` take them, and images with labels, as the other verbs do.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use regraft_data::source::{Unlabelled, scan_unlabelled};
+use regraft_data::source::{ImageFolder, LabelFile, Unlabelled, scan_unlabelled};
 use tempfile::NamedTempFile;
 
 use crate::{Error, Result};
+
+/// The images of a folder with their labels, which folders give, or a table. Nothing is decoded.
+pub(crate) fn labelled(data: &Path, labels: Option<&LabelFile>) -> Result<ImageFolder> {
+    match labels {
+        None => ImageFolder::scan(data).map_err(Error::data),
+        Some(labels) => ImageFolder::labelled(data, labels).map_err(Error::data),
+    }
+}
 
 /// One image to look at.
 pub(crate) enum Input {

@@ -57,6 +57,7 @@ pub use regraft_adapt::HeadKind;
 pub use regraft_data::augment::Augmentation;
 pub use regraft_data::decode::Limits;
 pub use regraft_data::mix::Mixing;
+pub use regraft_data::source::LabelFile;
 pub use regraft_graph::Model;
 pub use regraft_report::{DepthRecord, RunRecord, depth_text, metrics_json, summary_text};
 pub use regraft_system::clock::Stopwatch;

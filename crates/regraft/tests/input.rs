@@ -296,7 +296,7 @@ fn a_mixed_set_is_rgb_and_the_doctor_says_so() {
     });
     let run = fitted(&FitConfig { image_size: Some(64), ..config(place.path(), "run") });
     assert!(run.record.input.starts_with("The network sees RGB"), "{}", run.record.input);
-    let checkup = check(&place.path().join("data"), 2, &Context::default()).unwrap();
+    let checkup = check(&place.path().join("data"), None, 2, &Context::default()).unwrap();
     let finding = checkup.findings.iter().find(|finding| finding.code == "different-channels").unwrap();
     assert!(finding.message.contains("2 of colour"), "{}", finding.message);
     assert!(finding.message.contains("22 of grey"), "{}", finding.message);
@@ -314,7 +314,7 @@ fn a_small_stem_sees_small_images_at_their_size() {
     let model = load_source(&run.folder, None).unwrap();
     assert!(model.graph().nodes().iter().all(|node| !matches!(node.op, Op::MaxPool(_))));
     assert_predicts_its_own(&run, &place.path().join("data"));
-    let evaluation = evaluate(&run.folder, &place.path().join("data"), 0, &Context::default()).unwrap();
+    let evaluation = evaluate(&run.folder, &place.path().join("data"), None, 0, &Context::default()).unwrap();
     assert_eq!(evaluation.n, 2 * IMAGES_PER_CLASS);
 }
 

@@ -524,3 +524,25 @@ fn a_run_that_is_stopped_goes_on_to_the_same_bits() {
     assert_eq!(metrics_json(&whole.record)["tuning"], metrics_json(&finished.record)["tuning"]);
     assert!(regraft::unfinished(&place.path().join("stopped")).is_err());
 }
+
+#[test]
+fn a_run_goes_on_with_the_labels_that_it_began_with() {
+    let place = place();
+    let table = place.path().join("labels.csv");
+    let row = |line: &str| line.split(',').take(2).collect::<Vec<_>>().join(",");
+    let probe = run(&place, &config(&place, "probe", Method::Probe), 2);
+    let split = std::fs::read_to_string(probe.folder.join("split.csv")).unwrap();
+    let rows: String = split.lines().map(|line| row(line) + "\n").collect();
+    let write = |text: &str| regraft_system::files::write_atomically(&table, text.as_bytes()).unwrap();
+    write(&rows);
+    let config = FitConfig { labels: Some(table.clone()), ..config(&place, "run", Method::LastBlock) };
+    let progress = Impatient { left: AtomicUsize::new(3), training: false.into() };
+    let context =
+        |progress| Context { cache: Cache::at(place.path().join("cache")), progress, ..Context::default() };
+    assert!(matches!(fit(&config, &context(&progress)), Err(Error::Interrupted)));
+    write(&format!("{rows}\n"));
+    let refused = fit(&config, &context(&regraft::Silent)).unwrap_err().to_string();
+    assert!(refused.contains("their labels"), "{refused}");
+    write(&rows);
+    assert_eq!(run(&place, &config, 2).record.n_test, probe.record.n_test);
+}

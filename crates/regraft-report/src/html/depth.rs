@@ -253,8 +253,9 @@ fn usage_section(record: &DepthRecord) -> String {
 fn origin_section(record: &DepthRecord) -> String {
     let number = |value: usize| if value == 0 { String::new() } else { count(value as u64) };
     let source: [Fact; 2] = [("Name", name(&record.source)), ("Input", escape(&record.input))];
-    let data: [Fact; 5] = [
+    let data: [Fact; 6] = [
         ("Folder", name(&record.data)),
+        ("Labels", name(record.label_file.as_deref().unwrap_or_default())),
         ("Training", number(record.n_train)),
         ("Validation", number(record.n_validation)),
         ("Test", number(record.n_test)),

@@ -84,10 +84,11 @@ fn hash(hash: &str) -> String {
     if hash.is_empty() { String::new() } else { format!("<code class=\"hash\">{}</code>", escape(hash)) }
 }
 
-fn data(record: &RunRecord) -> [Fact; 5] {
+fn data(record: &RunRecord) -> [Fact; 6] {
     let size = |n: usize| if n == 0 { String::new() } else { count(n as u64) };
     [
         ("Folder", name(&record.data_path)),
+        ("Labels", name(record.label_file.as_deref().unwrap_or_default())),
         ("Training", size(record.n_train)),
         ("Validation", size(record.n_validation)),
         ("Test", size(record.n_test)),

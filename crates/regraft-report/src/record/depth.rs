@@ -17,6 +17,8 @@ pub struct DepthRecord {
     pub source: String,
     /// The data folder as the user typed it, for the commands in the report.
     pub data: String,
+    /// The table of labels as the user typed it; `None` where folders are the classes.
+    pub label_file: Option<String>,
     /// Options of what the network sees that are no defaults, as a shell takes them, for the commands in the report.
     pub input_options: String,
     /// Options of how the images are divided and judged that are no defaults, in the same way.
@@ -67,6 +69,7 @@ impl Default for DepthRecord {
             name: String::new(),
             source: String::new(),
             data: String::new(),
+            label_file: None,
             input_options: String::new(),
             split_options: String::new(),
             created: None,

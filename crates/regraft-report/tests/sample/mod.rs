@@ -174,6 +174,7 @@ pub(crate) fn hostile() -> RunRecord {
     ] {
         *text = evil.to_owned();
     }
+    record.label_file = Some(evil.to_owned());
     record.created = Some(evil.to_owned());
     record.head_candidates = heads();
     record.head_candidates[0] = HeadCandidate {

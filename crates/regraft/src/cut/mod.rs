@@ -20,6 +20,7 @@ use regraft_system::files::UnfinishedFolder;
 use regraft_system::memory::peak_resident_bytes;
 use serde_json::json;
 
+use crate::config::quoted;
 use crate::fit::adapted;
 use crate::fit::dataset::{self, Dataset, Tapped};
 use crate::fit::folder::destination;
@@ -266,6 +267,7 @@ fn described(config: &FitConfig, dataset: &Dataset, tuned: Vec<CutTuning>) -> De
         regraft_version: env!("CARGO_PKG_VERSION").to_owned(),
         source: config.source.clone(),
         data: config.data.to_string_lossy().into_owned(),
+        label_file: config.labels.as_ref().map(|path| path.to_string_lossy().into_owned()),
         input_options: input_options(config),
         split_options: split_options(config),
         classes: dataset.classes.clone(),
@@ -292,7 +294,7 @@ fn input_options(config: &FitConfig) -> String {
     options.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
-/// Options that say how the images are divided and judged, where they are not the defaults of `cut`.
+/// Options that say where the labels are, and how the images are divided and judged, where they are not the defaults of `cut`.
 fn split_options(config: &FitConfig) -> String {
     let default = CutConfig::default().fit;
     let heads = || config.heads.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(",");
@@ -303,11 +305,6 @@ fn split_options(config: &FitConfig) -> String {
         (config.folds != default.folds).then(|| format!("--folds {}", config.folds)),
         (config.heads != default.heads).then(|| format!("--heads {}", heads())),
     ];
-    options.into_iter().flatten().collect::<Vec<_>>().join(" ")
-}
-
-/// As a shell takes it.
-fn quoted(text: &str) -> String {
-    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
-    if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    let options = config.label_options().into_iter().chain(options.into_iter().flatten());
+    options.collect::<Vec<_>>().join(" ")
 }

@@ -15,6 +15,7 @@ use super::tune::Method;
 use crate::cache::{ContentHash, hex};
 use crate::check::{finding_text, findings};
 use crate::ingest::{FileRecord, Ingest, IngestTiming, Network, inspection_store};
+use crate::inputs::labelled;
 use crate::run::learned_contents;
 use crate::{Context, Error, FitConfig, Result};
 
@@ -24,6 +25,8 @@ pub(crate) struct Dataset {
     pub(crate) items: Vec<Item>,
     pub(crate) contents: Vec<ContentHash>,
     pub(crate) labels: Vec<usize>,
+    /// BLAKE3 of the table that the labels come from, if they do not come from folders.
+    pub(crate) label_file: Option<String>,
     /// Of the source network, n × D.
     pub(crate) features: Array2<f32>,
     /// Of the same network with random weights, n × D.
@@ -148,6 +151,7 @@ impl Dataset {
             items,
             contents,
             labels,
+            label_file: folder.labels.map(|labels| labels.content),
             split,
             findings,
             timing: ingested.timing,
@@ -188,10 +192,11 @@ fn spread(features: &Array2<f32>) -> f64 {
     (variance / square.max(f64::MIN_POSITIVE)).sqrt()
 }
 
-/// Lists the folder and splits it by the folders' names alone, so that classes that are too small are refused before any
-/// image is read.
+/// Lists the folder and splits it by the labels alone, so that classes that are too small are refused before any image is
+/// read.
 pub(crate) fn scan(config: &FitConfig) -> Result<ImageFolder> {
-    let folder = ImageFolder::scan(&config.data).map_err(Error::data)?;
+    let folder = labelled(&config.data, config.label_file().as_ref())?;
+    folder.check_training(2).map_err(Error::data)?;
     let labels: Vec<usize> = folder.items.iter().map(|item| item.class).collect();
     let groups: Vec<usize> = (0..labels.len()).collect();
     let examples = Examples { labels: &labels, groups: &groups, classes: &folder.classes };
@@ -253,7 +258,7 @@ fn refuse_errors<T>(
             files.len(),
             100.0 * share,
             100.0 * config.max_unreadable,
-            config.data.display()
+            [vec![config.data.display().to_string()], config.label_options()].concat().join(" ")
         )));
     }
     let fatal = findings.iter().filter(|finding| is_fatal(finding));

@@ -75,6 +75,7 @@ pub(crate) fn assemble(
         name: place.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
         run_path: place.to_string_lossy().into_owned(),
         data_path: config.data.to_string_lossy().into_owned(),
+        label_file: config.labels.as_ref().map(|path| path.to_string_lossy().into_owned()),
         classes: dataset.classes.clone(),
         n_train: dataset.split.train.len(),
         n_validation: dataset.split.validation.len(),

@@ -101,7 +101,7 @@ impl Unfinished {
         match files::read(&path) {
             Ok(found) if found == identity.as_bytes() => Ok(()),
             Ok(_) if self.goes_on => Err(Error::Data(format!(
-                "{}: the images, the source or this program have changed since these checkpoints were written; remove the folder \
+                "{}: the images, their labels, the source or this program have changed since these checkpoints were written; remove the folder \
                  to begin again",
                 self.folder.display()
             ))),

@@ -278,13 +278,14 @@ impl Tuning<'_> {
 
 /// A hash of everything that determines the trainings beside the configuration.
 pub(crate) fn identity(source: &Model, dataset: &Dataset) -> Result<String> {
-    let Dataset { contents, labels, split, .. } = dataset;
+    let Dataset { contents, labels, label_file, split, .. } = dataset;
     let numbers =
         |numbers: &[usize]| numbers.iter().flat_map(|n| (*n as u64).to_le_bytes()).collect::<Vec<u8>>();
     let key = KeyHasher::new()
         .field("source", fingerprint(source)?)
         .field("images", contents.concat())
         .field("labels", numbers(labels))
+        .field("label file", label_file.as_deref().unwrap_or_default())
         .field("training", numbers(&split.train))
         .field("validation", numbers(&split.validation))
         .field("folds", numbers(&split.folds))
