@@ -123,6 +123,11 @@ pub(crate) struct Fit {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) curve_repetitions: Option<usize>,
 
+    /// Judge the test images by test-time augmentation, too: by the mean of the probabilities over each image and so many random
+    /// variants of it, as the --augmentation makes them (for 1, over the mirrored image where it mirrors); 0 to 100 [default: 0]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) tta: Option<usize>,
+
     /// What to train of the source: probe (nothing: a head on frozen features), bn-affine (scales and shifts of the
     /// normalisations), bias (biases), last-block, partial (everything behind --cut), lp-ft (everything, from the linear probe
     /// on), surgical (as lp-ft, each tensor by how large its gradient is), gradual (as lp-ft, block by block from the last one),
@@ -296,6 +301,11 @@ pub(crate) struct Predict {
     /// How many of the most probable labels to give
     #[arg(long, short = 'k', value_name = "N", allow_negative_numbers = true, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) top: u16,
+
+    /// Answer with the mean of the probabilities over each image and so many random variants of it, as the run's augmentation makes
+    /// them (for 1, over the mirrored image where it mirrors); 0 to 100
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 0)]
+    pub(crate) tta: usize,
 }
 
 #[derive(Debug, Args)]
@@ -308,6 +318,11 @@ pub(crate) struct Evaluate {
 
     #[command(flatten)]
     pub(crate) labels: Labels,
+
+    /// Judge by test-time augmentation, too: by the mean of the probabilities over each image and so many random variants of it, as
+    /// the run's augmentation makes them (for 1, over the mirrored image where it mirrors); 0 to 100
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 0)]
+    pub(crate) tta: usize,
 
     /// Seed of the bootstrap
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 0)]

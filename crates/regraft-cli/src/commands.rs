@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use regraft::{
     Cache, Context, CutConfig, CutOutcome, EmbedPrecision, Error, ExportConfig, FitConfig, FrozenPrecision,
-    InputChoice, Limits, Method, Result, with_threads,
+    InputChoice, Limits, Method, Result, TestTime, TuningConfig, with_threads,
 };
 use serde_json::json;
 
@@ -82,7 +82,10 @@ fn fit_config(flags: &arguments::Fit, arguments: &Arguments) -> Result<FitConfig
         _ => FitConfig::default(),
     };
     let (method, tuning) = (flags.method.unwrap_or(base.method), flags.tuning.over(base.tuning.clone()));
-    if method == Method::Probe && tuning != base.tuning {
+    let tta = flags.tta.unwrap_or(base.tta);
+    // Variants of test images are made by the augmentation, too.
+    let augmentation = if tta > 0 { &base.tuning.augmentation } else { &tuning.augmentation }.clone();
+    if method == Method::Probe && (TuningConfig { augmentation, ..tuning.clone() }) != base.tuning {
         let message =
             "the options of the training need a --method that trains: probe fits a head to frozen features";
         return Err(Error::Usage(message.to_owned()));
@@ -112,6 +115,7 @@ fn fit_config(flags: &arguments::Fit, arguments: &Arguments) -> Result<FitConfig
         max_megapixels: arguments.max_megapixels.unwrap_or(base.max_megapixels),
         method,
         tuning,
+        tta,
     })
 }
 
@@ -170,14 +174,17 @@ fn predict(flags: &arguments::Predict, as_json: bool, context: &Context<'_>) -> 
     let model = regraft::load_source_telling(&flags.model, flags.arch.as_deref(), context.progress)?;
     let precision = FrozenPrecision::of_source(&flags.model)?;
     let (inputs, top) = (&flags.inputs, flags.top.into());
-    let unusable = regraft::predict(&model, &precision, inputs, top, context, &mut |answer| match answer {
-        Ok(prediction) if as_json => output::json_line(&prediction),
-        Ok(prediction) => output::line(&prediction_line(&prediction)),
-        Err(file) => {
-            output::complain(&format!("{}: {}", file.path, file.reason));
-            Ok(())
-        }
-    })?;
+    let test_time = TestTime::of_run(&flags.model, flags.tta)?;
+    let test_time = test_time.as_ref();
+    let unusable =
+        regraft::predict(&model, &precision, inputs, top, test_time, context, &mut |answer| match answer {
+            Ok(prediction) if as_json => output::json_line(&prediction),
+            Ok(prediction) => output::line(&prediction_line(&prediction)),
+            Err(file) => {
+                output::complain(&format!("{}: {}", file.path, file.reason));
+                Ok(())
+            }
+        })?;
     Ok(partial(unusable))
 }
 
@@ -194,8 +201,14 @@ fn partial(unusable: usize) -> ExitCode {
 }
 
 fn evaluate(flags: &arguments::Evaluate, as_json: bool, context: &Context<'_>) -> Result<ExitCode> {
-    let evaluation =
-        regraft::evaluate(&flags.run, &flags.data, flags.labels.file().as_ref(), flags.seed, context)?;
+    let evaluation = regraft::evaluate(
+        &flags.run,
+        &flags.data,
+        flags.labels.file().as_ref(),
+        flags.tta,
+        flags.seed,
+        context,
+    )?;
     if as_json {
         output::json(&evaluation)?;
     } else {

@@ -60,6 +60,9 @@ fn what_cannot_be_done_is_said_before_any_work() {
     refused("--method lp-ft --regularization 1", &["regularization", "bss"]);
     refused("--method bss --batch-size 1", &["batch-size", "at least 2"]);
     refused("--epochs 5", &["--method", "probe"]);
+    refused("--augmentation flip", &["--method", "probe"]);
+    refused("--tta 101", &["tta: 101", "0 to 100"]);
+    refused("--tta 2 --augmentation none", &["tta", "augmentation is none"]);
     refused("--method tune", &["known are", "lp-ft", "auto"]);
     refused("--method lp-ft --augmentation much", &["known are", "standard"]);
 }

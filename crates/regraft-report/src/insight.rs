@@ -1,9 +1,10 @@
 //! What a reader wants to know first and the record holds only implicitly: the most confused classes, the
 //! weakest class, how many images the pretrained features save, and the words for the task's examples.
 
+use crate::number::{fixed, level, percent, percent_interval, points, points_interval};
 use crate::record::{
     BaselineKind, ClassMetrics, CurvePoint, CurveSeries, CutRecord, DepthRecord, Finding, HeadCandidate,
-    RunRecord, Severity,
+    RunRecord, Severity, TestTimeRecord,
 };
 
 /// Name of the source's series in a learning curve.
@@ -167,6 +168,20 @@ pub(crate) fn cut_marks(cut: &CutRecord) -> String {
 /// Whether random weights were measured at any cut.
 pub(crate) fn has_random_cuts(record: &DepthRecord) -> bool {
     record.cuts.iter().any(|cut| cut.random.is_known())
+}
+
+/// What test-time augmentation gives beside the run's own numbers, if it was measured.
+pub(crate) fn test_time_line(record: &RunRecord) -> Option<String> {
+    let TestTimeRecord { views, test, gain, .. } = record.test_time.as_ref()?;
+    Some(format!(
+        "accuracy {} ({} interval {}), {} points against the plain image alone ({}), log-loss {}, by the mean of the probabilities over the image and {views}",
+        percent(test.accuracy.value),
+        level(record.interval_level),
+        percent_interval(&test.accuracy),
+        points(gain.estimate.value),
+        points_interval(&gain.estimate),
+        fixed(test.log_loss.value, 3),
+    ))
 }
 
 /// `int8 (auto: …)`; empty where nothing is known.

@@ -3,7 +3,8 @@
 mod depth;
 
 use crate::insight::{
-    best_head, confused_pairs, examples, findings_of, head_label, precision_line, run_argument, weakest_class,
+    best_head, confused_pairs, examples, findings_of, head_label, precision_line, run_argument,
+    test_time_line, weakest_class,
 };
 use crate::number::{
     UNKNOWN, count, counted, fixed, level, percent, percent_bare, percent_interval, points, points_interval,
@@ -53,6 +54,7 @@ fn markdown_facts(record: &RunRecord) -> String {
         format!("Data: {}", data_line(record)),
         format!("Test: {}", metrics_line(record)),
     ];
+    facts.extend(test_time_line(record).map(|line| format!("Test-time augmentation: {line}")));
     facts.extend(weakness_line(record).map(|line| format!("Weakest class: {line}")));
     facts.extend(doctor_line(record));
     facts.push(format!("Regraft {}, seed {}", record.regraft_version, record.seed));
@@ -82,6 +84,7 @@ fn plain_facts(record: &RunRecord) -> Vec<String> {
     if let Some(tuning) = &record.tuning {
         facts.push(("tuned", tuning.method_in_words.clone()));
     }
+    facts.extend(test_time_line(record).map(|line| ("tta", line)));
     facts.extend(weakness_line(record).map(|line| ("weakest", line)));
     facts.extend(doctor_line(record).map(|line| ("data", line)));
     facts.push(("time", time_line(record)));

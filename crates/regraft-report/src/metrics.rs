@@ -6,7 +6,9 @@
 
 use serde_json::{Value, json};
 
-use crate::record::{Baseline, BaselineKind, Baselines, RunRecord, TestMetrics, TuningRecord};
+use crate::record::{
+    Baseline, BaselineKind, Baselines, RunRecord, TestMetrics, TestTimeRecord, TuningRecord,
+};
 use crate::verdict::verdict;
 
 /// The `metrics.json` object of a run; numbers that were not measured are `null`.
@@ -51,6 +53,7 @@ fn results(record: &RunRecord) -> Value {
         "verdict": verdict(record),
         "interval_level": record.interval_level,
         "test": test(&record.test),
+        "test_time": record.test_time.as_ref().map(test_time),
         "baselines": baselines(&record.baselines),
         "gains": gains(&record.baselines),
         "per_class": record.per_class,
@@ -108,6 +111,15 @@ fn test(test: &TestMetrics) -> Value {
         "ece": test.ece,
         "ece_if_calibrated": test.ece_if_calibrated,
         "top_k": top_k,
+    })
+}
+
+fn test_time(found: &TestTimeRecord) -> Value {
+    json!({
+        "variants": found.variants,
+        "views": found.views,
+        "test": test(&found.test),
+        "gain": found.gain,
     })
 }
 

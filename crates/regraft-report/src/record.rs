@@ -9,9 +9,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::ReportError;
 
 mod depth;
+mod test_time;
 mod tuning;
 
 pub use depth::{CutRecord, CutTest, CutTuning, DepthRecord, ProtocolArm, ProtocolPoint, TransferProtocol};
+pub use test_time::TestTimeRecord;
 pub use tuning::{EpochRecord, IngredientRecord, RangeTestRecord, RatePoint, RungRecord, TuningRecord};
 
 /// Everything a report shows about one run of `regraft fit` or `regraft evaluate`.
@@ -58,6 +60,8 @@ pub struct RunRecord {
     pub tuning: Option<TuningRecord>,
     /// Headline numbers on the test set.
     pub test: TestMetrics,
+    /// The same with test-time augmentation; `None` where there was none. All other numbers are without it.
+    pub test_time: Option<TestTimeRecord>,
     /// What simpler methods reach on the same test set.
     pub baselines: Baselines,
     /// Test metrics of each class, in the order of `classes`.
@@ -122,6 +126,7 @@ impl Default for RunRecord {
             head_candidates: Vec::new(),
             tuning: None,
             test: TestMetrics::default(),
+            test_time: None,
             baselines: Baselines::default(),
             per_class: Vec::new(),
             confusion: Vec::new(),

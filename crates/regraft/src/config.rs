@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::fit::{Method, TuningConfig};
 use crate::input::InputChoice;
+use crate::test_time;
 use crate::{ChannelChoice, Error, ExtraChannels, PrecisionChoice, Result, Stem};
 
 /// Everything that determines a run. Written into the run folder with every default filled in, so that
@@ -65,6 +66,9 @@ pub struct FitConfig {
     pub curve_repetitions: usize,
     /// What is trained of the source.
     pub method: Method,
+    /// Variants of each test image, 0 to 100, that a second look at the test set averages over beside the plain image; 0 leaves
+    /// it out. They are those of the tuning's augmentation.
+    pub tta: usize,
     /// Share of files that may be unreadable before the run fails, 0 to 1.
     pub max_unreadable: f64,
     /// Images with more pixels than this, in millions, are refused.
@@ -95,6 +99,7 @@ impl Default for FitConfig {
             heads: HeadKind::ALL.to_vec(),
             curve_repetitions: 5,
             method: Method::default(),
+            tta: 0,
             max_unreadable: 0.1,
             max_megapixels: 178,
             tuning: TuningConfig::default(),
@@ -130,6 +135,7 @@ impl FitConfig {
         let mistakes = [
             (self.data.as_os_str().is_empty()).then(|| "data: name a folder with images".to_owned()),
             self.column_mistake(),
+            test_time::mistake(self.tta, &self.tuning),
             (!(self.test_fraction > 0.0 && self.test_fraction <= 0.5)).then(|| {
                 format!("test-fraction: {} is not a share above 0, at most 0.5", self.test_fraction)
             }),

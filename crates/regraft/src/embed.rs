@@ -16,6 +16,7 @@ use crate::inputs::{Input, expand};
 use crate::precision::{CALIBRATION_IMAGES, EmbedPrecision, calibrate, warn_of_few};
 use crate::predict::Unusable;
 use crate::source::resolve_cut;
+use crate::test_time::View;
 use crate::{Context, Error, Result};
 
 /// What was written.
@@ -175,6 +176,7 @@ fn from_images<'a>(
         inspections: None,
         networks: vec![Network::trained(model, &[cut], &precision, &context.cache)?],
         preprocessing: model.card().preprocessing.clone(),
+        view: View::Plain,
         progress: context.progress,
     };
     context.progress.start("computing features", files.len() as u64);

@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use ndarray::Array2;
 use regraft_data::source::{ImageFolder, Item, LabelFile, Part};
 use regraft_graph::Model;
-use regraft_report::record::{ClassMetrics, Estimate, TestMetrics};
+use regraft_report::record::{ClassMetrics, Estimate, TestMetrics, TestTimeRecord};
 use regraft_system::spelling::nearest;
 use serde::Serialize;
 
-use crate::cache::hex;
-use crate::ingest::{FileRecord, Ingest, Network};
+use crate::cache::{Cache, hex};
+use crate::ingest::{FileRecord, Ingest, Ingested};
 use crate::inputs::labelled;
 use crate::judge::{Judgement, judge, probabilities};
 use crate::precision::FrozenPrecision;
 use crate::predict::{Unusable, labels};
 use crate::run::learned_contents;
-use crate::source::resolve_cut;
+use crate::test_time::TestTime;
 use crate::{Context, Error, Result, load_source_telling};
 
 /// What a run does on other data.
@@ -43,6 +43,8 @@ pub struct Evaluation {
     pub classes: Vec<String>,
     /// The headline numbers with their intervals.
     pub metrics: TestMetrics,
+    /// The same with test-time augmentation; `None` where there was none. All other numbers are without it.
+    pub test_time: Option<TestTimeRecord>,
     /// Numbers of each class.
     pub per_class: Vec<ClassMetrics>,
     /// Counts: rows are true classes, columns predicted ones.
@@ -52,7 +54,7 @@ pub struct Evaluation {
 }
 
 /// Judges a run on a folder of images, with labels from a table or from the folders in it. Where these have a split, its test
-/// part is used, else its validation part.
+/// part is used, else its validation part. With `variants`, 0 to 100, they are judged by test-time augmentation, too.
 ///
 /// # Errors
 /// The run, the folder or the table cannot be used, or they have a class that the model does not know.
@@ -60,9 +62,11 @@ pub fn evaluate(
     run: &Path,
     data: &Path,
     label_file: Option<&LabelFile>,
+    variants: usize,
     seed: u64,
     context: &Context<'_>,
 ) -> Result<Evaluation> {
+    let test_time = TestTime::of_run(run, variants)?;
     let model = load_source_telling(run, None, context.progress)?;
     let classes = labels(&model)?;
     let folder = labelled(data, label_file)?;
@@ -70,7 +74,7 @@ pub fn evaluate(
     let known = |class: &String| classes.iter().position(|known| known == class);
     let mapping: Vec<Option<usize>> = folder.classes.iter().map(known).collect();
     let items = judged_part(folder.items);
-    let (logits, files) = run_logits(&model, &FrozenPrecision::of_source(run)?, &items, context)?;
+    let Answers { files, plain, averaged } = Answers::of((run, &model), &items, test_time.as_ref(), context)?;
     let learned = learned_contents(run);
     let (mut truths, mut unusable, mut seen) = (Vec::new(), Vec::new(), 0);
     for (item, file) in items.iter().zip(files) {
@@ -86,8 +90,13 @@ pub fn evaluate(
             _ => {}
         }
     }
-    let Judgement { metrics, per_class, confusion } =
-        judge(&truths, probabilities(&logits, 1.0)?.view(), &classes, seed)?;
+    let Judgement { metrics, per_class, confusion } = judge(&truths, plain.view(), &classes, seed)?;
+    let test_time = match (&test_time, &averaged) {
+        (Some(test_time), Some(averaged)) => {
+            Some(test_time.record(&truths, [averaged.view(), plain.view()], &classes, seed)?)
+        }
+        _ => None,
+    };
     let (run, data) = (run.to_string_lossy().into_owned(), data.to_string_lossy().into_owned());
     Ok(Evaluation {
         run,
@@ -99,6 +108,7 @@ pub fn evaluate(
         classes_without_images: per_class.iter().filter(|class| class.support == 0).count(),
         classes,
         metrics,
+        test_time,
         per_class,
         confusion,
         unusable,
@@ -144,30 +154,36 @@ fn shortened(names: &[impl AsRef<str>]) -> String {
 
 type Usable = std::result::Result<FileRecord, String>;
 
-fn run_logits(
-    model: &Model,
-    precision: &FrozenPrecision,
-    items: &[Item],
-    context: &Context<'_>,
-) -> Result<(Array2<f32>, Vec<Usable>)> {
-    let ingest = Ingest {
-        limits: context.limits,
-        inspections: None,
-        networks: vec![Network::trained(
-            model,
-            &[&resolve_cut(model, "logits")?],
-            precision,
-            &context.cache,
-        )?],
-        preprocessing: model.card().preprocessing.clone(),
-        progress: context.progress,
-    };
-    let paths: Vec<PathBuf> = items.iter().map(|item| item.path.clone()).collect();
-    context.progress.start("reading images, computing labels", paths.len() as u64);
-    let ingested = ingest.run(&paths)?;
-    context.progress.finish();
-    let logits = ingested.features.into_iter().next().unwrap_or_default();
-    Ok((logits, ingested.files))
+/// What a run answers to images.
+struct Answers {
+    files: Vec<Usable>,
+    /// A row for each usable file.
+    plain: Array2<f64>,
+    /// The mean over the image and its variants, where those were asked for.
+    averaged: Option<Array2<f64>>,
+}
+
+impl Answers {
+    fn of(
+        (run, model): (&Path, &Model),
+        items: &[Item],
+        test_time: Option<&TestTime>,
+        context: &Context<'_>,
+    ) -> Result<Self> {
+        let cache = if test_time.is_some() { Cache::disabled() } else { context.cache.clone() };
+        let mut ingest = Ingest::answering(model, &FrozenPrecision::of_source(run)?, &cache, context)?;
+        let paths: Vec<PathBuf> = items.iter().map(|item| item.path.clone()).collect();
+        let views = 1 + test_time.map_or(0, TestTime::len);
+        context.progress.start("reading images, computing labels", (paths.len() * views) as u64);
+        let Ingested { features, files, .. } = ingest.run(&paths)?;
+        let softmax = |logits: &Array2<f32>| probabilities(logits, 1.0);
+        let plain = softmax(&features.into_iter().next().unwrap_or_default())?;
+        let averaged =
+            |test_time: &TestTime| test_time.averaged(&plain.view(), &mut ingest, &paths, &softmax);
+        let averaged = test_time.map(averaged).transpose()?;
+        context.progress.finish();
+        Ok(Self { files, plain, averaged })
+    }
 }
 
 impl fmt::Display for Evaluation {
@@ -205,6 +221,12 @@ impl fmt::Display for Evaluation {
             ("ECE", metrics.ece),
         ] {
             writeln!(f, "  {name:<18} {}", with_interval(estimate))?;
+        }
+        if let Some(TestTimeRecord { views, test, gain, .. }) = &self.test_time {
+            writeln!(f, "with the mean of the probabilities over the image and {views}:")?;
+            writeln!(f, "  {:<18} {}", "accuracy", with_interval(test.accuracy))?;
+            writeln!(f, "  {:<18} {}", "difference", with_interval(gain.estimate))?;
+            writeln!(f, "  {:<18} {}", "log-loss", with_interval(test.log_loss))?;
         }
         for file in &self.unusable {
             writeln!(f, "  skipped {}: {}", file.path, file.reason)?;

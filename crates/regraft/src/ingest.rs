@@ -16,7 +16,7 @@ use ndarray::{Array2, Array4};
 use rayon::prelude::*;
 use regraft_data::decode::{DECODER, Limits, decode_as};
 use regraft_data::inspect::{Inspection, inspect_image};
-use regraft_data::preprocess::{crop, normalise};
+use regraft_data::preprocess::normalise;
 use regraft_data::raster::Samples;
 use regraft_engine::{EngineError, InstructionSet, KERNELS, Normalization, Program};
 use regraft_graph::{ChannelOrder, Dim, Model, Preprocessing, Resize, ResizeFilter};
@@ -28,6 +28,8 @@ use crate::cache::{Cache, ContentHash, Store, StoreInfo};
 use crate::inspections;
 use crate::precision::FrozenPrecision;
 use crate::progress::Progress;
+use crate::source::resolve_cut;
+use crate::test_time::View;
 use crate::{Context, Error, Result};
 
 /// A network that gives rows of numbers for an image: the values of some wires, averaged over height and width, all of them
@@ -212,6 +214,8 @@ pub(crate) struct Ingest<'a> {
     pub(crate) networks: Vec<Network<'a>>,
     /// How the networks want their input; not used without a network.
     pub(crate) preprocessing: Preprocessing,
+    /// What they are shown. The cache holds rows of plain images only.
+    pub(crate) view: View,
     pub(crate) progress: &'a dyn Progress,
 }
 
@@ -257,8 +261,26 @@ impl<'a> Ingest<'a> {
                 mean: Cow::Owned(vec![0.0; channels]),
                 std: Cow::Owned(vec![1.0; channels]),
             },
+            view: View::Plain,
             progress: context.progress,
         }
+    }
+
+    /// For the logits of a model.
+    pub(crate) fn answering(
+        model: &'a Model,
+        precision: &FrozenPrecision,
+        cache: &Cache,
+        context: &'a Context<'_>,
+    ) -> Result<Self> {
+        Ok(Self {
+            limits: context.limits,
+            inspections: None,
+            networks: vec![Network::trained(model, &[&resolve_cut(model, "logits")?], precision, cache)?],
+            preprocessing: model.card().preprocessing.clone(),
+            view: View::Plain,
+            progress: context.progress,
+        })
     }
 }
 
@@ -389,7 +411,8 @@ impl Ingest<'_> {
                 prepared.inspection = Some(inspect_image(&image));
             }
             if missing {
-                let cropped = crop(&image, &self.preprocessing).map_err(|error| error.to_string())?;
+                let cropped = self.view.of(&image, &key, &self.preprocessing);
+                let cropped = cropped.map_err(|error| error.to_string())?;
                 prepared.crop = Some(cropped.into_samples());
             }
         }

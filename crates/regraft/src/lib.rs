@@ -34,6 +34,7 @@ mod predict;
 mod progress;
 mod run;
 mod source;
+mod test_time;
 pub mod zoo;
 
 pub use cache::{Cache, ContentHash, StoreInfo, StoreSummary};
@@ -63,6 +64,7 @@ pub use regraft_report::{DepthRecord, RunRecord, depth_text, metrics_json, summa
 pub use regraft_system::clock::Stopwatch;
 pub use run::{read_record, rebuild_report};
 pub use source::{load_source, load_source_telling, resolve_cut};
+pub use test_time::TestTime;
 
 /// The source model that is part of the program.
 pub const DEFAULT_SOURCE: &str = "efficientnet-lite0";

@@ -2,16 +2,16 @@
 
 use std::path::PathBuf;
 
-use ndarray::ArrayView1;
+use ndarray::{Array2, ArrayView1};
 use regraft_graph::{Dim, Model, Op};
 use serde::Serialize;
 
 use crate::cache::Cache;
-use crate::ingest::{Ingest, Network};
+use crate::ingest::Ingest;
 use crate::input::check_takes_images;
 use crate::inputs::{Input, expand};
 use crate::precision::FrozenPrecision;
-use crate::source::resolve_cut;
+use crate::test_time::TestTime;
 use crate::{Context, Error, Result};
 
 /// What a model says about one image.
@@ -50,8 +50,9 @@ const FILES_PER_ANSWER: usize = 256;
 
 /// Labels files, folders and standard input (`-`), handing each answer to `receive` as soon as it is there, in order.
 ///
-/// A run is computed in the precision that its head was fitted to: [`FrozenPrecision::of_source`]. Returns the number of
-/// files that could not be used.
+/// A run is computed in the precision that its head was fitted to: [`FrozenPrecision::of_source`]. With `test_time`
+/// probabilities are means over the image and variants of it: [`TestTime::of_run`]. Returns the number of files that could not be
+/// used.
 ///
 /// # Errors
 /// The model has no head, an input does not exist, or `receive` fails. A file that cannot be read is handed to
@@ -61,6 +62,7 @@ pub fn predict(
     precision: &FrozenPrecision,
     inputs: &[PathBuf],
     top: usize,
+    test_time: Option<&TestTime>,
     context: &Context<'_>,
     receive: &mut dyn FnMut(std::result::Result<Prediction, Unusable>) -> Result<()>,
 ) -> Result<usize> {
@@ -68,24 +70,23 @@ pub fn predict(
     let inputs = expand(inputs)?;
     let labels = labels(model)?;
     let scores = Scores::of(model)?;
-    let logits = resolve_cut(model, "logits")?;
-    let ingest = Ingest {
-        limits: context.limits,
-        inspections: None,
-        networks: vec![Network::trained(model, &[&logits], precision, &Cache::disabled())?],
-        preprocessing: model.card().preprocessing.clone(),
-        progress: context.progress,
-    };
+    let mut ingest = Ingest::answering(model, precision, &Cache::disabled(), context)?;
     let mut unusable = 0;
     for chunk in inputs.chunks(FILES_PER_ANSWER) {
         let paths: Vec<PathBuf> = chunk.iter().map(|input| input.file().to_path_buf()).collect();
         let ingested = ingest.run(&paths)?;
-        let mut rows = ingested.features.iter().flat_map(|logits| logits.rows());
+        let logits = ingested.features.into_iter().next().unwrap_or_default();
+        let plain = scores.of_all(&logits)?;
+        let answers = match test_time {
+            Some(test_time) => {
+                test_time.averaged(&plain.view(), &mut ingest, &paths, &|logits| scores.of_all(logits))?
+            }
+            None => plain,
+        };
+        let mut rows = answers.rows().into_iter();
         for (input, file) in chunk.iter().zip(ingested.files) {
             let answer = match file {
-                Ok(_) => {
-                    rows.next().map(|row| Ok(prediction(input, &scores.probabilities(row), &labels, top)))
-                }
+                Ok(_) => rows.next().map(|row| Ok(prediction(input, &row.to_vec(), &labels, top))),
                 Err(reason) => Some(Err(Unusable { path: input.name(), reason })),
             };
             unusable += usize::from(matches!(answer, Some(Err(_))));
@@ -142,6 +143,12 @@ impl Scores {
             )));
         }
         Ok(Self::OneOfAll)
+    }
+
+    /// A row for each row of logits.
+    fn of_all(self, logits: &Array2<f32>) -> Result<Array2<f64>> {
+        let probabilities = logits.rows().into_iter().flat_map(|row| self.probabilities(row));
+        Array2::from_shape_vec(logits.dim(), probabilities.collect()).map_err(Error::model)
     }
 
     /// One a class.

@@ -145,7 +145,7 @@ fn predicts(model: &Path, place: &TempDir, expected: &[(String, String, Vec<f64>
     let paths: Vec<PathBuf> =
         expected.iter().map(|(path, ..)| place.path().join("data").join(path)).collect();
     let mut answers = Vec::new();
-    predict(&model, &precision, &paths, CLASSES.len(), &Context::default(), &mut |answer| {
+    predict(&model, &precision, &paths, CLASSES.len(), None, &Context::default(), &mut |answer| {
         answers.push(answer.unwrap());
         Ok(())
     })

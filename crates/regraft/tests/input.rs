@@ -158,7 +158,7 @@ fn predicted(run: &Path, files: &[PathBuf]) -> Vec<(String, f64)> {
     let model = load_source(run, None).unwrap();
     let mut answers = Vec::new();
     let precision = FrozenPrecision::of_source(run).unwrap();
-    predict(&model, &precision, files, 1, &Context::default(), &mut |answer| {
+    predict(&model, &precision, files, 1, None, &Context::default(), &mut |answer| {
         let answer = answer.unwrap_or_else(|file| panic!("{}: {}", file.path, file.reason));
         answers.push((answer.label, answer.probability));
         Ok(())
@@ -314,7 +314,8 @@ fn a_small_stem_sees_small_images_at_their_size() {
     let model = load_source(&run.folder, None).unwrap();
     assert!(model.graph().nodes().iter().all(|node| !matches!(node.op, Op::MaxPool(_))));
     assert_predicts_its_own(&run, &place.path().join("data"));
-    let evaluation = evaluate(&run.folder, &place.path().join("data"), None, 0, &Context::default()).unwrap();
+    let evaluation =
+        evaluate(&run.folder, &place.path().join("data"), None, 0, 0, &Context::default()).unwrap();
     assert_eq!(evaluation.n, 2 * IMAGES_PER_CLASS);
 }
 

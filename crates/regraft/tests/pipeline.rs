@@ -99,7 +99,7 @@ const KNOWN: [(&str, &[&str]); 5] = [
 fn photographs_have_their_known_label_in_the_top_five() {
     let model = load_source(DEFAULT_SOURCE, None).unwrap();
     let mut judged = 0;
-    predict(&model, &FrozenPrecision::Float32, &files(), 5, &Context::default(), &mut |answer| {
+    predict(&model, &FrozenPrecision::Float32, &files(), 5, None, &Context::default(), &mut |answer| {
         let answer = answer.unwrap();
         let name = Path::new(&answer.path).file_name().unwrap().to_str().unwrap().to_owned();
         if let Some((_, labels)) = KNOWN.iter().find(|(beginning, _)| name.starts_with(beginning)) {

@@ -125,10 +125,18 @@ fn training_lowers_the_loss_and_the_run_says_how() {
     let row: Vec<&str> = text.lines().nth(1).unwrap().split(',').collect();
     let image = place.path().join("data").join(row[0]);
     let mut found = Vec::new();
-    predict(&model(&fitted), &FrozenPrecision::Float32, &[image], 3, &Context::default(), &mut |answer| {
-        found.push(answer.unwrap());
-        Ok(())
-    })
+    predict(
+        &model(&fitted),
+        &FrozenPrecision::Float32,
+        &[image],
+        3,
+        None,
+        &Context::default(),
+        &mut |answer| {
+            found.push(answer.unwrap());
+            Ok(())
+        },
+    )
     .unwrap();
     assert_eq!(found[0].label, row[2]);
     let probability: f64 = row.iter().skip(3).map(|text| text.parse::<f64>().unwrap()).fold(0.0, f64::max);
@@ -157,13 +165,21 @@ fn the_first_loss_is_that_of_the_linear_probe() {
     let (mut loss, mut count) = (0.0, 0);
     for row in training {
         let image = place.path().join("data").join(row[0]);
-        predict(&model(&probe), &FrozenPrecision::Float32, &[image], 3, &Context::default(), &mut |answer| {
-            let answer = answer.unwrap();
-            let own = answer.top.iter().find(|label| label.label == row[1]).unwrap();
-            loss -= own.probability.ln();
-            count += 1;
-            Ok(())
-        })
+        predict(
+            &model(&probe),
+            &FrozenPrecision::Float32,
+            &[image],
+            3,
+            None,
+            &Context::default(),
+            &mut |answer| {
+                let answer = answer.unwrap();
+                let own = answer.top.iter().find(|label| label.label == row[1]).unwrap();
+                loss -= own.probability.ln();
+                count += 1;
+                Ok(())
+            },
+        )
         .unwrap();
     }
     let last = tuned.record.tuning.unwrap().history.into_iter().last().unwrap();

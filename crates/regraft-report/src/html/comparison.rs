@@ -1,7 +1,7 @@
 //! Did transfer help: the table with intervals and baselines, the dots, and the learning curve.
 
 use super::block::{self, Column};
-use crate::insight::{examples, saving};
+use crate::insight::{examples, saving, test_time_line};
 use crate::markup::{escape, name};
 use crate::number::{
     count, fixed, level, percent, percent_bare, percent_interval, plain_interval, points, points_interval,
@@ -18,7 +18,13 @@ pub(super) fn section(record: &RunRecord) -> String {
     );
     let dots = svg::accuracy(record).map(|chart| block::figure("chart-box", &chart, &caption));
     let numbers = block::pair(&dots.unwrap_or_default(), &metrics_table(record));
-    block::section("comparison", "Did transfer help?", &lead(record), &(comparison_table(record) + &numbers))
+    let body = comparison_table(record) + &numbers + &test_time(record);
+    block::section("comparison", "Did transfer help?", &lead(record), &body)
+}
+
+fn test_time(record: &RunRecord) -> String {
+    let line = test_time_line(record);
+    line.map_or_else(String::new, |line| format!("<p>With test-time augmentation: {}.</p>\n", escape(&line)))
 }
 
 fn lead(record: &RunRecord) -> String {

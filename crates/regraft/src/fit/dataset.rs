@@ -17,6 +17,7 @@ use crate::check::{finding_text, findings};
 use crate::ingest::{FileRecord, Ingest, IngestTiming, Network, inspection_store};
 use crate::inputs::labelled;
 use crate::run::learned_contents;
+use crate::test_time::View;
 use crate::{Context, Error, FitConfig, Result};
 
 /// Usable images with everything that is known about them; all lists are in the same order.
@@ -127,6 +128,7 @@ impl Dataset {
                 Network::random(model, cuts, &chosen.precision, config.seed, &context.cache)?,
             ],
             preprocessing: model.card().preprocessing.clone(),
+            view: View::Plain,
             progress: context.progress,
         };
         context.progress.start("reading images, computing features", paths.len() as u64);

@@ -17,6 +17,7 @@ use regraft_report::record::{PrecisionCandidate, PrecisionRecord};
 use super::dataset::{Usable, at, fold_count};
 use crate::ingest::{Ingest, Network};
 use crate::precision::{CALIBRATION_IMAGES, FrozenPrecision, PrecisionChoice, calibrate, spread};
+use crate::test_time::View;
 use crate::{Context, Error, FitConfig, Result};
 
 /// Training images that `auto` looks at, about.
@@ -172,6 +173,7 @@ fn features(
         inspections: None,
         networks: networks.collect::<Result<_>>()?,
         preprocessing: model.card().preprocessing.clone(),
+        view: View::Plain,
         progress: context.progress,
     };
     context.progress.start("comparing precisions", sample.paths.len() as u64);

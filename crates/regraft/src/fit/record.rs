@@ -1,14 +1,14 @@
 //! The record of a run, from everything that was measured.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use ndarray::ArrayView2;
+use ndarray::{Array2, ArrayView2};
 use regraft_data::doctor;
 use regraft_graph::{Bindings, Model};
 use regraft_report::RunRecord;
 use regraft_report::record::{
-    Baselines, CurvePoint, CurveSeries, Finding, HeadCandidate, LearningCurve, Mistake, Severity, Timing,
-    TuningRecord,
+    Baselines, CurvePoint, CurveSeries, Finding, HeadCandidate, LearningCurve, Mistake, Severity,
+    TestTimeRecord, Timing, TuningRecord,
 };
 use regraft_report::thumbnail::png_data_uri;
 use regraft_system::memory::peak_resident_bytes;
@@ -18,8 +18,11 @@ use super::dataset::{Dataset, at};
 use super::folder::largest;
 use super::heads::hyper_parameter_text;
 use super::tune::{Method, Tuned};
-use crate::judge::{baseline, judge, majority};
+use crate::cache::Cache;
+use crate::ingest::Ingest;
+use crate::judge::{baseline, judge, majority, probabilities};
 use crate::log::Log;
+use crate::test_time::TestTime;
 use crate::{Context, Error, FitConfig, Result};
 
 /// Wrong answers shown in the report.
@@ -62,6 +65,7 @@ pub(crate) fn assemble(
     let judgement = judge(&truths, answers, &measured.dataset.classes, config.seed)?;
     let baselines = baselines(&measured, &truths, config.seed)?;
     let tuning = tuning(&measured, &truths, config.seed)?;
+    let test_time = test_time(config, &measured, &truths, model, context)?;
     let mistakes = mistakes(&measured, &truths, source.card().preprocessing.channels(), context);
     let Measured { dataset, heads, learning_curve, head_seconds, tuned } = measured;
     let selection = &heads.source.selection;
@@ -101,6 +105,7 @@ pub(crate) fn assemble(
         confusion: judgement.confusion,
         mistakes,
         tuning,
+        test_time,
         findings: dataset.findings.iter().map(finding).collect(),
         timing: Timing {
             decode_s: dataset.timing.decode_seconds,
@@ -127,6 +132,27 @@ fn tuning(measured: &Measured<'_>, truths: &[usize], seed: u64) -> Result<Option
     let probe = measured.heads.source.test_probabilities.view();
     let probe = Some(baseline(truths, measured.answers(), probe, seed)?);
     Ok(Some(TuningRecord { probe, ..tuned.record.clone() }))
+}
+
+/// The run's answers to variants of the test images, too, where that was asked for.
+fn test_time(
+    config: &FitConfig,
+    measured: &Measured<'_>,
+    truths: &[usize],
+    model: &Model,
+    context: &Context<'_>,
+) -> Result<Option<TestTimeRecord>> {
+    let Some(test_time) = TestTime::new(config.tta, &config.tuning, config.seed)? else { return Ok(None) };
+    let (dataset, plain) = (measured.dataset, measured.answers());
+    let precision = &dataset.precision.precision;
+    let mut ingest = Ingest::answering(model, precision, &Cache::disabled(), context)?;
+    let items = at(&dataset.items, &dataset.split.test);
+    let paths: Vec<PathBuf> = items.into_iter().map(|item| item.path).collect();
+    context.progress.start("judging variants", (paths.len() * test_time.len()) as u64);
+    let softmax = |logits: &Array2<f32>| probabilities(logits, 1.0);
+    let averaged = test_time.averaged(&plain, &mut ingest, &paths, &softmax)?;
+    context.progress.finish();
+    test_time.record(truths, [averaged.view(), plain], &dataset.classes, config.seed).map(Some)
 }
 
 fn baselines(measured: &Measured<'_>, truths: &[usize], seed: u64) -> Result<Baselines> {

@@ -172,9 +172,10 @@ fn same(stored: &FitConfig, config: &FitConfig, folder: &Path) -> Result<()> {
     )))
 }
 
-/// Everything that determines the weights: neither the place nor how often a checkpoint is written.
+/// Everything that determines the weights: neither the place, nor how often a checkpoint is written, nor a second look at the
+/// test set.
 fn table(config: &FitConfig) -> Result<toml::Table> {
-    let mut config = FitConfig { out: None, ..config.clone() };
+    let mut config = FitConfig { out: None, tta: 0, ..config.clone() };
     config.tuning.checkpoint_minutes = 1.0;
     toml::Table::try_from(config).map_err(|error| Error::Usage(error.to_string()))
 }

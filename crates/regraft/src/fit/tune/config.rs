@@ -426,14 +426,19 @@ impl TuningConfig {
         if default > 0.0 { self.regularization.unwrap_or(default) } else { 0.0 }
     }
 
-    /// The augmentation for the report; empty for none.
-    pub(crate) fn augmentation_text(&self) -> String {
+    /// The augmentation's name; `None` where nothing happens.
+    pub(crate) fn augmentation_name(&self) -> Option<String> {
         let is = |name: &&str| name.parse::<Augmentation>().is_ok_and(|preset| preset == self.augmentation);
-        let of_images = match Augmentation::PRESETS.into_iter().find(is) {
+        match Augmentation::PRESETS.into_iter().find(is) {
             Some("none") => None,
             Some(name) => Some(name.to_owned()),
             None => Some("as set in regraft.toml".to_owned()),
-        };
+        }
+    }
+
+    /// The augmentation for the report; empty for none.
+    pub(crate) fn augmentation_text(&self) -> String {
+        let of_images = self.augmentation_name();
         let mixed = |name: &str, alpha: f64| (alpha > 0.0).then(|| format!("{name} {alpha}"));
         let parts = [of_images, mixed("mixup", self.mixing.mixup), mixed("cutmix", self.mixing.cutmix)];
         parts.into_iter().flatten().collect::<Vec<_>>().join(", ")

@@ -46,7 +46,7 @@ use super::heads::{choose, examples};
 use super::judged::Judged;
 use super::unfinished::Unfinished;
 use crate::cache::Cache;
-use crate::ingest::{Ingest, Network, fingerprint};
+use crate::ingest::{Ingest, fingerprint};
 use crate::judge::probabilities;
 use crate::precision::FrozenPrecision;
 use crate::source::resolve_cut;
@@ -256,15 +256,7 @@ impl Tuning<'_> {
     fn answers(&self, model: &Model, context: &Context<'_>) -> Result<Array2<f64>> {
         let items = at(&self.dataset.items, &self.dataset.split.test);
         let paths: Vec<PathBuf> = items.into_iter().map(|item| item.path).collect();
-        let logits = model.card().roles.logits.as_deref().unwrap_or_default();
-        let network = Network::trained(model, &[logits], &FrozenPrecision::Float32, &Cache::disabled())?;
-        let ingest = Ingest {
-            limits: context.limits,
-            inspections: None,
-            networks: vec![network],
-            preprocessing: model.card().preprocessing.clone(),
-            progress: context.progress,
-        };
+        let ingest = Ingest::answering(model, &FrozenPrecision::Float32, &Cache::disabled(), context)?;
         context.progress.start("judging", paths.len() as u64);
         let ingested = ingest.run(&paths)?;
         context.progress.finish();
