@@ -10,7 +10,7 @@
 
 mod support;
 
-use ndarray::{ArrayD, IxDyn};
+use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn};
 use regraft_engine::{InstructionSet, Tape, TapeOptions};
 use regraft_graph::{Op, Parameter};
 use support::{Case, golden_numbers, numbers};
@@ -210,6 +210,39 @@ fn what_is_computed_again_is_the_same_and_takes_less_memory() {
     assert!(saved >= 10, "{saved}");
 }
 
+/// The outputs of a batch, and the gradients where those of the outputs are the outputs.
+fn answers(case: &Case, batch: ArrayViewD<'_, f32>) -> (ArrayD<f32>, Vec<f32>) {
+    let mut tape = Tape::compile(&case.model, case.image(), &["fc"], &TapeOptions::default()).unwrap();
+    let output = tape.forward(batch).unwrap().remove(0);
+    tape.backward(&[output.view()]).unwrap();
+    (output, tape.gradients().to_vec())
+}
+
+#[test]
+fn recurrent_layers_give_many_images_what_they_give_each() {
+    let is_recurrent = |case: &Case| has(case, |op| matches!(op, Op::Lstm(_) | Op::Gru(_)));
+    for case in support::family("trained").into_iter().filter(is_recurrent) {
+        let parts: Vec<ArrayD<f32>> = (0..5).map(|part| case.batch(&format!("input {part}"))).collect();
+        let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+        let batch = ndarray::concatenate(Axis(0), &views).unwrap();
+        let (together, gradients) = answers(&case, batch.view());
+        let mut sums = vec![0.0f64; gradients.len()];
+        for (image, output) in batch.axis_chunks_iter(Axis(0), 1).zip(together.axis_chunks_iter(Axis(0), 1)) {
+            let (alone, gradients) = answers(&case, image);
+            assert_eq!(alone, output, "{}", case.name);
+            sums.iter_mut().zip(gradients).for_each(|(sum, gradient)| *sum += f64::from(gradient));
+        }
+        let largest = sums.iter().fold(0.0f64, |largest, sum| largest.max(sum.abs()));
+        for (found, expected) in gradients.iter().zip(sums) {
+            assert!(
+                (f64::from(*found) - expected).abs() < 1e-5 * largest,
+                "{}: {found} {expected}",
+                case.name
+            );
+        }
+    }
+}
+
 #[test]
 fn dropout_drops_other_numbers_in_every_batch_and_with_every_seed() {
     let case = support::family("networks")
@@ -275,7 +308,7 @@ fn running_statistics_move_with_those_of_the_batch() {
     let model = tape.model().unwrap();
     let stem = outputs[0].view().into_dimensionality::<ndarray::Ix4>().unwrap();
     let number = |name: &str, channel: usize| model.weights().get(name).unwrap().to_f32()[channel];
-    for (channel, plane) in stem.axis_iter(ndarray::Axis(1)).enumerate() {
+    for (channel, plane) in stem.axis_iter(Axis(1)).enumerate() {
         let count = plane.len() as f32;
         let mean = plane.sum() / count;
         let variance = plane.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>() / (count - 1.0);

@@ -47,12 +47,7 @@ fn the_charts_of_a_training() {
     assert_golden("training.svg", &svg::training(&record).unwrap());
     assert_golden("range-test.svg", &svg::range_test(&record).unwrap());
     let page = render(&record);
-    for text in [
-        "Ingredient of the soup",
-        "validation-soup-2",
-        "Share of the epochs",
-        "Batches of a step",
-    ] {
+    for text in ["Ingredient of the soup", "validation-soup-2", "Share of the epochs", "Batches of a step"] {
         assert!(page.contains(text), "{text}");
     }
 }
