@@ -90,7 +90,7 @@ impl TestTime {
     /// With the augmentation and the seed of a run; those that [`fit`](crate::fit()) has by default for other models.
     ///
     /// # Errors
-    /// As [`new`](Self::new), or the run's settings cannot be read.
+    /// [`Error::Usage`]: the augmentation does nothing, there are more than 100 variants, or the run's settings cannot be read.
     pub fn of_run(run: &Path, variants: usize) -> Result<Option<Self>> {
         let folders = [Some(run), run.parent()].into_iter().flatten().filter(|_| run.is_dir());
         let settings = folders.map(|folder| folder.join("regraft.toml")).find(|path| path.is_file());
