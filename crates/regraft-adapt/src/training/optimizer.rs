@@ -134,14 +134,14 @@ impl OptimizerState {
                     let second = self.second.get_mut(range).ok_or_else(outside)?;
                     let (corrections, decay) =
                         (corrections(beta1, beta2, self.steps), rate * group.weight_decay);
-                    AdamW { beta1, beta2, epsilon, rate, decay, corrections }
-                        .update(values, gradients, first, second);
+                    Adam { beta1, beta2, epsilon, rate, decay, corrections }
+                        .adam_w(values, gradients, first, second);
                 }
                 Optimizer::Lamb { beta1, beta2, epsilon } => {
                     let second = self.second.get_mut(range).ok_or_else(outside)?;
                     let (corrections, decay) = (corrections(beta1, beta2, self.steps), group.weight_decay);
-                    Lamb { beta1, beta2, epsilon, rate, decay, corrections }
-                        .update(values, gradients, first, second);
+                    Adam { beta1, beta2, epsilon, rate, decay, corrections }
+                        .lamb(values, gradients, first, second);
                 }
             }
         }
@@ -176,7 +176,8 @@ impl Sgd {
     }
 }
 
-struct AdamW {
+/// Means of gradients and of their squares, and what is made of them.
+struct Adam {
     beta1: f64,
     beta2: f64,
     epsilon: f64,
@@ -186,8 +187,8 @@ struct AdamW {
     corrections: [f64; 2],
 }
 
-impl AdamW {
-    fn update(&self, values: &mut [f32], gradients: &[f32], first: &mut [f32], second: &mut [f32]) {
+impl Adam {
+    fn adam_w(&self, values: &mut [f32], gradients: &[f32], first: &mut [f32], second: &mut [f32]) {
         let [beta1, beta2, epsilon] = [self.beta1, self.beta2, self.epsilon].map(|number| number as f32);
         // 1 − 0.999 in single precision would be off in the fifth digit.
         let [new1, new2] = [self.beta1, self.beta2].map(|beta| (1.0 - beta) as f32);
@@ -204,20 +205,8 @@ impl AdamW {
             }
         });
     }
-}
 
-struct Lamb {
-    beta1: f64,
-    beta2: f64,
-    epsilon: f64,
-    rate: f64,
-    decay: f64,
-    /// What the means lack because they began at zero.
-    corrections: [f64; 2],
-}
-
-impl Lamb {
-    fn update(&self, values: &mut [f32], gradients: &[f32], first: &mut [f32], second: &mut [f32]) {
+    fn lamb(&self, values: &mut [f32], gradients: &[f32], first: &mut [f32], second: &mut [f32]) {
         self.follow(gradients, first, second);
         let rate = (self.rate * self.trust(values, first, second)) as f32;
         let direction = self.direction();
