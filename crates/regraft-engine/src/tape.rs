@@ -171,7 +171,8 @@ impl Tape {
         &self.values
     }
 
-    /// As [`values`](Self::values), to be changed.
+    /// As [`values`](Self::values), to be changed: not between [`forward`](Self::forward) and [`backward`](Self::backward), which
+    /// both go by the values as they are.
     pub fn values_mut(&mut self) -> &mut [f32] {
         self.is_stale = true;
         &mut self.values
