@@ -12,7 +12,7 @@ use super::average::Averaging;
 use super::boundary::Boundary;
 use super::checkpoint::{Checkpoints, Loss, State};
 use super::config::{Method, TuningConfig};
-use super::deadline::Deadline;
+use super::deadline::{Deadline, Pace};
 use super::history::History;
 use super::images::Look;
 use super::network::{check_memory, logits, matrix, tape, tape_with};
@@ -420,9 +420,9 @@ impl<'a> Training<'a> {
 
     fn has_too_little_time(&self, epoch: usize, seconds: f64) -> bool {
         let Cell { train, validation, epochs, .. } = *self.cell;
-        let epochs = [epochs - (epoch + 1).min(epochs), epochs];
+        let pace = Pace { epochs: [epochs.saturating_sub(epoch + 1), epochs], images: train.len(), seconds };
         let judged = self.setting.deadline.filter(|_| !validation.is_empty());
-        judged.is_some_and(|deadline| deadline.is_too_early_for(epochs, train.len(), seconds))
+        judged.is_some_and(|deadline| deadline.is_missed_by(&pace))
     }
 
     /// Takes the weights at the end of an epoch into their mean, where one is asked for. Running statistics that belong to the mean

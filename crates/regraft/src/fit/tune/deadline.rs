@@ -13,19 +13,45 @@ pub(crate) struct Deadline<'a> {
     pub(super) following: usize,
 }
 
+/// Where a training that is judged stands.
+pub(super) struct Pace {
+    /// Epochs that it has left, and those of the training that follows.
+    pub(super) epochs: [usize; 2],
+    /// Images of an epoch, and the seconds that the last one took.
+    pub(super) images: usize,
+    pub(super) seconds: f64,
+}
+
 impl Deadline<'_> {
     /// Whether the time is over already.
     pub(super) fn is_over(&self) -> bool {
         self.work.seconds() > self.seconds
     }
 
-    /// Whether it would be over before the rest of a training's epochs and the training that follows, where an epoch of so many
-    /// images takes so many seconds.
-    pub(super) fn is_too_early_for(&self, [left, all]: [usize; 2], images: usize, seconds: f64) -> bool {
-        self.work.seconds() + seconds * self.epochs_to_come([left, all], images) > self.seconds
+    /// Whether it will be over before a training and the one that follows are.
+    pub(super) fn is_missed_by(&self, pace: &Pace) -> bool {
+        self.work.seconds() + pace.seconds_left(self.following) > self.seconds
     }
+}
 
-    fn epochs_to_come(&self, [left, all]: [usize; 2], images: usize) -> f64 {
-        left as f64 + (all * self.following) as f64 / images.max(1) as f64
+impl Pace {
+    /// Of both trainings, where the one that follows has so many images an epoch.
+    fn seconds_left(&self, following: usize) -> f64 {
+        let [left, all] = self.epochs;
+        let images = left * self.images + all * following;
+        self.seconds * images as f64 / self.images.max(1) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_takes_as_long_as_its_images() {
+        let pace = Pace { epochs: [3, 5], images: 80, seconds: 2.0 };
+        assert_eq!(pace.seconds_left(100), 3.0 * 2.0 + 5.0 * 2.5);
+        // With a validation part nothing follows.
+        assert_eq!(pace.seconds_left(0), 6.0);
     }
 }
