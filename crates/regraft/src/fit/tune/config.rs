@@ -446,9 +446,10 @@ impl TuningConfig {
 
     /// A line for each value outside its range.
     pub(crate) fn mistakes(&self) -> impl Iterator<Item = String> {
-        let number = |is_fine: bool, name: &str, found: f64, expected: &str| {
-            (!is_fine).then(|| format!("{name}: {found} is not {expected}"))
-        };
+        self.mistakes_of_training().chain(self.mistakes_of_methods())
+    }
+
+    fn mistakes_of_training(&self) -> impl Iterator<Item = String> + use<> {
         let rate = self.head_rate();
         [
             (!EPOCHS.contains(&self.epochs)).then(|| outside("epochs", self.epochs, &EPOCHS)),
@@ -468,6 +469,39 @@ impl TuningConfig {
                 self.layer_decay,
                 "a share above 0, at most 1",
             ),
+            (self.goes_by_batch() && self.batch() == 1).then(|| {
+                "norm-statistics: a batch of one image has no statistics; choose a larger batch-size"
+                    .to_owned()
+            }),
+            number(
+                (0.0..=1.0).contains(&self.weight_decay),
+                "weight-decay",
+                self.weight_decay,
+                "from 0 to 1",
+            ),
+            number(self.gradient_clip > 0.0, "gradient-clip", self.gradient_clip, "a number above 0"),
+            number(
+                (0.0..1.0).contains(&self.label_smoothing),
+                "label-smoothing",
+                self.label_smoothing,
+                "a share from 0 to less than 1",
+            ),
+            number(
+                self.checkpoint_minutes > 0.0,
+                "checkpoint-minutes",
+                self.checkpoint_minutes,
+                "a number above 0",
+            ),
+            (!VARIANTS.contains(&self.variants)).then(|| outside("variants", self.variants, &VARIANTS)),
+            self.augmentation.check().err().map(|error| error.to_string()),
+            self.mixing.check().err().map(|error| error.to_string()),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    fn mistakes_of_methods(&self) -> impl Iterator<Item = String> + use<> {
+        [
             number(
                 self.source_pull >= 0.0 && self.source_pull.is_finite(),
                 "source-pull",
@@ -501,36 +535,14 @@ impl TuningConfig {
                 self.alpha,
                 "above 0, at most a million",
             ),
-            (self.goes_by_batch() && self.batch() == 1).then(|| {
-                "norm-statistics: a batch of one image has no statistics; choose a larger batch-size"
-                    .to_owned()
-            }),
-            number(
-                (0.0..=1.0).contains(&self.weight_decay),
-                "weight-decay",
-                self.weight_decay,
-                "from 0 to 1",
-            ),
-            number(self.gradient_clip > 0.0, "gradient-clip", self.gradient_clip, "a number above 0"),
-            number(
-                (0.0..1.0).contains(&self.label_smoothing),
-                "label-smoothing",
-                self.label_smoothing,
-                "a share from 0 to less than 1",
-            ),
-            number(
-                self.checkpoint_minutes > 0.0,
-                "checkpoint-minutes",
-                self.checkpoint_minutes,
-                "a number above 0",
-            ),
-            (!VARIANTS.contains(&self.variants)).then(|| outside("variants", self.variants, &VARIANTS)),
-            self.augmentation.check().err().map(|error| error.to_string()),
-            self.mixing.check().err().map(|error| error.to_string()),
         ]
         .into_iter()
         .flatten()
     }
+}
+
+fn number(is_fine: bool, name: &str, found: f64, expected: &str) -> Option<String> {
+    (!is_fine).then(|| format!("{name}: {found} is not {expected}"))
 }
 
 #[cfg(test)]
