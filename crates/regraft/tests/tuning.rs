@@ -519,6 +519,43 @@ fn what_a_method_adds_is_the_same_after_a_stop() {
     }
 }
 
+/// The largest move of each of the source's weights.
+fn moves(fitted: &Fitted) -> Vec<f32> {
+    let (source, tuned) = (load_source(regraft::DEFAULT_SOURCE, None).unwrap(), model(fitted));
+    let of_both = moved(fitted).into_iter().map(|name| {
+        let numbers = |model: &Model| model.weights().get(&name).unwrap().to_f32();
+        let pairs = numbers(&source).into_iter().zip(numbers(&tuned));
+        pairs.map(|(before, after)| (after - before).abs()).fold(0.0, f32::max)
+    });
+    of_both.collect()
+}
+
+#[test]
+fn surgical_moves_tensors_by_their_gradients_and_goes_on_to_the_same_bits() {
+    let place = place();
+    goes_on_to_the_same_bits(&place, &config(&place, "", Method::Surgical), &[2, 4]);
+    // One step of Adam moves a number by at most the rate, and the tensor with the largest relative gradient by all of it.
+    let one_step = |method: Method| {
+        let config = config(&place, method.name(), method);
+        let tuning = TuningConfig {
+            epochs: 1,
+            // All of the images.
+            batch_size: Some(24),
+            schedule: regraft::ScheduleChoice::Constant,
+            weight_decay: 0.0,
+            ..config.tuning.clone()
+        };
+        moves(&run(&place, &FitConfig { tuning, ..config }, 2))
+    };
+    let rate = 1e-3 * 0.1;
+    let (all, by_gradient) = (one_step(Method::LpFt), one_step(Method::Surgical));
+    let largest = by_gradient.iter().copied().fold(0.0, f32::max);
+    assert!(all.iter().all(|one| (0.9..1.1).contains(&(one / rate))), "{all:?}");
+    assert!((0.9..1.1).contains(&(largest / rate)), "{by_gradient:?}");
+    let few = by_gradient.iter().filter(|one| **one < 0.5 * rate).count();
+    assert!(few > by_gradient.len() / 2, "{by_gradient:?}");
+}
+
 #[test]
 fn a_run_that_is_stopped_goes_on_to_the_same_bits() {
     let place = place();
