@@ -43,6 +43,9 @@ use crate::{
     window::Window,
 };
 
+/// Pixels of a tile that is nearly full, of the largest one.
+const FULL: usize = MOST_PIXELS - 2;
+
 /// A packed convolution or dense layer.
 #[derive(Debug)]
 pub(crate) struct Dense {
@@ -67,6 +70,7 @@ pub(crate) struct Dense {
     /// From the sums of an input in bytes to the output.
     pub(super) rescaling: Option<Rescaling>,
     tile_pixels: usize,
+    is_flat: bool,
     /// How windows become rows of tiles, where the sums are computed in tiles.
     #[cfg(target_arch = "x86_64")]
     gathering: Option<Gathering>,
@@ -149,8 +153,10 @@ impl Dense {
             function: recipe.function,
             rescaling,
             tile_pixels,
+            is_flat: false,
         };
         dense.check()?;
+        dense.is_flat = dense.is_flat();
         dense.pack(recipe);
         Ok(dense)
     }
@@ -187,8 +193,21 @@ impl Dense {
         });
     }
 
+    /// Images whose pixels are numbered through, and the tiles that they are divided into: each by itself, where its tiles are
+    /// nearly full, because the pixels of a tile that lie in two images are no neighbours.
+    fn division(&self, images: usize) -> [usize; 2] {
+        let pixels = self.output.pixels();
+        let of_image = pixels.div_ceil(self.tile_pixels);
+        if pixels >= FULL * of_image {
+            [1, of_image]
+        } else {
+            [images, (images * pixels).div_ceil(self.tile_pixels)]
+        }
+    }
+
     fn tiles(&self, images: usize) -> usize {
-        (images * self.output.pixels()).div_ceil(self.tile_pixels)
+        let [together, tiles] = self.division(images);
+        images / together * tiles
     }
 
     /// Number of units, when so many threads share them: tiles of pixels times panels of output channels.
@@ -302,13 +321,14 @@ impl Task<'_> {
     #[inline(always)]
     fn chunk<S: Simd, I: Factor>(&self, simd: S, order: &Order, units: Range<usize>, slab: usize) {
         let dense = self.dense;
-        let total = self.operands.images * dense.output.pixels();
-        let tiles = dense.tiles(self.operands.images);
+        let [together, tiles] = dense.division(self.operands.images);
+        let total = together * dense.output.pixels();
         let (mut located, mut pixels) = (usize::MAX, Pixels::NONE);
         for unit in units {
             let [tile, panel] = order.place(unit);
             // Even shares: 49 pixels are 13 + 12 + 12 + 12 rather than three tiles of 14 and one of 7.
-            let (first, end) = (tile * total / tiles, (tile + 1) * total / tiles);
+            let (group, index) = (tile / tiles * total, tile % tiles);
+            let (first, end) = (group + index * total / tiles, group + (index + 1) * total / tiles);
             if located != tile {
                 (located, pixels) = (tile, dense.pixels(self.operands, first, end - first));
             }
@@ -355,8 +375,22 @@ impl Dense {
         }
     }
 
+    /// Whether each pixel of an image lies behind the one before, in all that is read and written.
+    fn is_flat(&self) -> bool {
+        let Self { output, steps, .. } = self;
+        let is_flat = |[down, right]: [usize; 2]| {
+            right == LANES && (output.height == 1 || down == output.width * LANES)
+        };
+        let stored = [output, self.residual.as_ref().unwrap_or(output)];
+        self.apart == [1; 2] && is_flat(*steps) && stored.iter().all(|to| is_flat([to.row(), to.lanes]))
+    }
+
     #[inline(always)]
     fn pixels(&self, operands: &Operands, first: usize, count: usize) -> Pixels {
+        let (image, place) = (first / self.output.pixels(), first % self.output.pixels());
+        if self.is_flat && place + count <= self.output.pixels() {
+            return self.flat_pixels(operands, [image, place], count.min(MOST_PIXELS));
+        }
         let (mut pixels, mut index) = (Pixels::NONE, 0);
         self.for_each_pixel(operands, first..first + count.min(MOST_PIXELS), |input, output, residual| {
             pixels.inputs[index] = input;
@@ -367,6 +401,27 @@ impl Dense {
         let apart = LANES * self.input.element.size();
         let mut pairs = pixels.inputs[..index].windows(2);
         pixels.are_neighbors = pairs.all(|pair| pair[1].addr().wrapping_sub(pair[0].addr()) == apart);
+        pixels
+    }
+
+    /// Pixels of an image from a place on.
+    #[inline(always)]
+    fn flat_pixels(&self, operands: &Operands, [image, place]: [usize; 2], count: usize) -> Pixels {
+        let residual = self.residual.unwrap_or(self.output);
+        // Wrapping, as below.
+        let first = |span: super::Span, origin: usize, size: usize| {
+            span.pointer.wrapping_add(image * span.image + (origin + place * LANES) * size)
+        };
+        let [input, output, added] = [&self.input, &self.output, &residual].map(|of| of.element.size());
+        let mut pixels = Pixels { are_neighbors: true, ..Pixels::NONE };
+        for index in 0..count {
+            let lanes = index * LANES;
+            pixels.inputs[index] = first(operands.input, self.start, input).wrapping_add(lanes * input);
+            pixels.outputs[index] =
+                first(operands.output, self.output.origin(), output).wrapping_add(lanes * output);
+            pixels.residuals[index] =
+                first(operands.second, residual.origin(), added).wrapping_add(lanes * added);
+        }
         pixels
     }
 

@@ -20,6 +20,9 @@ use crate::{
 /// Largest number of pixels of a tile, over all instruction sets.
 pub(super) const MOST_PIXELS: usize = 14;
 
+/// Steps of the sums by which the weights are asked for before they are needed: they come from the second-level cache.
+const AHEAD: usize = 12;
+
 /// Some of a panel's runs: all of them, or those of a slab.
 pub(super) struct Portion<'a> {
     pub(super) panel: &'a Panel,
@@ -112,11 +115,19 @@ unsafe fn tile<S: Simd, I: Factor, const P: usize, const B: usize, const NEIGHBO
         let runs = &dense.runs[runs.clone()];
         let row = runs.first().map_or(0, |run| run.row);
         let mut weights = dense.weights.as_ptr().cast::<I>().add(panel.weights + row * B * LANES);
-        for run in runs {
+        for (index, run) in runs.iter().enumerate() {
             let (mut at, end) = (run.offset, run.offset + run.len);
+            if let (true, Some(next)) = (NEIGHBORS, runs.get(index + 1)) {
+                for pixel in 0..P {
+                    simd.prefetch(inputs[0].wrapping_add(pixel * LANES + next.offset));
+                }
+            }
             while at + 4 * I::TOGETHER <= end {
                 for step in 0..4 {
                     let weights = weights.add(step * I::TOGETHER * B * LANES);
+                    for block in 0..B {
+                        simd.prefetch(weights.wrapping_add((AHEAD * B + block) * LANES * I::TOGETHER));
+                    }
                     accumulate::<S, I, P, B, NEIGHBORS>(
                         simd,
                         &mut sums,

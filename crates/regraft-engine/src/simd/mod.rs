@@ -172,6 +172,11 @@ pub(crate) trait Simd: Copy {
     /// The larger one, and not-a-number if either is.
     fn maximum(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
 
+    /// Asks for the line of memory at an address, which need not be valid, to be brought near.
+    #[inline(always)]
+    fn prefetch<T>(self, address: *const T) {
+        let _ = address;
+    }
     /// Runs a kernel as a function of its own.
     fn call<K: Kernel>(self, kernel: &K);
 

@@ -175,6 +175,9 @@ impl Kernel for Task<'_> {
     }
 }
 
+/// Pixels by which vectors and numbers are asked for before they are needed: they come from the second-level cache.
+const AHEAD: usize = 8;
+
 /// Sums of a tile over a strip: up to `R` numbers times `B` blocks. `NEIGHBORS` says that the numbers lie behind each other, as
 /// many of them as there are registers for.
 struct Sums<'a, const R: usize, const B: usize, const NEIGHBORS: bool> {
@@ -310,8 +313,13 @@ impl<const R: usize, const B: usize, const NEIGHBORS: bool> Sums<'_, R, B, NEIGH
             let mut held = [[simd.splat(0.0); B]; N];
             for pixel in 0..N {
                 for block in 0..B {
-                    held[pixel][block] = simd.load(vectors.add(pixel * apart[0] + block * plane));
+                    let vector = vectors.wrapping_add(pixel * apart[0] + block * plane);
+                    simd.prefetch(vector.wrapping_add(AHEAD * apart[0]));
+                    held[pixel][block] = simd.load(vector);
                 }
+            }
+            if NEIGHBORS {
+                simd.prefetch(numbers.wrapping_add(AHEAD * apart[1]));
             }
             for row in 0..R {
                 let numbers = numbers.add(if NEIGHBORS { row } else { offsets[row] });
