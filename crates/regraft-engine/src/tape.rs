@@ -326,7 +326,9 @@ impl Tape {
     }
 
     fn shared(&mut self) -> Shared {
-        Shared { gradients: self.gradients.as_mut_ptr(), state: self.state.as_mut_ptr(), batch: self.batch }
+        let Self { values, gradients, state, batch, .. } = self;
+        let (values, gradients, state) = (values.as_ptr(), gradients.as_mut_ptr(), state.as_mut_ptr());
+        Shared { values, gradients, state, batch: *batch }
     }
 
     /// Takes in parameters that have changed.

@@ -16,10 +16,9 @@ use crate::{
     geometry::Geometry,
     kernels::{
         elementwise::{Elementwise, Second},
-        embedding::Embedding,
         functions::{Formula, Pointwise},
         gather::Constant,
-        gradient::dropout::Dropout,
+        gradient::{dropout::Dropout, embedding::TrainedEmbedding},
         normalization::LayerNorm,
         tokens::Tokens,
     },
@@ -60,9 +59,10 @@ impl Builder<'_> {
                     Ok(Work::computation(Constant::new(&to, numbers)?))
                 })?
             }
-            Op::Embedding(_) => self.of_one(source(ParameterKind::Weight)?, move |numbers| {
-                Ok(Work::computation(Embedding::new(ends, numbers)?))
-            })?,
+            Op::Embedding(_) => match source(ParameterKind::Weight)? {
+                Source::Trained(places) => Work::gradient(TrainedEmbedding::new(ends, places)),
+                Source::Fixed(_) => return Ok(None),
+            },
             Op::PRelu(rectifier) => self.rectified(node, rectifier.slopes == 1, ends)?,
             _ => return Ok(None),
         }))

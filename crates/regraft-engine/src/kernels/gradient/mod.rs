@@ -44,6 +44,8 @@ pub(crate) struct Operands<'a> {
 /// Numbers that belong to no image.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shared {
+    /// Parameters that are trained.
+    pub(crate) values: *const f32,
     /// Gradients of the parameters, one after the other.
     pub(crate) gradients: *mut f32,
     /// Statistics, and sums that are not complete.

@@ -35,7 +35,8 @@ fn compute(step: &dyn Gradient, recipe: &Recipe, set: InstructionSet, sums: usiz
     }
     let mut gradients = vec![f32::NAN; recipe.from.channels * recipe.input.channels * 9];
     let mut state = vec![0.0; sums];
-    let shared = Shared { gradients: gradients.as_mut_ptr(), state: state.as_mut_ptr(), batch: 0 };
+    let values = std::ptr::null();
+    let shared = Shared { values, gradients: gradients.as_mut_ptr(), state: state.as_mut_ptr(), batch: 0 };
     let operands = Operands { reads: &spans, output: spans[0], images: count, shared };
     // In two parts, which divide a panel.
     let units = step.units(count);
