@@ -266,7 +266,10 @@ impl Run<'_> {
     fn parts(&self, step: &Step) -> usize {
         match self.threads(step) {
             1 => 1,
-            threads => step.operation.units(self.images, threads).min(4 * threads),
+            threads => {
+                let operation = &step.operation;
+                operation.units(self.images, threads).min(operation.most_parts(threads))
+            }
         }
     }
 

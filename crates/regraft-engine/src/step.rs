@@ -6,7 +6,7 @@ use crate::{
     InstructionSet, Settings,
     buffer::Buffer,
     kernels::{
-        Computation, Operands,
+        Computation, Operands, PARTS,
         attention::Attention,
         average::GlobalAverage,
         concat::Concat,
@@ -70,6 +70,11 @@ impl Passes {
 }
 
 impl Operation {
+    /// Most parts that the work is done in.
+    pub(crate) fn most_parts(&self, threads: usize) -> usize {
+        if let Self::Other(step) = self { step.most_parts(threads) } else { PARTS * threads }
+    }
+
     /// Number of parts that the work on a group of images divides into, when so many threads share it.
     pub(crate) fn units(&self, images: usize, threads: usize) -> usize {
         match self {

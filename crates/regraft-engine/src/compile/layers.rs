@@ -17,7 +17,7 @@ use crate::{
         lrn::Lrn,
         matmul::MatMul,
         reading::Turned,
-        recurrent::{Cell, Recurrent},
+        recurrent::{Recurrent, forward::Cell},
     },
     network::{Clamp, Instruction},
     simd::LANES,
@@ -215,9 +215,13 @@ pub(crate) fn recurrence(
 
 /// Rows of each gate followed by zeros up to a whole block.
 fn by_blocks(rows: &[f32], layer: &Layer, row: usize) -> Vec<f32> {
-    let padding = (layer.hidden.next_multiple_of(LANES) - layer.hidden) * row;
-    let gates = rows.chunks(layer.hidden * row);
-    gates.flat_map(|gate| gate.iter().copied().chain(std::iter::repeat_n(0.0, padding))).collect()
+    let gate = layer.hidden * row;
+    let wide = layer.hidden.next_multiple_of(LANES) * row;
+    let mut padded = vec![0.0; rows.len() / gate.max(1) * wide];
+    for (to, from) in padded.chunks_exact_mut(wide).zip(rows.chunks_exact(gate)) {
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+    }
+    padded
 }
 
 /// For each row or column of an image with zeros between the pixels the pixel that is there.

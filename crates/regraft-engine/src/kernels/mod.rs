@@ -84,10 +84,17 @@ pub(crate) struct Operands {
     pub(crate) threads: usize,
 }
 
+/// Parts of a step for each thread: more, so that a thread that is slower gets fewer.
+pub(crate) const PARTS: usize = 4;
+
 /// A computation that the planning of a program need not know more about.
 pub(crate) trait Computation: std::fmt::Debug + Send + Sync {
     /// Number of parts that the work on a group of images divides into.
     fn units(&self, images: usize) -> usize;
+    /// Most parts that the units are computed in, which begin anew what units of one part share.
+    fn most_parts(&self, threads: usize) -> usize {
+        PARTS * threads
+    }
     /// Roughly how much work there is: numbers that are computed with.
     fn cost(&self, images: usize) -> usize;
     /// Computes some units.
@@ -122,6 +129,19 @@ unsafe fn load_block<S: Simd>(
         let from = span.at::<u8>(image).add(number * geometry.element.size());
         load_real(simd, geometry.element, from)
     }
+}
+
+/// Asks for a block of a pixel, which need not exist, to be brought near.
+#[inline(always)]
+fn prefetch_block<S: Simd>(
+    simd: S,
+    span: Span,
+    geometry: &Geometry,
+    [image, block]: [usize; 2],
+    [y, x]: [usize; 2],
+) {
+    let number = block * geometry.plane() + geometry.pixel(y, x);
+    simd.prefetch(span.pointer.wrapping_add(image * span.image + number * geometry.element.size()));
 }
 
 /// As [`load_block`], of a value that may be repeated along the axes of which it has one place, for a value of so many

@@ -126,9 +126,11 @@ impl Work {
 
     pub(super) fn most_parts(&self, threads: usize) -> usize {
         match self {
+            Self::Kernel(operation) => operation.most_parts(threads),
+            Self::Layer(layer) => layer.operation.most_parts(threads),
             Self::Gradient(gradient) => gradient.most_parts(threads),
             Self::Made(made) => made.work.most_parts(threads),
-            _ => gradient::PARTS * threads,
+            Self::Again(_) => 0,
         }
     }
 

@@ -26,11 +26,8 @@ pub(crate) mod weight;
 
 use std::ops::Range;
 
-use super::Span;
+use super::{PARTS, Span};
 use crate::{InstructionSet, geometry::Geometry, simd::LANES};
-
-/// Parts of a step for each thread: more, so that a thread that is slower gets fewer.
-pub(crate) const PARTS: usize = 4;
 
 /// What a step of training reads and writes.
 #[derive(Debug, Clone, Copy)]

@@ -1,8 +1,9 @@
 //! Gradients of recurrent layers through time, for the products that the gates are functions of; those of the weights and
 //! of the input follow from them as in a dense layer.
 //!
-//! An image goes forward once more, token by token, and then back: the gradient of a state is that of the token's output and
-//! what the next token's gates give back (Werbos, "Backpropagation through time", 1990).
+//! Some images go forward once more, token by token, and then back: the gradient of a state is that of the token's output and
+//! what the next token's gates give back (Werbos, "Backpropagation through time", 1990). They go together, so that the weights,
+//! which do not stay in the first-level cache, are read once a token for all of them.
 #![allow(
     clippy::indexing_slicing,
     reason = "the scratch memory and the weights are whole blocks of all gates"
@@ -12,17 +13,16 @@ use std::{cell::RefCell, ops::Range};
 
 use regraft_graph::GateFunction;
 
-use super::{
-    Gradient, Operands,
-    matrix::{Left, Sizes, multiply},
-};
+use super::{Gradient, Operands};
 use crate::{
     EngineError, InstructionSet,
-    buffer::Buffer,
     geometry::Geometry,
     kernels::{
-        first_lanes, load_block,
-        recurrent::{Cell, open},
+        first_lanes, load_block, prefetch_block,
+        recurrent::{
+            forward::{AHEAD, Cell, Forward, GATES, Moment, Place, Tokens, get, groups, put},
+            panels::{Panels, interleave},
+        },
         store_block,
     },
     simd::{self, Kernel, LANES, Simd, functions},
@@ -34,56 +34,29 @@ use crate::{
 /// that of the new gate's product of the state (`GruAfter`) or the reset state itself (`GruBefore`).
 #[derive(Debug)]
 pub(crate) struct RecurrentGradient {
+    forward: Forward,
     from: Geometry,
-    products: Geometry,
     to: Geometry,
-    cell: Cell,
-    gates: GateFunction,
-    reverse: bool,
-    /// Of each gate: units × units before, and its transpose; both axes padded to whole blocks.
-    weights: Buffer,
-    turned: Buffer,
-    /// Of the new gate's product of the state.
-    bias: Buffer,
+    back: Panels,
 }
 
 /// Vectors of units that a step writes for each token.
 pub(crate) const VECTORS: usize = 4;
 
 impl RecurrentGradient {
-    /// `weight` is gates · units × units.
+    /// `weight` is gates · units × units, `new_bias` the bias of a GRU's new gate.
     ///
     /// # Errors
     /// [`EngineError::Memory`].
     pub(crate) fn new(
         [from, products, to]: [Geometry; 3],
-        (cell, gates, reverse): (Cell, GateFunction, bool),
+        kind: (Cell, GateFunction, bool),
         weight: &[f32],
         new_bias: &[f32],
     ) -> Result<Self, EngineError> {
-        let (units, wide) = (from.channels, from.blocks() * LANES);
-        let numbers = wide.checked_mul(wide).and_then(|numbers| numbers.checked_mul(cell.gates()));
-        let numbers = numbers.ok_or(EngineError::Memory { megabytes: usize::MAX })?;
-        let (mut weights, mut turned) = (Buffer::zeroed(numbers)?, Buffer::zeroed(numbers)?);
-        for (row, factors) in weight.chunks_exact(units).enumerate() {
-            let (gate, unit) = (row / units * wide * wide, row % units);
-            for (before, factor) in factors.iter().enumerate() {
-                weights[gate + unit * wide + before] = *factor;
-                turned[gate + before * wide + unit] = *factor;
-            }
-        }
-        let mut bias = Buffer::zeroed(wide)?;
-        bias.iter_mut().zip(new_bias).for_each(|(to, bias)| *to = *bias);
-        Ok(Self { from, products, to, cell, gates, reverse, weights, turned, bias })
-    }
-
-    fn wide(&self) -> usize {
-        self.from.blocks() * LANES
-    }
-
-    /// The token that comes at a time.
-    fn token(&self, time: usize) -> usize {
-        if self.reverse { self.from.width - 1 - time } else { time }
+        let units = from.channels;
+        let forward = Forward::new((products, units), kind, weight, new_bias)?;
+        Ok(Self { forward, from, to, back: Panels::of_columns(weight, units)? })
     }
 }
 
@@ -95,6 +68,11 @@ impl Gradient for RecurrentGradient {
     /// Images.
     fn units(&self, images: usize) -> usize {
         images
+    }
+
+    fn most_parts(&self, threads: usize) -> usize {
+        // The images of a part go together.
+        threads
     }
 
     unsafe fn run(&self, set: InstructionSet, operands: &Operands<'_>, units: Range<usize>) {
@@ -111,7 +89,15 @@ struct Task<'a> {
     scratch: RefCell<&'a mut Vec<f32>>,
 }
 
-/// What the way back needs of each time, vectors of units. The first state and cell are zero.
+/// Images that go together, and the numbers of their vectors of units.
+struct Group<'a> {
+    step: &'a RecurrentGradient,
+    operands: &'a Operands<'a>,
+    first: usize,
+    size: usize,
+}
+
+/// What the way back needs of each time, vectors of the units of all images. The first state and cell are zero.
 struct History<'a> {
     states: &'a mut [f32],
     /// Of an LSTM; of a GRU the new gate's product of the state, or the reset state.
@@ -122,27 +108,21 @@ struct History<'a> {
     slopes: &'a mut [f32],
     state: &'a mut [f32],
     cell: &'a mut [f32],
-}
-
-/// A time's part of the history.
-struct Moment<'a> {
-    before: &'a [f32],
-    after: &'a mut [f32],
-    cell_before: &'a [f32],
-    cell: &'a mut [f32],
-    gates: &'a mut [f32],
+    /// Vectors in the order of products.
+    interleaved: &'a mut [f32],
 }
 
 impl History<'_> {
-    fn at(&mut self, time: usize, wide: usize) -> Moment<'_> {
-        let (before, after) = self.states.split_at_mut((time + 1) * wide);
-        let (cell_before, cell) = self.cells.split_at_mut((time + 1) * wide);
+    fn at(&mut self, time: usize, size: usize) -> Moment<'_> {
+        let (before, after) = self.states.split_at_mut((time + 1) * size);
+        let (cell_before, cell) = self.cells.split_at_mut((time + 1) * size);
         Moment {
-            before: &before[time * wide..],
-            after: &mut after[..wide],
-            cell_before: &cell_before[time * wide..],
-            cell: &mut cell[..wide],
-            gates: &mut self.gates[VECTORS * time * wide..][..VECTORS * wide],
+            before: &before[time * size..],
+            after: &mut after[..size],
+            cell_before: &cell_before[time * size..],
+            cell: &mut cell[..size],
+            gates: &mut self.gates[GATES * time * size..][..GATES * size],
+            interleaved: self.interleaved,
         }
     }
 }
@@ -150,173 +130,117 @@ impl History<'_> {
 impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
-        let (times, wide) = (self.step.from.width, self.step.wide());
+        let Task { step, operands, .. } = *self;
         let mut scratch = self.scratch.borrow_mut();
-        for image in self.units.clone() {
-            scratch.clear();
-            scratch.resize((6 * times + 8) * wide, 0.0);
-            let (states, rest) = scratch.split_at_mut((times + 1) * wide);
-            let (cells, rest) = rest.split_at_mut((times + 1) * wide);
-            let (gates, rest) = rest.split_at_mut(VECTORS * times * wide);
-            let (slopes, rest) = rest.split_at_mut(VECTORS * wide);
-            let (state, cell) = rest.split_at_mut(wide);
-            let mut history = History { states, cells, gates, slopes, state, cell };
-            for time in 0..times {
-                self.forward(simd, [image, self.step.token(time)], &mut history.at(time, wide));
-            }
-            for time in (0..times).rev() {
-                self.back(simd, [image, self.step.token(time)], time, &mut history);
-            }
+        for images in groups(self.units.clone()) {
+            let (first, size) = (images.start, images.len() * step.forward.wide());
+            Group { step, operands, first, size }.run(simd, &mut scratch);
         }
     }
 }
 
-impl Task<'_> {
-    /// A state's vector times the weights of a gate, or a gradient's times their transpose.
+impl Group<'_> {
     #[inline(always)]
-    fn multiply<S: Simd, const ADD: bool>(
-        &self,
-        simd: S,
-        weights: &[f32],
-        gate: usize,
-        numbers: &[f32],
-        result: &mut [f32],
-    ) {
-        let wide = self.step.wide();
-        let sizes = Sizes { rows: 1, terms: wide, columns: wide };
-        let left = Left { numbers, row: wide, term: 1 };
-        multiply::<S, ADD>(simd, sizes, left, &weights[gate * wide * wide..], result);
-    }
-
-    #[inline(always)]
-    fn forward<S: Simd>(&self, simd: S, at: [usize; 2], moment: &mut Moment<'_>) {
-        let (wide, turned) = (self.step.wide(), &self.step.turned);
-        let plain = if self.step.cell == Cell::Lstm { 4 } else { 2 };
-        for (gate, products) in moment.gates.chunks_exact_mut(wide).enumerate().take(plain) {
-            self.multiply::<S, false>(simd, turned, gate, moment.before, products);
+    fn run<S: Simd>(&self, simd: S, scratch: &mut Vec<f32>) {
+        let (forward, size) = (&self.step.forward, self.size);
+        let times = forward.times();
+        scratch.clear();
+        scratch.resize(((2 + GATES) * times + 5 + VECTORS) * size, 0.0);
+        let (states, rest) = scratch.split_at_mut((times + 1) * size);
+        let (cells, rest) = rest.split_at_mut((times + 1) * size);
+        let (gates, rest) = rest.split_at_mut(GATES * times * size);
+        let (slopes, rest) = rest.split_at_mut(VECTORS * size);
+        let (state, rest) = rest.split_at_mut(size);
+        let (cell, interleaved) = rest.split_at_mut(size);
+        let mut history = History { states, cells, gates, slopes, state, cell, interleaved };
+        if let [_, products] = *self.operands.reads {
+            for time in 0..times {
+                let tokens = Tokens { products, first: self.first, token: forward.token(time) };
+                // SAFETY: the images have the token; `Gradient::run`'s caller vouches for the operands.
+                unsafe { forward.run(simd, tokens, &mut history.at(time, size)) };
+            }
         }
-        match self.step.cell {
-            Cell::Lstm => self.forward_lstm(simd, at, moment),
-            Cell::GruAfter => {
-                self.multiply::<S, false>(simd, turned, 2, moment.before, moment.cell);
-                self.open_gates(simd, at, moment);
-                for block in 0..wide / LANES {
-                    let product = simd.add(get(simd, moment.cell, block), get(simd, &self.step.bias, block));
-                    put(simd, moment.cell, block, product);
-                    let reset = get(simd, moment.gates, block);
-                    let new = simd.multiply_add(reset, product, self.input(simd, at, block, 2));
-                    self.finish_gru(simd, moment, block, new);
-                }
-            }
-            Cell::GruBefore => {
-                self.open_gates(simd, at, moment);
-                for block in 0..wide / LANES {
-                    let reset = get(simd, moment.gates, block);
-                    put(simd, moment.cell, block, simd.multiply(reset, get(simd, moment.before, block)));
-                }
-                let new = &mut moment.gates[2 * wide..3 * wide];
-                self.multiply::<S, false>(simd, turned, 2, moment.cell, new);
-                for block in 0..wide / LANES {
-                    let product = get(simd, &moment.gates[2 * wide..], block);
-                    let product = simd.add(product, get(simd, &self.step.bias, block));
-                    let new = simd.add(product, self.input(simd, at, block, 2));
-                    self.finish_gru(simd, moment, block, new);
-                }
-            }
+        for time in (0..times).rev() {
+            self.back(simd, time, &mut history);
         }
     }
 
     #[inline(always)]
-    fn forward_lstm<S: Simd>(&self, simd: S, at: [usize; 2], moment: &mut Moment<'_>) {
-        let wide = self.step.wide();
-        for block in 0..wide / LANES {
-            for gate in 0..4 {
-                let gates = &mut moment.gates[gate * wide..];
-                let sum = simd.add(get(simd, gates, block), self.input(simd, at, block, gate));
-                let value = if gate == 2 { functions::tanh(simd, sum) } else { self.gate(simd, sum) };
-                put(simd, gates, block, value);
-            }
-            let [input, forget, new, output] =
-                [0, 1, 2, 3].map(|gate| get(simd, &moment.gates[gate * wide..], block));
-            let fresh = simd.multiply(input, new);
-            let cell = simd.multiply_add(forget, get(simd, moment.cell_before, block), fresh);
-            put(simd, moment.cell, block, cell);
-            put(simd, moment.after, block, simd.multiply(output, functions::tanh(simd, cell)));
-        }
-    }
-
-    /// Reset and update gate.
-    #[inline(always)]
-    fn open_gates<S: Simd>(&self, simd: S, at: [usize; 2], moment: &mut Moment<'_>) {
-        let wide = self.step.wide();
-        for gate in 0..2 {
-            let gates = &mut moment.gates[gate * wide..];
-            for block in 0..wide / LANES {
-                let sum = simd.add(get(simd, gates, block), self.input(simd, at, block, gate));
-                put(simd, gates, block, self.gate(simd, sum));
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn finish_gru<S: Simd>(&self, simd: S, moment: &mut Moment<'_>, block: usize, new: S::Vector) {
-        let wide = self.step.wide();
-        let new = functions::tanh(simd, new);
-        put(simd, &mut moment.gates[2 * wide..], block, new);
-        let update = get(simd, &moment.gates[wide..], block);
-        let distance = simd.multiply_add(new, simd.splat(-1.0), get(simd, moment.before, block));
-        put(simd, moment.after, block, simd.multiply_add(update, distance, new));
-    }
-
-    #[inline(always)]
-    fn back<S: Simd>(&self, simd: S, at: [usize; 2], time: usize, history: &mut History<'_>) {
-        let wide = self.step.wide();
-        let History { states, cells, gates, slopes, state, cell } = history;
-        let before = &states[time * wide..][..wide];
-        let gates = &gates[VECTORS * time * wide..][..VECTORS * wide];
-        for block in 0..wide / LANES {
-            let given = simd.add(get(simd, state, block), self.gradient(simd, at, block));
-            match self.step.cell {
+    fn back<S: Simd>(&self, simd: S, time: usize, history: &mut History<'_>) {
+        let size = self.size;
+        let token = self.step.forward.token(time);
+        let History { states, cells, gates, slopes, state, cell, interleaved } = history;
+        let before = &states[time * size..][..size];
+        let gates = &gates[GATES * time * size..][..GATES * size];
+        for place in self.step.forward.places(self.first, size) {
+            let index = place.index;
+            let given = simd.add(get(simd, state, index), self.gradient(simd, token, place));
+            match self.step.forward.cell {
                 Cell::Lstm => {
-                    let cells = [time, time + 1].map(|time| get(simd, &cells[time * wide..], block));
+                    let cells = [
+                        get(simd, &cells[time * size..], index),
+                        get(simd, &cells[(time + 1) * size..], index),
+                    ];
                     let carried =
-                        self.back_lstm(simd, (gates, slopes, block), cells, given, get(simd, cell, block));
-                    put(simd, cell, block, carried);
+                        self.back_lstm(simd, (gates, slopes, index), cells, given, get(simd, cell, index));
+                    put(simd, cell, index, carried);
                 }
                 _ => {
-                    let product = get(simd, &cells[(time + 1) * wide..], block);
-                    let kept = self.back_gru(
-                        simd,
-                        (gates, slopes, block),
-                        [get(simd, before, block), product],
-                        given,
-                    );
-                    put(simd, state, block, kept);
+                    let product = get(simd, &cells[(time + 1) * size..], index);
+                    let numbers = [get(simd, before, index), product];
+                    let kept = self.back_gru(simd, (gates, slopes, index), numbers, given);
+                    put(simd, state, index, kept);
                 }
             }
         }
-        let weights = &self.step.weights;
-        match self.step.cell {
+        let cells = &cells[(time + 1) * size..][..size];
+        self.through_weights(simd, (gates, slopes), [before, cells], [state, cell, interleaved]);
+        self.write(simd, token, slopes);
+    }
+
+    /// From the gradients of the gates' products to that of the states before.
+    #[inline(always)]
+    fn through_weights<S: Simd>(
+        &self,
+        simd: S,
+        (gates, slopes): (&[f32], &mut [f32]),
+        [before, reset_state]: [&[f32]; 2],
+        [state, given, interleaved]: [&mut [f32]; 3],
+    ) {
+        match self.step.forward.cell {
             Cell::Lstm => {
-                self.multiply::<S, false>(simd, weights, 0, slopes, state);
-                (1..4).for_each(|gate| {
-                    self.multiply::<S, true>(simd, weights, gate, &slopes[gate * wide..], state);
-                });
+                self.through(simd, ([0, 0], false), slopes, [state, interleaved]);
+                for gate in 1..4 {
+                    self.through(simd, ([gate, gate], true), slopes, [state, interleaved]);
+                }
             }
             Cell::GruAfter => {
-                for (gate, vector) in [0, 1, 3].into_iter().enumerate() {
-                    self.multiply::<S, true>(simd, weights, gate, &slopes[vector * wide..], state);
+                for gate in [[0, 0], [1, 1], [2, 3]] {
+                    self.through(simd, (gate, true), slopes, [state, interleaved]);
                 }
             }
             Cell::GruBefore => {
-                self.multiply::<S, false>(simd, weights, 2, &slopes[2 * wide..], cell);
-                self.back_reset(simd, (gates, slopes), before, &cells[(time + 1) * wide..], [cell, state]);
-                (0..2).for_each(|gate| {
-                    self.multiply::<S, true>(simd, weights, gate, &slopes[gate * wide..], state);
-                });
+                self.through(simd, ([2, 2], false), slopes, [given, interleaved]);
+                self.back_reset(simd, (gates, slopes), before, reset_state, [given, state]);
+                for gate in 0..2 {
+                    self.through(simd, ([gate, gate], true), slopes, [state, interleaved]);
+                }
             }
         }
-        self.write(simd, at, slopes);
+    }
+
+    /// Products of one of the gradients' vectors with a gate's weights, which replace what is there or are added to it.
+    #[inline(always)]
+    fn through<S: Simd>(
+        &self,
+        simd: S,
+        ([gate, vector], adds): ([usize; 2], bool),
+        slopes: &[f32],
+        [to, interleaved]: [&mut [f32]; 2],
+    ) {
+        let slopes = &slopes[vector * self.size..][..self.size];
+        interleave::<S>(slopes, self.step.forward.wide(), interleaved);
+        self.step.back.multiply(simd, (gate, adds), interleaved, to);
     }
 
     /// The gradient of the cell before.
@@ -329,8 +253,8 @@ impl Task<'_> {
         given: S::Vector,
         carried: S::Vector,
     ) -> S::Vector {
-        let wide = self.step.wide();
-        let [input, forget, new, output] = [0, 1, 2, 3].map(|gate| get(simd, &gates[gate * wide..], block));
+        let wide = self.size;
+        let [input, forget, new, output] = self.opened(simd, gates, block);
         let value = functions::tanh(simd, cell);
         let through = simd.multiply(simd.multiply(given, output), flat(simd, value));
         let carried = simd.add(carried, through);
@@ -355,8 +279,8 @@ impl Task<'_> {
         [before, product]: [S::Vector; 2],
         given: S::Vector,
     ) -> S::Vector {
-        let wide = self.step.wide();
-        let [reset, update, new] = [0, 1, 2].map(|gate| get(simd, &gates[gate * wide..], block));
+        let wide = self.size;
+        let [reset, update, new, _] = self.opened(simd, gates, block);
         let minus = simd.splat(-1.0);
         let of_update = simd.multiply(given, simd.multiply_add(new, minus, before));
         let of_new =
@@ -380,7 +304,7 @@ impl Task<'_> {
         reset_state: &[f32],
         [given, state]: [&mut [f32]; 2],
     ) {
-        let wide = self.step.wide();
+        let wide = self.size;
         for block in 0..wide / LANES {
             let (reset, given) = (get(simd, gates, block), get(simd, given, block));
             let of_reset = simd.multiply(given, get(simd, before, block));
@@ -390,45 +314,46 @@ impl Task<'_> {
         }
     }
 
-    #[inline(always)]
-    fn input<S: Simd>(&self, simd: S, [image, token]: [usize; 2], block: usize, gate: usize) -> S::Vector {
-        let [_, products] = self.operands.reads else { return simd.splat(0.0) };
-        let block = gate * self.step.from.blocks() + block;
-        // SAFETY: the image has the token and the block; `Gradient::run`'s caller vouches for the operands.
-        unsafe { load_block(simd, *products, &self.step.products, [image, block], [0, token]) }
-    }
-
     /// Zeros in the lanes without a unit.
     #[inline(always)]
-    fn gradient<S: Simd>(&self, simd: S, [image, token]: [usize; 2], block: usize) -> S::Vector {
+    fn gradient<S: Simd>(&self, simd: S, token: usize, place: Place) -> S::Vector {
         let [gradients, _] = self.operands.reads else { return simd.splat(0.0) };
-        let from = &self.step.from;
-        // SAFETY: as for `input`.
+        let (from, Place { image, block, .. }) = (&self.step.from, place);
+        prefetch_block(simd, *gradients, from, [image, block + AHEAD], [0, token]);
+        // SAFETY: the image has the token and the block; `Gradient::run`'s caller vouches for the operands.
         let gradient = unsafe { load_block(simd, *gradients, from, [image, block], [0, token]) };
         let count = LANES.min(from.channels - block * LANES);
         if count < LANES { first_lanes(simd, gradient, count) } else { gradient }
     }
 
     #[inline(always)]
-    fn write<S: Simd>(&self, simd: S, [image, token]: [usize; 2], slopes: &[f32]) {
-        for block in 0..self.step.to.blocks() {
-            let value = get(simd, slopes, block);
-            // SAFETY: as for `input`.
-            unsafe {
-                store_block(simd, self.operands.output, &self.step.to, [image, block], [0, token], value);
+    fn write<S: Simd>(&self, simd: S, token: usize, slopes: &[f32]) {
+        let blocks = self.step.from.blocks();
+        for (vector, slopes) in slopes.chunks_exact(self.size).enumerate() {
+            for Place { index, image, block } in self.step.forward.places(self.first, self.size) {
+                let (to, place) = (&self.step.to, [image, vector * blocks + block]);
+                let value = get(simd, slopes, index);
+                prefetch_block(simd, self.operands.output, to, [image, place[1] + AHEAD], [0, token]);
+                // SAFETY: as above.
+                unsafe { store_block(simd, self.operands.output, to, place, [0, token], value) };
             }
         }
     }
 
+    /// What the gates let through.
     #[inline(always)]
-    fn gate<S: Simd>(&self, simd: S, x: S::Vector) -> S::Vector {
-        open(simd, self.step.gates, x)
+    fn opened<S: Simd>(&self, simd: S, gates: &[f32], block: usize) -> [S::Vector; GATES] {
+        let mut opened = [simd.splat(0.0); GATES];
+        for gate in 0..GATES {
+            opened[gate] = get(simd, &gates[gate * self.size..], block);
+        }
+        opened
     }
 
     /// The slope of a gate, from what it lets through.
     #[inline(always)]
     fn slope<S: Simd>(&self, simd: S, value: S::Vector) -> S::Vector {
-        match self.step.gates {
+        match self.step.forward.gates {
             GateFunction::Sigmoid => simd.multiply_add(simd.multiply(value, simd.splat(-1.0)), value, value),
             GateFunction::HardSigmoid => {
                 let above = simd.where_greater(value, simd.splat(0.0), simd.splat(0.2));
@@ -442,17 +367,4 @@ impl Task<'_> {
 #[inline(always)]
 fn flat<S: Simd>(simd: S, y: S::Vector) -> S::Vector {
     simd.multiply_add(simd.multiply(y, simd.splat(-1.0)), y, simd.splat(1.0))
-}
-
-/// A block of a vector of units.
-#[inline(always)]
-fn get<S: Simd>(simd: S, numbers: &[f32], block: usize) -> S::Vector {
-    // SAFETY: the slice has 16 numbers.
-    unsafe { simd.load(numbers[block * LANES..][..LANES].as_ptr()) }
-}
-
-#[inline(always)]
-fn put<S: Simd>(simd: S, numbers: &mut [f32], block: usize, value: S::Vector) {
-    // SAFETY: as above.
-    unsafe { simd.store(numbers[block * LANES..][..LANES].as_mut_ptr(), value) };
 }

@@ -14,7 +14,7 @@ use crate::{
             weight::{self, WeightGradient},
         },
         reading::Turned,
-        recurrent::Cell,
+        recurrent::forward::Cell,
     },
     network::{Clamp, Instruction},
     simd::LANES,
