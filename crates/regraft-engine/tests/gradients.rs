@@ -247,6 +247,30 @@ fn recurrent_layers_give_many_images_what_they_give_each() {
 }
 
 #[test]
+fn a_frozen_recurrent_layer_gives_back_what_a_trained_one_does() {
+    // The numbers that name an embedding's rows have no gradient.
+    let is_recurrent = |case: &Case| {
+        has(case, |op| matches!(op, Op::Lstm(_) | Op::Gru(_)))
+            && !has(case, |op| matches!(op, Op::Embedding(_)))
+    };
+    let mut count = 0;
+    for case in support::family("sequences").into_iter().filter(is_recurrent) {
+        let of_input = |trains: bool| {
+            let trains: &dyn Fn(&Parameter) -> bool = &|_| trains;
+            let options = TapeOptions { trains, input_gradient: true, ..TapeOptions::default() };
+            let outputs: Vec<&str> = case.model.graph().outputs().iter().map(String::as_str).collect();
+            let mut tape = Tape::compile(&case.model, case.image(), &outputs, &options).unwrap();
+            let values = tape.forward(case.input.view()).unwrap();
+            tape.backward(&values.iter().map(|value| value.view()).collect::<Vec<_>>()).unwrap();
+            tape.input_gradient().unwrap().unwrap()
+        };
+        assert_eq!(of_input(false), of_input(true), "{}", case.name);
+        count += 1;
+    }
+    assert!(count > 0);
+}
+
+#[test]
 fn dropout_drops_other_numbers_in_every_batch_and_with_every_seed() {
     let case = support::family("networks")
         .into_iter()

@@ -45,6 +45,11 @@ impl Recurrent {
     ) -> Result<Self, EngineError> {
         Ok(Self { forward: Forward::new((input, output.channels), kind, weight, new_bias)?, output })
     }
+
+    /// What an LSTM's gates let through takes the place of the products of its inputs, which nothing else may read.
+    pub(crate) fn keeping_gates(self) -> Self {
+        Self { forward: self.forward.keeping_gates(), ..self }
+    }
 }
 
 impl Computation for Recurrent {

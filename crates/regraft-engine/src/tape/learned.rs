@@ -161,12 +161,13 @@ impl Builder<'_> {
         let of_states =
             Work::made(&[&state_weight.clone(), &state_bias.clone()], &self.values, move |values| {
                 let numbers = [state_weight.numbers(values), state_bias.numbers(values)];
-                Ok(Work::computation(layers::recurrence([products, output], (cell, &layer), numbers)?))
+                let step = layers::recurrence([products, output], (cell, &layer), numbers)?;
+                Ok(Work::computation(step.keeping_gates()))
             })?;
         Ok([of_inputs, of_states])
     }
 
-    /// Replaces the steps of a recurrent layer, if it is trained, by some that go by the trained values.
+    /// Replaces the steps of a recurrent layer by some that go by the trained values, and keep what the way back needs.
     pub(super) fn train_recurrence(
         &self,
         instruction: &Instruction<'_>,
@@ -174,9 +175,6 @@ impl Builder<'_> {
         steps: &mut [Step],
     ) -> Result<(), EngineError> {
         let [inputs, states] = steps else { return Ok(()) };
-        if !self.has_trained(instruction.node) {
-            return Ok(());
-        }
         let values = [input_of(instruction), inputs.writes.unwrap_or(0), instruction.output];
         let geometries = values.map(|value| self.geometry(value));
         [inputs.work, states.work] = self.recurrent_work(instruction.node, layer, geometries)?;

@@ -1,9 +1,10 @@
 //! Gradients of recurrent layers through time, for the products that the gates are functions of; those of the weights and
 //! of the input follow from them as in a dense layer.
 //!
-//! Some images go forward once more, token by token, and then back: the gradient of a state is that of the token's output and
-//! what the next token's gates give back (Werbos, "Backpropagation through time", 1990). They go together, so that the weights,
-//! which do not stay in the first-level cache, are read once a token for all of them.
+//! The gradient of a state is that of the token's output and what the next token's gates give back (Werbos, "Backpropagation
+//! through time", 1990). Some images go together, so that the weights, which do not stay in the first-level cache, are read once
+//! a token for all of them. An LSTM's gates are still there from the way forward, see `kernels::recurrent`; a GRU, whose way back
+//! needs more than them, goes forward once more.
 #![allow(
     clippy::indexing_slicing,
     reason = "the scratch memory and the weights are whole blocks of all gates"
@@ -28,7 +29,7 @@ use crate::{
     simd::{self, Kernel, LANES, Simd, functions},
 };
 
-/// Reads the gradient of the output and the products of the inputs.
+/// Reads the gradient of the output, and the products of the inputs, or what an LSTM's gates let through.
 ///
 /// Writes vectors of units, padded to whole blocks: the gradients of the products of the gates' inputs, and behind them
 /// that of the new gate's product of the state (`GruAfter`) or the reset state itself (`GruBefore`).
@@ -99,10 +100,11 @@ struct Group<'a> {
 
 /// What the way back needs of each time, vectors of the units of all images. The first state and cell are zero.
 struct History<'a> {
+    /// Of a GRU.
     states: &'a mut [f32],
     /// Of an LSTM; of a GRU the new gate's product of the state, or the reset state.
     cells: &'a mut [f32],
-    /// What the gates let through.
+    /// What a GRU's gates let through.
     gates: &'a mut [f32],
     /// Gradients of the gates' products, and of the state and the cell, or the reset state, of the time before.
     slopes: &'a mut [f32],
@@ -143,89 +145,105 @@ impl Group<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S, scratch: &mut Vec<f32>) {
         let (forward, size) = (&self.step.forward, self.size);
-        let times = forward.times();
+        let (times, is_lstm) = (forward.times(), forward.cell == Cell::Lstm);
+        // An LSTM's gates stand where their products of the inputs were.
+        let kept = if is_lstm { 0 } else { times };
         scratch.clear();
-        scratch.resize(((2 + GATES) * times + 5 + VECTORS) * size, 0.0);
-        let (states, rest) = scratch.split_at_mut((times + 1) * size);
+        scratch.resize((kept + 1 + times + 1 + GATES * kept + VECTORS + 3) * size, 0.0);
+        let (states, rest) = scratch.split_at_mut((kept + 1) * size);
         let (cells, rest) = rest.split_at_mut((times + 1) * size);
-        let (gates, rest) = rest.split_at_mut(GATES * times * size);
+        let (gates, rest) = rest.split_at_mut(GATES * kept * size);
         let (slopes, rest) = rest.split_at_mut(VECTORS * size);
         let (state, rest) = rest.split_at_mut(size);
         let (cell, interleaved) = rest.split_at_mut(size);
         let mut history = History { states, cells, gates, slopes, state, cell, interleaved };
-        if let [_, products] = *self.operands.reads {
-            for time in 0..times {
-                let tokens = Tokens { products, first: self.first, token: forward.token(time) };
+        let [_, products] = *self.operands.reads else { return };
+        let tokens = |time: usize| Tokens { products, first: self.first, token: forward.token(time) };
+        for time in 0..times {
+            if is_lstm {
+                self.forward_cells(simd, tokens(time), time, history.cells);
+            } else {
                 // SAFETY: the images have the token; `Gradient::run`'s caller vouches for the operands.
-                unsafe { forward.run(simd, tokens, &mut history.at(time, size)) };
+                unsafe { forward.run(simd, tokens(time), &mut history.at(time, size)) };
             }
         }
         for time in (0..times).rev() {
-            self.back(simd, time, &mut history);
+            if is_lstm {
+                self.lstm(simd, tokens(time), time, &mut history);
+            } else {
+                self.gru(simd, tokens(time).token, time, &mut history);
+            }
+            self.write(simd, tokens(time).token, history.slopes);
         }
     }
 
+    /// The cells behind a token of an LSTM, as they were.
     #[inline(always)]
-    fn back<S: Simd>(&self, simd: S, time: usize, history: &mut History<'_>) {
+    fn forward_cells<S: Simd>(&self, simd: S, tokens: Tokens, time: usize, cells: &mut [f32]) {
+        let (before, after) = cells.split_at_mut((time + 1) * self.size);
+        for place in self.step.forward.places(self.first, self.size) {
+            let [input, forget, new, _] = self.gates(simd, tokens, place);
+            let before = get(simd, &before[time * self.size..], place.index);
+            put(simd, after, place.index, simd.multiply_add(forget, before, simd.multiply(input, new)));
+        }
+    }
+
+    /// What an LSTM's gates have let through.
+    #[inline(always)]
+    fn gates<S: Simd>(&self, simd: S, tokens: Tokens, place: Place) -> [S::Vector; GATES] {
+        let mut gates = [simd.splat(0.0); GATES];
+        for (gate, vector) in gates.iter_mut().enumerate() {
+            // SAFETY: the image has the token; `Gradient::run`'s caller vouches for the operands.
+            *vector = unsafe { self.step.forward.input(simd, tokens, place, gate) };
+        }
+        gates
+    }
+
+    /// From the gradients of the states behind a token to those of the gates' products, and of the states before.
+    #[inline(always)]
+    fn lstm<S: Simd>(&self, simd: S, tokens: Tokens, time: usize, history: &mut History<'_>) {
         let size = self.size;
-        let token = self.step.forward.token(time);
+        let History { cells, slopes, state, cell, interleaved, .. } = history;
+        for place in self.step.forward.places(self.first, size) {
+            let index = place.index;
+            let given = simd.add(get(simd, state, index), self.gradient(simd, tokens.token, place));
+            let cells =
+                [get(simd, &cells[time * size..], index), get(simd, &cells[(time + 1) * size..], index)];
+            let gates = self.gates(simd, tokens, place);
+            let carried =
+                self.back_lstm(simd, gates, cells, [given, get(simd, cell, index)], (slopes, index));
+            put(simd, cell, index, carried);
+        }
+        self.through(simd, ([0, 0], false), slopes, [state, interleaved]);
+        for gate in 1..4 {
+            self.through(simd, ([gate, gate], true), slopes, [state, interleaved]);
+        }
+    }
+
+    /// As [`Self::lstm`].
+    #[inline(always)]
+    fn gru<S: Simd>(&self, simd: S, token: usize, time: usize, history: &mut History<'_>) {
+        let size = self.size;
         let History { states, cells, gates, slopes, state, cell, interleaved } = history;
-        let before = &states[time * size..][..size];
+        let (before, cells) = (&states[time * size..][..size], &cells[(time + 1) * size..][..size]);
         let gates = &gates[GATES * time * size..][..GATES * size];
         for place in self.step.forward.places(self.first, size) {
             let index = place.index;
             let given = simd.add(get(simd, state, index), self.gradient(simd, token, place));
-            match self.step.forward.cell {
-                Cell::Lstm => {
-                    let cells = [
-                        get(simd, &cells[time * size..], index),
-                        get(simd, &cells[(time + 1) * size..], index),
-                    ];
-                    let carried =
-                        self.back_lstm(simd, (gates, slopes, index), cells, given, get(simd, cell, index));
-                    put(simd, cell, index, carried);
-                }
-                _ => {
-                    let product = get(simd, &cells[(time + 1) * size..], index);
-                    let numbers = [get(simd, before, index), product];
-                    let kept = self.back_gru(simd, (gates, slopes, index), numbers, given);
-                    put(simd, state, index, kept);
-                }
-            }
+            let numbers = [get(simd, before, index), get(simd, cells, index)];
+            let kept = self.back_gru(simd, (gates, slopes, index), numbers, given);
+            put(simd, state, index, kept);
         }
-        let cells = &cells[(time + 1) * size..][..size];
-        self.through_weights(simd, (gates, slopes), [before, cells], [state, cell, interleaved]);
-        self.write(simd, token, slopes);
-    }
-
-    /// From the gradients of the gates' products to that of the states before.
-    #[inline(always)]
-    fn through_weights<S: Simd>(
-        &self,
-        simd: S,
-        (gates, slopes): (&[f32], &mut [f32]),
-        [before, reset_state]: [&[f32]; 2],
-        [state, given, interleaved]: [&mut [f32]; 3],
-    ) {
-        match self.step.forward.cell {
-            Cell::Lstm => {
-                self.through(simd, ([0, 0], false), slopes, [state, interleaved]);
-                for gate in 1..4 {
-                    self.through(simd, ([gate, gate], true), slopes, [state, interleaved]);
-                }
+        if self.step.forward.cell == Cell::GruAfter {
+            for gate in [[0, 0], [1, 1], [2, 3]] {
+                self.through(simd, (gate, true), slopes, [state, interleaved]);
             }
-            Cell::GruAfter => {
-                for gate in [[0, 0], [1, 1], [2, 3]] {
-                    self.through(simd, (gate, true), slopes, [state, interleaved]);
-                }
-            }
-            Cell::GruBefore => {
-                self.through(simd, ([2, 2], false), slopes, [given, interleaved]);
-                self.back_reset(simd, (gates, slopes), before, reset_state, [given, state]);
-                for gate in 0..2 {
-                    self.through(simd, ([gate, gate], true), slopes, [state, interleaved]);
-                }
-            }
+            return;
+        }
+        self.through(simd, ([2, 2], false), slopes, [cell, interleaved]);
+        self.back_reset(simd, (gates, slopes), before, cells, [cell, state]);
+        for gate in 0..2 {
+            self.through(simd, ([gate, gate], true), slopes, [state, interleaved]);
         }
     }
 
@@ -243,18 +261,16 @@ impl Group<'_> {
         self.step.back.multiply(simd, (gate, adds), interleaved, to);
     }
 
-    /// The gradient of the cell before.
+    /// The gradient of the cell before, from those of the state and of the cell.
     #[inline(always)]
     fn back_lstm<S: Simd>(
         &self,
         simd: S,
-        (gates, slopes, block): (&[f32], &mut [f32], usize),
+        [input, forget, new, output]: [S::Vector; GATES],
         [before, cell]: [S::Vector; 2],
-        given: S::Vector,
-        carried: S::Vector,
+        [given, carried]: [S::Vector; 2],
+        (slopes, index): (&mut [f32], usize),
     ) -> S::Vector {
-        let wide = self.size;
-        let [input, forget, new, output] = self.opened(simd, gates, block);
         let value = functions::tanh(simd, cell);
         let through = simd.multiply(simd.multiply(given, output), flat(simd, value));
         let carried = simd.add(carried, through);
@@ -265,7 +281,7 @@ impl Group<'_> {
             simd.multiply(simd.multiply(given, value), self.slope(simd, output)),
         ];
         for (gate, gradient) in gradients.into_iter().enumerate() {
-            put(simd, &mut slopes[gate * wide..], block, gradient);
+            put(simd, &mut slopes[gate * self.size..], index, gradient);
         }
         simd.multiply(carried, forget)
     }
@@ -280,7 +296,8 @@ impl Group<'_> {
         given: S::Vector,
     ) -> S::Vector {
         let wide = self.size;
-        let [reset, update, new, _] = self.opened(simd, gates, block);
+        let reset = get(simd, gates, block);
+        let [update, new] = [get(simd, &gates[wide..], block), get(simd, &gates[2 * wide..], block)];
         let minus = simd.splat(-1.0);
         let of_update = simd.multiply(given, simd.multiply_add(new, minus, before));
         let of_new =
@@ -338,16 +355,6 @@ impl Group<'_> {
                 unsafe { store_block(simd, self.operands.output, to, place, [0, token], value) };
             }
         }
-    }
-
-    /// What the gates let through.
-    #[inline(always)]
-    fn opened<S: Simd>(&self, simd: S, gates: &[f32], block: usize) -> [S::Vector; GATES] {
-        let mut opened = [simd.splat(0.0); GATES];
-        for gate in 0..GATES {
-            opened[gate] = get(simd, &gates[gate * self.size..], block);
-        }
-        opened
     }
 
     /// The slope of a gate, from what it lets through.

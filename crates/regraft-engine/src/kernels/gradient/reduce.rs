@@ -68,26 +68,30 @@ impl Gradient for ReduceGradient {
     unsafe fn run(&self, _: InstructionSet, operands: &Operands<'_>, units: Range<usize>) {
         let [gradients, values @ ..] = operands.reads else { return };
         let Self { input, to, .. } = self;
+        let [of_gradients, of_results] = &self.sources;
         for unit in units {
             let [image, block, y] = row_of(to, unit);
-            for x in 0..to.width {
-                for lane in 0..LANES {
-                    let channel = block * LANES + lane;
-                    let [gradient, result] =
-                        self.sources.each_ref().map(|Parts { channels, rows, columns }| {
-                            channels.get(channel).map_or(0, |part| part + rows[y] + columns[x]) as usize
-                        });
+            for channel in block * LANES..(block + 1) * LANES {
+                let part =
+                    |Parts { channels, rows, .. }: &Parts| channels.get(channel).map(|part| part + rows[y]);
+                let (parts, first) = ([of_gradients, of_results].map(part), to.element(channel, y, 0));
+                for x in 0..to.width {
                     // SAFETY: the places lie in the images, as `new` has checked; the caller vouches for the operands.
                     unsafe {
-                        let (mut value, mut extreme) = (0.0, 0.0);
-                        if let [inputs, outputs] = values {
-                            value = *inputs.at::<f32>(image).add(input.element(channel, y, x));
-                            extreme = *outputs.at::<f32>(image).add(result);
-                        }
-                        let gradient = *gradients.at::<f32>(image).add(gradient);
-                        let is_one = channel < to.channels;
-                        let number = if is_one { self.of(gradient, value, extreme) } else { 0.0 };
-                        *operands.output.at::<f32>(image).add(to.element(channel, y, x)) = number;
+                        let number = if let [Some(gradient), Some(result)] = parts {
+                            let gradient = (gradient + of_gradients.columns[x]) as usize;
+                            let gradient = *gradients.at::<f32>(image).add(gradient);
+                            let (mut value, mut extreme) = (0.0, 0.0);
+                            if let [inputs, outputs] = values {
+                                let result = (result + of_results.columns[x]) as usize;
+                                value = *inputs.at::<f32>(image).add(input.element(channel, y, x));
+                                extreme = *outputs.at::<f32>(image).add(result);
+                            }
+                            self.of(gradient, value, extreme)
+                        } else {
+                            0.0
+                        };
+                        *operands.output.at::<f32>(image).add(first + x * to.lanes) = number;
                     }
                 }
             }

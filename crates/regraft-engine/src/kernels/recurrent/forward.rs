@@ -10,7 +10,7 @@ use crate::{
     EngineError,
     buffer::Buffer,
     geometry::Geometry,
-    kernels::{Span, load_block, prefetch_block},
+    kernels::{Span, load_block, prefetch_block, store_block},
     simd::{LANES, Simd, functions},
 };
 
@@ -55,6 +55,7 @@ pub(crate) struct Forward {
     pub(crate) cell: Cell,
     pub(crate) gates: GateFunction,
     reverse: bool,
+    keeps_gates: bool,
     panels: Panels,
     /// Of the new gate's product of the state: a number a unit.
     bias: Buffer,
@@ -104,7 +105,12 @@ impl Forward {
         let mut bias = Buffer::zeroed(units.next_multiple_of(LANES))?;
         bias.iter_mut().zip(new_bias).for_each(|(to, bias)| *to = *bias);
         let panels = Panels::of_rows(weight, units)?;
-        Ok(Self { products, units, cell, gates, reverse, panels, bias })
+        Ok(Self { products, units, cell, gates, reverse, keeps_gates: false, panels, bias })
+    }
+
+    /// See [`super::Recurrent::keeping_gates`].
+    pub(super) fn keeping_gates(self) -> Self {
+        Self { keeps_gates: self.cell == Cell::Lstm, ..self }
     }
 
     /// Numbers of an image's vector of units.
@@ -251,6 +257,10 @@ impl Forward {
         let input = unsafe { self.input(simd, tokens, place, gate) };
         let value = open(simd, self.gates, simd.add(get(simd, gates, place.index), input));
         put(simd, gates, place.index, value);
+        if self.keeps_gates {
+            // SAFETY: as above.
+            unsafe { self.keep(simd, tokens, place, (gate, value)) };
+        }
         value
     }
 
@@ -271,17 +281,36 @@ impl Forward {
         let input = unsafe { self.input(simd, tokens, place, 2) };
         let value = functions::tanh(simd, simd.add(get(simd, gates, place.index), input));
         put(simd, gates, place.index, value);
+        if self.keeps_gates {
+            // SAFETY: as above.
+            unsafe { self.keep(simd, tokens, place, (2, value)) };
+        }
         value
     }
 
     /// # Safety
     /// As for [`Self::run`].
     #[inline(always)]
-    unsafe fn input<S: Simd>(&self, simd: S, tokens: Tokens, place: Place, gate: usize) -> S::Vector {
+    pub(crate) unsafe fn input<S: Simd>(
+        &self,
+        simd: S,
+        tokens: Tokens,
+        place: Place,
+        gate: usize,
+    ) -> S::Vector {
         let [image, block] = [place.image, gate * (self.wide() / LANES) + place.block];
         prefetch_block(simd, tokens.products, &self.products, [image, block + AHEAD], [0, tokens.token]);
         // SAFETY: the caller's promise.
         unsafe { load_block(simd, tokens.products, &self.products, [image, block], [0, tokens.token]) }
+    }
+
+    /// # Safety
+    /// As for [`Self::run`], and nothing else reads the products.
+    #[inline(always)]
+    unsafe fn keep<S: Simd>(&self, simd: S, tokens: Tokens, place: Place, (gate, value): (usize, S::Vector)) {
+        let place = [place.image, gate * (self.wide() / LANES) + place.block];
+        // SAFETY: the caller's promise.
+        unsafe { store_block(simd, tokens.products, &self.products, place, [0, tokens.token], value) };
     }
 }
 
