@@ -1,8 +1,11 @@
 """Milliseconds of a training step of a network of torchvision or timm, or of `encoder` or `lstm` (see there), in PyTorch, as
-crates/regraft-zoo/examples/train_step.rs measures Regraft's: random weights, softmax cross-entropy, plain gradient descent with a rate of zero, batch normalisation by the
-statistics of the batch.
+crates/regraft-zoo/examples/train_step.rs measures Regraft's: random weights, softmax cross-entropy, plain gradient descent with a
+rate of zero, batch normalisation by the statistics of the batch.
 
 usage: bench_training.py ARCHITECTURE [BATCH] [THREADS] [channels_last | contiguous_format]
+
+`ARCHITECTURE@STAGE`, such as `resnet50@layer3`, trains what stands behind the stage; everything up to it has no gradient, and
+batch normalisation there goes by its running statistics.
 
 Prints a line of JSON with the median over the steps behind the first ones, eager, and the peak memory so far, for the memory format
 or for both. Dropout is left out on both sides.
@@ -52,8 +55,18 @@ def lstm():
     return Classifier(torch.nn.LSTM(256, 256, batch_first=True), 64, 256, False)
 
 
+def freeze(model, stage):
+    """Everything up to a child."""
+    for name, module in model.named_children():
+        module.eval().requires_grad_(False)
+        if name == stage:
+            return
+    raise ValueError(f"no child {stage}")
+
+
 def network(architecture, memory_format):
     torch.manual_seed(0)
+    architecture, _, stage = architecture.partition("@")
     if architecture in SEQUENCES:
         return SEQUENCES[architecture][0]().train()
     builder = getattr(torchvision.models, architecture, None)
@@ -61,6 +74,8 @@ def network(architecture, memory_format):
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.eval()
+    if stage:
+        freeze(model, stage)
     return model.to(memory_format=memory_format)
 
 
@@ -89,7 +104,7 @@ def milliseconds(run):
 
 def measure(architecture, batch, memory_format):
     model = network(architecture, memory_format)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    optimizer = torch.optim.SGD([parameter for parameter in model.parameters() if parameter.requires_grad], lr=0.0)
     images = inputs(architecture, batch, memory_format)
     classes = torch.arange(batch) % 1000
     times = [milliseconds(lambda: step(model, optimizer, images, classes)) for _ in range(WARM_UP + STEPS)]

@@ -3,6 +3,9 @@
 //! cross-entropy, back, and plain gradient descent with a rate of zero:
 //! `train_step ARCHITECTURE [batch] [threads] [profile] [json] [recompute] [avx512|avx2+fma|portable]`.
 //!
+//! `ARCHITECTURE@STAGE`, such as `resnet50@layer3`, is what stands behind the stage, as in an epoch for which the values there are
+//! kept.
+//!
 //! Prints the median over the steps behind the first ones, and the peak memory; with `profile`, where the time goes too. With
 //! `json`, the answer that `cargo xtask bench training` reads. With `recompute`, cheap values are computed again on the way back.
 //! Batch normalisation goes by the statistics of the batch. `oracles/bench_training.py` measures PyTorch in the same way.
@@ -15,7 +18,7 @@ use ndarray::{Array2, ArrayD, ArrayView2, Axis, Dimension as _, Ix2};
 use rayon::prelude::*;
 use regraft_engine::{InstructionSet, Tape, TapeOptions};
 use regraft_graph::{
-    Approximation, Attention, Card, Dim, Embedding, Fact, GateFunction, Gelu, Gemm, Graph,
+    Approximation, Attention, Bindings, Card, Dim, Embedding, Fact, GateFunction, Gelu, Gemm, Graph,
     LayerNormalization, Model, Node, Op, PositionEmbedding, Recurrent, Reduce, ReduceKind, Roles, Symbol,
 };
 use regraft_system::{clock::Stopwatch, memory::peak_resident_bytes};
@@ -35,7 +38,8 @@ fn main() {
     let number = |index: usize, default: usize| word(index).parse().unwrap_or(default);
     let (batch, threads) = (number(1, 16), number(2, 2));
     let set = InstructionSet::ALL.into_iter().find(|set| words.iter().any(|word| word == set.name()));
-    let (model, shape) = network(word(0));
+    let (name, cut) = word(0).split_once('@').unwrap_or((word(0), ""));
+    let (model, shape) = if cut.is_empty() { network(name) } else { behind(network(name), cut) };
     let words_of = |index: usize| ((noise(&[index]) + 1.0) / 2.0 * WORDS as f32).floor();
     let is_text = shape.len() == 1;
     let input = ArrayD::from_shape_fn([&[batch], &shape[..]].concat(), |index| match is_text {
@@ -71,6 +75,17 @@ fn network(name: &str) -> (Model, Vec<usize>) {
     let card = Card { roles, ..known.card("random numbers") };
     let weights = random_weights(&graph, 0).unwrap();
     (Model::new(graph, weights, card).unwrap(), shape)
+}
+
+/// What stands behind the last of a network's cuts that belongs to a stage, and the sizes of the values there.
+fn behind((model, shape): (Model, Vec<usize>), stage: &str) -> (Model, Vec<usize>) {
+    let cuts = &model.card().roles.cuts;
+    let wire = cuts.iter().rfind(|wire| wire.split('.').next() == Some(stage)).unwrap();
+    let part = model.behind(wire, [shape[1], shape[2]]).unwrap();
+    let [height, width] = [shape[1], shape[2]];
+    let sizes = part.graph().input_fact().shape.iter().skip(1);
+    let shape = sizes.map(|size| size.bind(&Bindings { batch: 1, height, width }).unwrap()).collect();
+    (part, shape)
 }
 
 fn roles(graph: &Graph) -> Roles {
