@@ -104,12 +104,13 @@ fn training_lowers_the_loss_and_the_run_says_how() {
         epochs.map(|epoch| epoch.training_loss).collect()
     };
     let (judged, last) = (losses("validation"), losses("final"));
-    assert_eq!((judged.len(), last.len()), (2, 2));
+    // As many steps without the images of a fold take an epoch more.
+    assert_eq!((judged.len(), last.len()), (3, 2));
     assert!(last[1] < last[0], "{last:?}");
-    assert!(tuning.history[1].validation_accuracy.is_finite());
+    assert!(tuning.history[2].validation_accuracy.is_finite());
     assert!(tuning.probe.as_ref().unwrap().gain.is_some());
     let table = std::fs::read_to_string(fitted.folder.join("training.csv")).unwrap();
-    assert_eq!(table.lines().count(), 5, "{table}");
+    assert_eq!(table.lines().count(), 6, "{table}");
     assert!(fitted.folder.join("tensorboard/final").is_dir());
     let log = std::fs::read_to_string(fitted.folder.join("log.jsonl")).unwrap();
     let events = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
@@ -117,7 +118,7 @@ fn training_lowers_the_loss_and_the_run_says_how() {
     let names: Vec<_> =
         trainings.iter().map(|event| event["details"]["training"].as_str().unwrap()).collect();
     assert_eq!(names, ["validation", "final"]);
-    assert_eq!(trainings[0]["details"]["validation_loss"], tuning.history[1].validation_loss);
+    assert_eq!(trainings[0]["details"]["validation_loss"], tuning.history[2].validation_loss);
     assert!(trainings[1]["details"]["validation_loss"].is_null(), "{}", trainings[1]);
     assert!(!place.path().join("run.unfinished").exists());
     // What is saved is what was judged.
@@ -363,7 +364,7 @@ fn the_mean_of_the_last_epochs_is_judged_and_kept() {
         // It is trained as without, and the mean of one epoch is that epoch.
         assert_eq!(plain.training_loss, averaged.training_loss);
         let is_same = plain.validation_loss.to_bits() == averaged.validation_loss.to_bits();
-        assert_eq!(is_same, plain.epoch < 4 || plain.training == "final", "{plain:?} {averaged:?}");
+        assert_eq!(is_same, plain.epoch <= 4 || plain.training == "final", "{plain:?} {averaged:?}");
     }
     let name = "_conv_head.weight";
     let [three, four, mean] =

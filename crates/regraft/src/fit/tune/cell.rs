@@ -420,7 +420,7 @@ impl<'a> Training<'a> {
 
     fn has_too_little_time(&self, epoch: usize, seconds: f64) -> bool {
         let Cell { train, validation, epochs, .. } = *self.cell;
-        let pace = Pace { epochs: [epochs.saturating_sub(epoch + 1), epochs], images: train.len(), seconds };
+        let pace = Pace { left: epochs.saturating_sub(epoch + 1), images: train.len(), seconds };
         let judged = self.setting.deadline.filter(|_| !validation.is_empty());
         judged.is_some_and(|deadline| deadline.is_missed_by(&pace))
     }

@@ -9,14 +9,14 @@ pub(crate) struct Deadline<'a> {
     pub(super) work: &'a Unfinished,
     /// Seconds from the beginning of the run.
     pub(super) seconds: f64,
-    /// Images of each epoch of the training that follows, on all images.
+    /// Images that the training that follows looks at, in all of its epochs.
     pub(super) following: usize,
 }
 
 /// Where a training that is judged stands.
 pub(super) struct Pace {
-    /// Epochs that it has left, and those of the training that follows.
-    pub(super) epochs: [usize; 2],
+    /// Epochs that it has left.
+    pub(super) left: usize,
     /// Images of an epoch, and the seconds that the last one took.
     pub(super) images: usize,
     pub(super) seconds: f64,
@@ -35,10 +35,9 @@ impl Deadline<'_> {
 }
 
 impl Pace {
-    /// Of both trainings, where the one that follows has so many images an epoch.
+    /// Of both trainings, where the one that follows looks at so many images, each as often as it has epochs.
     fn seconds_left(&self, following: usize) -> f64 {
-        let [left, all] = self.epochs;
-        let images = left * self.images + all * following;
+        let images = self.left * self.images + following;
         self.seconds * images as f64 / self.images.max(1) as f64
     }
 }
@@ -49,8 +48,8 @@ mod tests {
 
     #[test]
     fn what_is_left_takes_as_long_as_its_images() {
-        let pace = Pace { epochs: [3, 5], images: 80, seconds: 2.0 };
-        assert_eq!(pace.seconds_left(100), 3.0 * 2.0 + 5.0 * 2.5);
+        let pace = Pace { left: 3, images: 80, seconds: 2.0 };
+        assert_eq!(pace.seconds_left(5 * 100), 3.0 * 2.0 + 5.0 * 2.5);
         // With a validation part nothing follows.
         assert_eq!(pace.seconds_left(0), 6.0);
     }

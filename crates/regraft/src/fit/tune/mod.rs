@@ -192,7 +192,8 @@ impl Tuning<'_> {
     fn deadline(&self) -> Option<Deadline<'_>> {
         let (minutes, split) = (self.config.tuning.time_limit?, &self.dataset.split);
         // With a validation part the training that is judged is the one on all images.
-        let following = if split.validation.is_empty() { split.train.len() } else { 0 };
+        let following =
+            if split.validation.is_empty() { split.train.len() * self.config.tuning.epochs } else { 0 };
         Some(Deadline { work: self.work, seconds: 60.0 * minutes, following })
     }
 

@@ -59,6 +59,7 @@ pub(super) struct Part {
     pub(super) validation: Vec<usize>,
     /// The network behind the boundary.
     start: Model,
+    epochs: usize,
 }
 
 impl Part {
@@ -157,7 +158,8 @@ impl<'a> Rung<'a> {
         context: &Context<'_>,
     ) -> Result<Finished> {
         let work = self.tuning.work;
-        let (settings, name) = (self.settings(ingredient), part.name_of(ingredient));
+        let settings = TuningConfig { epochs: part.epochs, ..self.settings(ingredient) };
+        let name = part.name_of(ingredient);
         if let Some(needed) = needed {
             context.progress.message(&format!(
                 "{name}: {needed} of {} epochs, as many as the training needed that was judged",
@@ -171,7 +173,9 @@ impl<'a> Rung<'a> {
         let watch = Stopwatch::start();
         let finished = cell.train(&setting, &self.checkpoints, &history, context)?;
         work.event("training", self.event(&cell, &finished, watch.seconds()));
-        Ok(finished)
+        // Epochs of all images.
+        let needed = finished.needed.map(|needed| (needed * self.settings.epochs).div_ceil(part.epochs));
+        Ok(Finished { needed, ..finished })
     }
 
     /// What a network behind the boundary answers to the images that judge.
@@ -249,10 +253,12 @@ impl<'a> Rung<'a> {
     pub(super) fn all(&self) -> Part {
         let split = &self.tuning.dataset.split;
         let (train, validation) = (split.train.clone(), split.validation.clone());
-        Part { name: FINAL.to_owned(), train, validation, start: self.part.clone() }
+        let epochs = self.settings.epochs;
+        Part { name: FINAL.to_owned(), train, validation, start: self.part.clone(), epochs }
     }
 
-    /// All training images but those of one fold, which judge.
+    /// All training images but those of one fold, which judge. It has as many steps as the training on all images, or some more:
+    /// with fewer, a method that needs many of them would be judged by a network that is not done.
     pub(super) fn part_without_fold(&self, fold: usize, name: &str) -> Result<Part> {
         let dataset = self.tuning.dataset;
         let split = &dataset.split;
@@ -264,7 +270,8 @@ impl<'a> Rung<'a> {
         let linear = self.tuning.fitted_to(self.linear, &train)?;
         let start = start(self.tuning, self.method, &linear, name)?;
         let start = behind(&with_source_head(&start, self.tuning.source, self.method)?, &self.plan)?;
-        Ok(Part { name: name.to_owned(), train, validation, start })
+        let epochs = (self.settings.epochs * split.train.len()).div_ceil(train.len().max(1));
+        Ok(Part { name: name.to_owned(), train, validation, start, epochs })
     }
 
     /// The whole network with what was trained, and the temperature in its head.
