@@ -81,8 +81,8 @@ fn network(name: &str) -> (Model, Vec<usize>) {
 fn behind((model, shape): (Model, Vec<usize>), stage: &str) -> (Model, Vec<usize>) {
     let cuts = &model.card().roles.cuts;
     let wire = cuts.iter().rfind(|wire| wire.split('.').next() == Some(stage)).unwrap();
-    let part = model.behind(wire, [shape[1], shape[2]]).unwrap();
     let [height, width] = [shape[1], shape[2]];
+    let part = model.behind(wire, [height, width]).unwrap();
     let sizes = part.graph().input_fact().shape.iter().skip(1);
     let shape = sizes.map(|size| size.bind(&Bindings { batch: 1, height, width }).unwrap()).collect();
     (part, shape)

@@ -137,8 +137,8 @@ fn markdown(rows: &[Row]) -> String {
                     Milliseconds are medians over the turns, ratios medians over the turns of PyTorch's time over Regraft's; \
                     peak memory is the largest of the turns, and its ratio Regraft's share of that of PyTorch with channels_last. \
                     `malloc tuned`: glibc's allocator told to give no memory back to the system. `resnet50@layer3`: only what stands behind \
-                    that stage is trained, as in each epoch but the first, for which Regraft keeps the values there and PyTorch \
-                    computes them again.\n"
+                    that stage is trained, as in each epoch but the first, for which Regraft keeps the values there (reading them \
+                    is not in its step) and PyTorch computes them again.\n"
         .to_owned();
     for row in rows {
         text += &section(row);
