@@ -193,21 +193,21 @@ impl Dense {
         });
     }
 
-    /// Images whose pixels are numbered through, and the tiles that they are divided into: each by itself, where its tiles are
-    /// nearly full, because the pixels of a tile that lie in two images are no neighbours.
-    fn division(&self, images: usize) -> [usize; 2] {
+    /// Groups of images, and the pixels of one, which are numbered through: each image by itself, where its tiles are nearly
+    /// full, because the pixels of a tile that lie in two images are no neighbours.
+    fn groups(&self, images: usize) -> [usize; 2] {
         let pixels = self.output.pixels();
-        let of_image = pixels.div_ceil(self.tile_pixels);
-        if pixels >= FULL * of_image {
-            [1, of_image]
-        } else {
-            [images, (images * pixels).div_ceil(self.tile_pixels)]
-        }
+        let is_nearly_full = pixels >= FULL * self.tiles_of(pixels);
+        if is_nearly_full { [images, pixels] } else { [1, images * pixels] }
+    }
+
+    fn tiles_of(&self, pixels: usize) -> usize {
+        pixels.div_ceil(self.tile_pixels)
     }
 
     fn tiles(&self, images: usize) -> usize {
-        let [together, tiles] = self.division(images);
-        images / together * tiles
+        let [groups, pixels] = self.groups(images);
+        groups * self.tiles_of(pixels)
     }
 
     /// Number of units, when so many threads share them: tiles of pixels times panels of output channels.
@@ -321,8 +321,8 @@ impl Task<'_> {
     #[inline(always)]
     fn chunk<S: Simd, I: Factor>(&self, simd: S, order: &Order, units: Range<usize>, slab: usize) {
         let dense = self.dense;
-        let [together, tiles] = dense.division(self.operands.images);
-        let total = together * dense.output.pixels();
+        let [_, total] = dense.groups(self.operands.images);
+        let tiles = dense.tiles_of(total);
         let (mut located, mut pixels) = (usize::MAX, Pixels::NONE);
         for unit in units {
             let [tile, panel] = order.place(unit);

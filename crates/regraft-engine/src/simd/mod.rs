@@ -177,6 +177,7 @@ pub(crate) trait Simd: Copy {
     fn prefetch<T>(self, address: *const T) {
         let _ = address;
     }
+
     /// Runs a kernel as a function of its own.
     fn call<K: Kernel>(self, kernel: &K);
 
