@@ -56,7 +56,9 @@ impl RecurrentGradient {
         new_bias: &[f32],
     ) -> Result<Self, EngineError> {
         let units = from.channels;
-        let forward = Forward::new((products, units), kind, weight, new_bias)?;
+        // An LSTM does not go forward again.
+        let forward_weight = if kind.0 == Cell::Lstm { &[] } else { weight };
+        let forward = Forward::new((products, units), kind, forward_weight, new_bias)?;
         Ok(Self { forward, from, to, back: Panels::of_columns(weight, units)? })
     }
 }

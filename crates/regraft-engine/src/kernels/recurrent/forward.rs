@@ -171,10 +171,10 @@ impl Forward {
             // SAFETY: the caller's promise.
             let [input, forget, new, output] = unsafe {
                 [
-                    self.gate(simd, tokens, (0, place), moment),
-                    self.gate(simd, tokens, (1, place), moment),
-                    self.new_gate(simd, tokens, place, moment),
-                    self.gate(simd, tokens, (3, place), moment),
+                    self.gate::<S, false>(simd, tokens, (0, place), moment),
+                    self.gate::<S, false>(simd, tokens, (1, place), moment),
+                    self.gate::<S, true>(simd, tokens, (2, place), moment),
+                    self.gate::<S, false>(simd, tokens, (3, place), moment),
                 ]
             };
             let fresh = simd.multiply(input, new);
@@ -235,17 +235,17 @@ impl Forward {
     ) -> S::Vector {
         // SAFETY: the caller's promise.
         unsafe {
-            self.gate(simd, tokens, (1, place), moment);
-            self.gate(simd, tokens, (0, place), moment)
+            self.gate::<S, false>(simd, tokens, (1, place), moment);
+            self.gate::<S, false>(simd, tokens, (0, place), moment)
         }
     }
 
-    /// What a gate lets through, which stands then where its product of the states stood.
+    /// What a gate, or an LSTM's new gate, lets through, which stands then where its product of the states stood.
     ///
     /// # Safety
     /// As for [`Self::run`].
     #[inline(always)]
-    unsafe fn gate<S: Simd>(
+    unsafe fn gate<S: Simd, const NEW: bool>(
         &self,
         simd: S,
         tokens: Tokens,
@@ -255,35 +255,12 @@ impl Forward {
         let gates = &mut moment.gates[gate * moment.before.len()..];
         // SAFETY: the caller's promise.
         let input = unsafe { self.input(simd, tokens, place, gate) };
-        let value = open(simd, self.gates, simd.add(get(simd, gates, place.index), input));
+        let sum = simd.add(get(simd, gates, place.index), input);
+        let value = if NEW { functions::tanh(simd, sum) } else { open(simd, self.gates, sum) };
         put(simd, gates, place.index, value);
         if self.keeps_gates {
             // SAFETY: as above.
             unsafe { self.keep(simd, tokens, place, (gate, value)) };
-        }
-        value
-    }
-
-    /// The same of an LSTM's new gate.
-    ///
-    /// # Safety
-    /// As for [`Self::run`].
-    #[inline(always)]
-    unsafe fn new_gate<S: Simd>(
-        &self,
-        simd: S,
-        tokens: Tokens,
-        place: Place,
-        moment: &mut Moment<'_>,
-    ) -> S::Vector {
-        let gates = &mut moment.gates[2 * moment.before.len()..];
-        // SAFETY: the caller's promise.
-        let input = unsafe { self.input(simd, tokens, place, 2) };
-        let value = functions::tanh(simd, simd.add(get(simd, gates, place.index), input));
-        put(simd, gates, place.index, value);
-        if self.keeps_gates {
-            // SAFETY: as above.
-            unsafe { self.keep(simd, tokens, place, (2, value)) };
         }
         value
     }
