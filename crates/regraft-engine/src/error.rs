@@ -85,6 +85,12 @@ pub enum EngineError {
         /// Name of the instruction set.
         name: &'static str,
     },
+    /// Nothing can be trained in these numbers.
+    #[error("a network cannot be trained in {name}; it can in f32 and bf16")]
+    UntrainablePrecision {
+        /// Name of the precision.
+        name: &'static str,
+    },
     /// No instruction set has that name.
     #[error("'{name}' is no instruction set; there are amx, avx512, avx2 and portable")]
     UnknownInstructionSet {

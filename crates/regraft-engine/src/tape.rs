@@ -14,6 +14,7 @@ mod learned;
 mod memory;
 mod recompute;
 mod reverse;
+mod rounding;
 mod steps;
 
 use std::ops::Range;
@@ -22,7 +23,7 @@ use ndarray::{ArrayD, ArrayView, ArrayViewD, CowArray, Dimension, IxDyn};
 use regraft_graph::{Model, Parameter, ParameterKind, Tensor, Weights};
 
 use crate::{
-    EngineError, InstructionSet,
+    EngineError, InstructionSet, Precision, Settings,
     buffer::Buffer,
     compile::compile,
     geometry::Geometry,
@@ -60,6 +61,11 @@ pub struct TapeOptions<'a> {
     pub momentum: f32,
     /// Vector instructions.
     pub instruction_set: InstructionSet,
+    /// Numbers that convolutions and dense layers multiply, forward and back, but for those of several groups and those of
+    /// vectors: [`Float32`](Precision::Float32), or [`BFloat16`](Precision::BFloat16) rounded from single precision. Sums,
+    /// parameters, their gradients and all other operators are in single precision with either (Micikevicius et al. 2018,
+    /// "Mixed precision training"; Kalamkar et al. 2019, "A study of BFLOAT16 for deep learning training").
+    pub precision: Precision,
 }
 
 impl Default for TapeOptions<'_> {
@@ -73,6 +79,7 @@ impl Default for TapeOptions<'_> {
             recompute: false,
             momentum: 0.1,
             instruction_set: InstructionSet::detect(),
+            precision: Precision::Float32,
         }
     }
 }
@@ -93,7 +100,7 @@ pub struct Trained {
 /// A network compiled for training on images of one size, with its parameters and their gradients.
 #[derive(Debug)]
 pub struct Tape {
-    set: InstructionSet,
+    settings: Settings,
     model: Model,
     parameters: Vec<Trained>,
     values: Vec<f32>,
@@ -153,11 +160,16 @@ impl Tape {
         if outputs.is_empty() {
             return Err(EngineError::NoOutputs);
         }
+        if options.precision == Precision::Int8 {
+            return Err(EngineError::UntrainablePrecision { name: options.precision.name() });
+        }
         let mut graph = model.graph().clone();
         graph.set_outputs(outputs.iter().copied())?;
         let network = Network::for_gradients(&graph, image, options.dropout.is_some())?;
-        let settings = crate::Settings { instruction_set: set, ..crate::Settings::default() };
+        // Everything between layers is in single precision.
+        let settings = Settings { instruction_set: set, precision: Precision::Float32 };
         let compiled = compile(&graph, model.weights().clone(), &network, settings, None, Views::default())?;
+        let settings = Settings { precision: options.precision, ..settings };
         Builder::new(model, &network, compiled, settings, options)?.build()
     }
 
@@ -236,7 +248,7 @@ impl Tape {
         after("input", "load");
         let shared = self.shared();
         let weights = (&self.values[..], &mut self.packed);
-        self.memory.run((&mut self.forward, &[]), weights, self.set, (self.images, shared), after);
+        self.memory.run((&mut self.forward, &[]), weights, self.settings, (self.images, shared), after);
         self.move_statistics();
         self.outputs.iter().map(|output| self.read(output.value, &output.shape)).collect()
     }
@@ -286,7 +298,7 @@ impl Tape {
         let shared = self.shared();
         let weights = (&self.values[..], &mut self.packed);
         let steps = (&mut self.backward[..], &self.forward[..]);
-        self.memory.run(steps, weights, self.set, (self.images, shared), after);
+        self.memory.run(steps, weights, self.settings, (self.images, shared), after);
         Ok(())
     }
 
@@ -340,7 +352,7 @@ impl Tape {
             norm.load(&self.values, &mut self.state);
         }
         let steps = self.forward.iter_mut().chain(&mut self.backward);
-        steps.into_iter().try_for_each(|step| step.work.refresh(&self.values, self.set))
+        steps.into_iter().try_for_each(|step| step.work.refresh(&self.values, self.settings.instruction_set))
     }
 
     /// running ← (1 − momentum) · running + momentum · of the batch, with the unbiased variance.

@@ -28,14 +28,14 @@ use super::{
     check_bounds,
     factor::Factor,
     int8::{self, Rescaling},
-    packing::{BYTES_OF_A_CHUNK, Layout, Panel, Run, Source, is_tiled, pack_panel, rounded},
+    packing::{BYTES_OF_A_CHUNK, Layout, Panel, Run, Source, is_tiled, pack_panel, pack_rounded},
     reading::Turned,
     register_tile::{MOST_PIXELS, Pixels, Portion, tile_of_any_size},
 };
 use crate::{
     EngineError, Settings,
     buffer::Buffer,
-    element::{BFloat16, Element, Number, UInt8, load_real},
+    element::{BFloat16, Element, Number, UInt8, halves_mut, load_real},
     geometry::Geometry,
     network::Clamp,
     simd::{self, Kernel, LANES, Simd},
@@ -115,9 +115,6 @@ impl Dense {
         let bias = Buffer::zeroed(recipe.output.blocks() * LANES)?;
         let mut dense = Self::packed(recipe, settings, bias, None)?;
         dense.initial[..recipe.bias.len()].copy_from_slice(recipe.bias);
-        if recipe.input.element == Element::BFloat16 {
-            dense.weights = rounded(&dense.weights)?;
-        }
         Ok(dense)
     }
 
@@ -142,7 +139,7 @@ impl Dense {
             residual: recipe.residual,
             start: window.start(&input),
             steps: window.steps(&input),
-            weights: Buffer::zeroed(layout.weights)?,
+            weights: Buffer::zeroed(words(input.element, layout.weights))?,
             slabs: slabs.clamp(1, layout.runs.len().max(1)),
             apart: recipe.apart,
             runs: layout.runs,
@@ -161,7 +158,7 @@ impl Dense {
         Ok(dense)
     }
 
-    /// Packs a weight and a bias of the same sizes, in single precision.
+    /// Packs a weight and a bias of the same sizes; not for an input in bytes.
     pub(crate) fn repack(&mut self, recipe: &Recipe<'_>) {
         self.initial[..recipe.bias.len()].copy_from_slice(recipe.bias);
         self.pack(recipe);
@@ -175,21 +172,28 @@ impl Dense {
     }
 
     fn pack(&mut self, recipe: &Recipe<'_>) {
+        if recipe.input.element == Element::BFloat16 {
+            return self.pack_rounded(recipe);
+        }
         let is_whole =
             recipe.groups == 1 && recipe.input.lanes == LANES && recipe.output.channels.is_multiple_of(LANES);
-        let (runs, sources, mut rest) = (&self.runs, &self.sources, &mut self.weights[..]);
-        let mut parts = Vec::with_capacity(self.panels.len());
-        for panel in &self.panels {
-            let (part, tail) = rest.split_at_mut(panel.rows * panel.blocks * LANES);
-            (rest, _) = (tail, parts.push((panel, part)));
-        }
-        parts.into_par_iter().for_each(|(panel, part)| {
+        let (runs, sources) = (&self.runs, &self.sources);
+        parts(&self.panels, &mut self.weights).into_par_iter().for_each(|(panel, part)| {
             // What other layers have left in memory that they share.
             if !is_whole {
                 part.fill(0.0);
             }
             let range = panel.runs.clone();
             pack_panel(recipe, panel, runs[range.clone()].iter().zip(&sources[range]), part);
+        });
+    }
+
+    fn pack_rounded(&mut self, recipe: &Recipe<'_>) {
+        let (runs, sources) = (&self.runs, &self.sources);
+        let halves = halves_mut(&mut self.weights);
+        parts(&self.panels, halves).into_par_iter().for_each(|(panel, part)| {
+            let range = panel.runs.clone();
+            pack_rounded(recipe, panel, runs[range.clone()].iter().zip(&sources[range]), part);
         });
     }
 
@@ -276,6 +280,21 @@ impl Dense {
             simd::launch_with(settings, &task);
         }
     }
+}
+
+/// Each panel and its part of the packed weights.
+fn parts<'a, T>(panels: &'a [Panel], mut rest: &'a mut [T]) -> Vec<(&'a Panel, &'a mut [T])> {
+    let mut parts = Vec::with_capacity(panels.len());
+    for panel in panels {
+        let (part, tail) = rest.split_at_mut(panel.rows * panel.blocks * LANES);
+        (rest, _) = (tail, parts.push((panel, part)));
+    }
+    parts
+}
+
+/// Single-precision numbers that so many weights for inputs of an element take; bytes are made of them later.
+fn words(input: Element, weights: usize) -> usize {
+    if input == Element::BFloat16 { weights.div_ceil(2) } else { weights }
 }
 
 struct Task<'a> {

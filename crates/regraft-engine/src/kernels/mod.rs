@@ -32,6 +32,7 @@ pub(crate) mod recurrent;
 pub(crate) mod reduce;
 mod register_tile;
 pub(crate) mod resample;
+pub(crate) mod rounding;
 pub(crate) mod rows;
 pub(crate) mod softmax;
 #[cfg(target_arch = "x86_64")]

@@ -10,9 +10,8 @@ use std::ops::Range;
 use super::tiled::Gathering;
 use super::{blocking::SLAB, dense::Recipe, factor::Factor as _, reading::Reading};
 use crate::{
-    EngineError, InstructionSet, Settings,
-    buffer::Buffer,
-    element::{BFloat16, Element, Number as _, UInt8, halves_mut},
+    InstructionSet, Settings,
+    element::{BFloat16, Element, Number as _, UInt8},
     geometry::Geometry,
     simd::LANES,
 };
@@ -193,11 +192,38 @@ fn whole_groups(recipe: &Recipe<'_>, channels: Range<usize>) -> Range<usize> {
     channels.start / together * together..channels.end.next_multiple_of(together)
 }
 
-pub(super) fn rounded(weights: &Buffer) -> Result<Buffer, EngineError> {
-    let mut rounded = Buffer::zeroed(weights.len().div_ceil(2))?;
-    let places = halves_mut(&mut rounded).iter_mut().zip(weights.iter());
-    places.for_each(|(place, weight)| *place = BFloat16::new(*weight));
-    Ok(rounded)
+/// As [`pack_panel`], rounded to bfloat16, in pairs of input channels.
+pub(super) fn pack_rounded<'a>(
+    recipe: &Recipe<'_>,
+    panel: &Panel,
+    runs: impl Iterator<Item = (&'a Run, &'a Source)>,
+    packed: &mut [BFloat16],
+) {
+    let mut numbers = vec![0.0; packed.len()];
+    let Recipe { input, groups, .. } = recipe;
+    // Of channels that are all in pairs.
+    if *groups == 1 && input.lanes == LANES && input.channels.is_multiple_of(2) {
+        let outputs = outputs(recipe, panel);
+        pack_matrices(recipe, (outputs, panel.blocks * LANES), runs, &mut numbers);
+        return round_in_pairs(&numbers, panel.blocks * LANES, packed);
+    }
+    pack_any(recipe, panel, outputs(recipe, panel), runs, &mut numbers);
+    packed.iter_mut().zip(numbers).for_each(|(to, number)| *to = BFloat16::new(number));
+}
+
+/// Of two rows of so many numbers each in turn.
+fn round_in_pairs(numbers: &[f32], width: usize, packed: &mut [BFloat16]) {
+    for (rows, to) in numbers.chunks_exact(2 * width).zip(packed.chunks_exact_mut(2 * width)) {
+        let (low, high) = rows.split_at(width);
+        for (to, (low, high)) in to.chunks_exact_mut(2).zip(low.iter().zip(high)) {
+            (to[0], to[1]) = (BFloat16::new(*low), BFloat16::new(*high));
+        }
+    }
+}
+
+/// The output channels of a panel.
+fn outputs(recipe: &Recipe<'_>, panel: &Panel) -> Range<usize> {
+    panel.block * LANES..((panel.block + panel.blocks) * LANES).min(recipe.output.channels)
 }
 
 pub(super) fn pack_panel<'a>(
@@ -206,12 +232,22 @@ pub(super) fn pack_panel<'a>(
     runs: impl Iterator<Item = (&'a Run, &'a Source)>,
     packed: &mut [f32],
 ) {
-    let outputs = panel.block * LANES..((panel.block + panel.blocks) * LANES).min(recipe.output.channels);
+    let outputs = outputs(recipe, panel);
     let Recipe { input, groups, .. } = recipe;
     if *groups != 1 || together(input) != 1 || input.lanes != LANES {
         return pack_any(recipe, panel, outputs, runs, packed);
     }
-    let (reading, width) = (Reading::new(recipe), panel.blocks * LANES);
+    pack_matrices(recipe, (outputs, panel.blocks * LANES), runs, packed);
+}
+
+/// Of blocked channels and one group: a row of so many outputs for each number of a pixel.
+fn pack_matrices<'a>(
+    recipe: &Recipe<'_>,
+    (outputs, width): (Range<usize>, usize),
+    runs: impl Iterator<Item = (&'a Run, &'a Source)>,
+    packed: &mut [f32],
+) {
+    let reading = Reading::new(recipe);
     for (run, source) in runs {
         let rows = &mut packed[run.row * width..][..run.len * width];
         reading.matrix((outputs.clone(), source.channel), source.tap, width, rows);

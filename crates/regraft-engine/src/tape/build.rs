@@ -47,6 +47,8 @@ pub(super) struct Builder<'a> {
     pub(super) joined: HashMap<usize, (usize, usize, BatchNorm)>,
     /// Numbers of the steps forward that may be taken again on the way back.
     pub(super) cheap: Vec<usize>,
+    /// Copies in bfloat16 of values.
+    pub(super) rounded: HashMap<usize, usize>,
 }
 
 impl<'a> Builder<'a> {
@@ -78,6 +80,7 @@ impl<'a> Builder<'a> {
             backward: Vec::new(),
             joined: HashMap::new(),
             cheap: Vec::new(),
+            rounded: HashMap::new(),
         };
         builder.take_parameters()?;
         builder.find_needed();
@@ -202,7 +205,7 @@ impl<'a> Builder<'a> {
         let input = self.shape(self.model.graph().input())?;
         let lent = self.forward.iter().chain(&self.backward).map(|step| step.work.lent()).max();
         Ok(Tape {
-            set: self.settings.instruction_set,
+            settings: self.settings,
             model: self.model.clone(),
             gradients: crate::groups::zeros(1, self.numbers_of_gradients())?,
             state: self.state()?,

@@ -25,9 +25,10 @@ impl Builder<'_> {
             if self.join_sum(instruction) {
                 continue;
             }
+            let reads = self.reads(instruction);
             let before = self.forward.len();
             if let Some(work) = self.trainable_work(instruction)? {
-                let (reads, writes) = (instruction.inputs.clone(), Some(instruction.output));
+                let writes = Some(instruction.output);
                 self.forward.push(Step { name: instruction.node.name.clone(), reads, writes, work });
                 self.cheap.extend(is_cheap(&instruction.node.op).then_some(before));
                 continue;
@@ -71,7 +72,7 @@ impl Builder<'_> {
     /// What a layer is packed from forward.
     pub(super) fn plan(&self, instruction: &Instruction<'_>) -> Result<LayerPlan, EngineError> {
         let node = instruction.node;
-        let input = self.geometry(input_of(instruction));
+        let input = self.geometry(self.input_of_layer(instruction));
         let (window, groups) = window_of(&node.op, &input);
         Ok(LayerPlan {
             weight: self.source(node, ParameterKind::Weight)?,

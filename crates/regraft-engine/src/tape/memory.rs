@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::steps::Step;
 use crate::{
-    EngineError, InstructionSet,
+    EngineError, Settings,
     buffer::Buffer,
     geometry::Geometry,
     kernels::{Span, gradient::Shared},
@@ -75,14 +75,14 @@ impl Memory {
         &mut self,
         (steps, forward): (&mut [Step], &[Step]),
         (values, packed): (&[f32], &mut Buffer),
-        set: InstructionSet,
+        settings: Settings,
         (images, shared): (usize, Shared),
         after: &dyn Fn(&str, &str),
     ) {
         let memory = Span { pointer: self.numbers.as_mut_ptr().cast(), image: 0 };
         let threads = rayon::current_num_threads();
         for step in steps {
-            step.work.pack(values, set, packed);
+            step.work.pack(values, settings.instruction_set, packed);
             let work = step.work.of(forward);
             let units = work.units(images, threads);
             let parts = units.min(work.most_parts(threads));
@@ -98,7 +98,7 @@ impl Memory {
                 // SAFETY: there is room for `images` images of every value at the plan's offsets, values that are alive
                 // together lie apart, memory and shared numbers are borrowed for this run alone, and no unit is in two
                 // parts.
-                unsafe { work.run(set, (&reads, output), (images, threads), shared, units) };
+                unsafe { work.run(settings, (&reads, output), (images, threads), shared, units) };
             });
             step.work.give_back(packed);
             after(&step.name, step.work.kind());

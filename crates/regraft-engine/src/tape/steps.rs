@@ -175,13 +175,12 @@ impl Work {
     /// others, the shared numbers those that the step was given, and no other thread may compute the same units.
     pub(super) unsafe fn run(
         &self,
-        set: InstructionSet,
+        settings: Settings,
         (reads, output): (&[Span], Span),
         (images, threads): (usize, usize),
         shared: Shared,
         units: Range<usize>,
     ) {
-        let settings = Settings { instruction_set: set, ..Settings::default() };
         let input = reads.first().copied().unwrap_or(output);
         let second = reads.get(1).copied().unwrap_or(input);
         let operands = kernels::Operands { input, second, output, images, threads };
@@ -191,9 +190,12 @@ impl Work {
                 Self::Kernel(operation) => operation.run(settings, &operands, units),
                 Self::Layer(layer) => layer.operation.run(settings, &operands, units),
                 Self::Gradient(gradient) => {
+                    let set = settings.instruction_set;
                     gradient.run(set, &gradient::Operands { reads, output, images, shared }, units);
                 }
-                Self::Made(made) => made.work.run(set, (reads, output), (images, threads), shared, units),
+                Self::Made(made) => {
+                    made.work.run(settings, (reads, output), (images, threads), shared, units)
+                }
                 // See `of`.
                 Self::Again(_) => {}
             }

@@ -23,6 +23,7 @@ pub(crate) mod reduce;
 pub(crate) mod softmax;
 pub(crate) mod table;
 pub(crate) mod weight;
+pub(crate) mod weight_bfloat16;
 
 use std::ops::Range;
 

@@ -13,6 +13,7 @@ use crate::{
             batch_norm::BatchNormGradient,
             depthwise::DepthwiseGradient,
             weight::{self, WeightGradient},
+            weight_bfloat16,
         },
         winograd::{self, gradient::WinogradWeightGradient},
     },
@@ -35,8 +36,12 @@ impl Builder<'_> {
         let node = instruction.node;
         self.bias_back(instruction, ParameterKind::Bias, gradient);
         if let Some(place) = self.gradient_place(node, ParameterKind::Weight) {
-            let work = self.weight_gradient(instruction, gradient, place)?;
-            self.push_back(&node.name, vec![gradient, input_of(instruction)], None, work);
+            if self.is_rounded(instruction) {
+                self.rounded_weight_back(instruction, gradient, place)?;
+            } else {
+                let work = self.weight_gradient(instruction, gradient, place)?;
+                self.push_back(&node.name, vec![gradient, input_of(instruction)], None, work);
+            }
         }
         if self.is_needed(input_of(instruction)) {
             self.input_back(instruction, gradient)?;
@@ -64,11 +69,33 @@ impl Builder<'_> {
         Ok(Work::gradient(step))
     }
 
+    /// The gradient of a weight from operands in bfloat16, which are laid out for it first.
+    fn rounded_weight_back(
+        &mut self,
+        instruction: &Instruction<'_>,
+        gradient: usize,
+        to: usize,
+    ) -> Result<(), EngineError> {
+        let (from, input) = (self.gradient_of_layer(instruction, gradient), self.input_of_layer(instruction));
+        let (window, _) = window_of(&instruction.node.op, &self.geometry(input));
+        let geometries = [self.geometry(from), self.geometry(input)];
+        let steps = weight_bfloat16::Steps::new(geometries, window, [to, self.state])?;
+        let planes = self.new_value(steps.planes.output());
+        let pairs = self.new_value(steps.pairs.output());
+        self.sums = self.sums.max(steps.gradient.sums());
+        let name = &instruction.node.name;
+        self.push_back(name, vec![input], Some(planes), Work::computation(steps.planes));
+        self.push_back(name, vec![from], Some(pairs), Work::computation(steps.pairs));
+        self.push_back(name, vec![planes, pairs], None, Work::gradient(steps.gradient));
+        Ok(())
+    }
+
     /// The gradient of a layer's input: convolutions of the output's gradient with the kernel turned round. What the value's
     /// gradient has been so far is their residual.
     fn input_back(&mut self, instruction: &Instruction<'_>, gradient: usize) -> Result<(), EngineError> {
         let value = input_of(instruction);
         let (source, phases, apart) = self.phases_back(instruction, gradient)?;
+        let source = self.gradient_of_layer(instruction, source);
         let before = self.gradient(value);
         let to = self.new_gradient(value);
         for phase in phases {
