@@ -47,7 +47,7 @@ fn what_cannot_be_done_is_said_before_any_work() {
     refused("--method partial", &["partial", "--cut"]);
     refused("--method partial --cut _blocks.13.ad", &["_blocks.13.ad", "_blocks.13.add"]);
     refused("--method lora --rank 5000", &["--rank", "5000", "smaller side"]);
-    refused("--method last-block --precision bf16", &["precision", "f32"]);
+    refused("--method last-block --precision int8", &["precision: int8", "f32 or bf16"]);
     refused("--method lp-ft --mixup -1", &["mixup"]);
     refused("--method partial --cut logits", &["--cut _fc", "new head"]);
     refused("--method l2-sp --source-pull -1", &["source-pull: -1", "at least 0"]);
@@ -78,8 +78,8 @@ fn every_method_runs() {
         "gradual --swa 0.5 --norm-statistics batch",
         "l2-sp --wise-ft --recompute",
         "surgical",
-        "lora --rank 2",
-        "full",
+        "lora --rank 2 --precision auto",
+        "full --precision bf16",
         "auto",
         "auto --time-limit 0.0001",
     ];
@@ -90,6 +90,7 @@ fn every_method_runs() {
         let answer = place.run(&format!("{line} --json"));
         let tuning = &answer.is(DONE).json()["tuning"];
         assert!(tuning["probe"].is_object() || method == &"auto", "{tuning}");
+        assert!(tuning["precision"] == "bf16" || !method.contains("bf16"), "{tuning}");
         assert!(place.at(format!("run{number}/training.csv")).is_file());
         assert!(!place.at(format!("run{number}.unfinished")).exists());
     }

@@ -82,7 +82,8 @@ fn plain_facts(record: &RunRecord) -> Vec<String> {
         facts.push(("numbers", precision_summary(record)));
     }
     if let Some(tuning) = &record.tuning {
-        facts.push(("tuned", tuning.method_in_words.clone()));
+        let half = if tuning.precision == "bf16" { ", in bf16" } else { "" };
+        facts.push(("tuned", format!("{}{half}", tuning.method_in_words)));
     }
     facts.extend(test_time_line(record).map(|line| ("tta", line)));
     facts.extend(weakness_line(record).map(|line| ("weakest", line)));

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 use ndarray::{Array2, ArrayD, ArrayView2, Axis, Dimension as _, Ix2};
 use rayon::prelude::*;
-use regraft_engine::{InstructionSet, Tape, TapeOptions};
+use regraft_engine::{InstructionSet, Precision, Tape, TapeOptions};
 use regraft_graph::{
     Approximation, Attention, Bindings, Card, Dim, Embedding, Fact, GateFunction, Gelu, Gemm, Graph,
     LayerNormalization, Model, Node, Op, PositionEmbedding, Recurrent, Reduce, ReduceKind, Roles, Symbol,
@@ -50,8 +50,10 @@ fn main() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {
         let recompute = words.iter().any(|word| word == "recompute");
+        let is_half = words.iter().any(|word| word == "bf16");
+        let precision = if is_half { Precision::BFloat16 } else { Precision::Float32 };
         let instruction_set = set.unwrap_or(InstructionSet::detect());
-        let options = TapeOptions { instruction_set, recompute, ..TapeOptions::default() };
+        let options = TapeOptions { instruction_set, recompute, precision, ..TapeOptions::default() };
         let outputs: Vec<&str> = model.graph().outputs().iter().map(String::as_str).collect();
         let mut tape = Tape::compile(&model, size, &outputs[..1], &options).unwrap();
         measure(&mut tape, &input, words.iter().any(|word| word == "json"));

@@ -162,9 +162,8 @@ impl FitConfig {
         let Self { method, precision, .. } = self;
         match method {
             Method::Probe => None,
-            _ if *precision != PrecisionChoice::Float32 => Some(format!(
-                "precision: {} is for frozen networks; --method {} trains in f32",
-                precision.name(),
+            _ if *precision == PrecisionChoice::Int8 => Some(format!(
+                "precision: int8 is for frozen networks; --method {} trains in f32 or bf16",
                 method.name()
             )),
             Method::Gradual if self.tuning.epochs < 2 => {

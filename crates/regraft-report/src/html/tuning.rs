@@ -141,6 +141,7 @@ fn settings(tuning: &TuningRecord) -> String {
         ("Schedule", name(&tuning.schedule)),
         ("Weight decay", format!("{}", tuning.weight_decay)),
         ("Batch normalisation", format!("{} statistics", name(&tuning.norm_statistics))),
+        ("Layers multiply", name(&tuning.precision)),
     ];
     if tuning.accumulate > 1 {
         rows.insert(2, ("Batches of a step", tuning.accumulate.to_string()));

@@ -42,6 +42,8 @@ pub struct TuningRecord {
     pub weight_decay: f64,
     /// What batch normalisation went by: `stored` or `batch`.
     pub norm_statistics: String,
+    /// Numbers that layers multiplied: `f32` or `bf16`; sums and weights are f32 in either.
+    pub precision: String,
     /// Decay of the moving average of the weights that was judged and kept; `None` for the weights themselves.
     pub ema: Option<f64>,
     /// Share of the epochs, those at the end, whose weights were averaged, judged and kept; `None` for the last weights themselves.

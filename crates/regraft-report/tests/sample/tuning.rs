@@ -24,6 +24,7 @@ fn tuning() -> TuningRecord {
         schedule: "one-cycle".to_owned(),
         weight_decay: 0.01,
         norm_statistics: "stored".to_owned(),
+        precision: "bf16".to_owned(),
         swa: Some(0.5),
         augmentation: "crop".to_owned(),
         soup: vec![

@@ -18,7 +18,7 @@ use super::dataset::{Usable, at, fold_count};
 use crate::ingest::{Ingest, Network};
 use crate::precision::{CALIBRATION_IMAGES, FrozenPrecision, PrecisionChoice, calibrate, spread};
 use crate::test_time::View;
-use crate::{Context, Error, FitConfig, Result};
+use crate::{Context, Error, FitConfig, Method, Result};
 
 /// Training images that `auto` looks at, about.
 const SAMPLE: usize = 1000;
@@ -54,6 +54,8 @@ pub(crate) fn resolve(
     context: &Context<'_>,
 ) -> Result<Chosen> {
     match config.precision {
+        // A network that is trained answers in single precision, whatever it is trained in.
+        _ if config.method != Method::Probe => return Ok(Chosen::asked_for(FrozenPrecision::Float32, 0)),
         PrecisionChoice::Float32 => return Ok(Chosen::asked_for(FrozenPrecision::Float32, 0)),
         PrecisionChoice::BFloat16 => return Ok(Chosen::asked_for(FrozenPrecision::BFloat16, 0)),
         PrecisionChoice::Int8 | PrecisionChoice::Auto => {}

@@ -12,6 +12,7 @@ use super::config::Method;
 use super::history::History;
 use super::images::Images;
 use super::plan::Plan;
+use super::precision::of_choice;
 use crate::fit::dataset::Dataset;
 use crate::fit::unfinished::{CHECKPOINTS, Unfinished};
 use crate::{Context, FitConfig, Result};
@@ -55,8 +56,19 @@ impl Alone<'_> {
         let history = History::in_folder(self.work.folder().to_path_buf())?;
         let (labels, classes, seed) = (self.labels, self.classes, self.seed);
         let (config, plan, boundary, ingredient) = (tuning, &plan, &boundary, 0);
-        let setting =
-            Setting { method, config, plan, boundary, ingredient, labels, classes, seed, deadline: None };
+        let (precision, deadline) = (of_choice(self.config.precision), None);
+        let setting = Setting {
+            method,
+            config,
+            plan,
+            boundary,
+            ingredient,
+            labels,
+            classes,
+            seed,
+            precision,
+            deadline,
+        };
         let (train, validation, epochs) = (self.train, self.validation, tuning.epochs);
         let cell = Cell { name, train, validation, start: &part, epochs };
         let finished = cell.train(&setting, &checkpoints, &history, context)?;

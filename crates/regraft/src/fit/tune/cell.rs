@@ -2,7 +2,7 @@
 
 use ndarray::{Array2, ArrayD, ArrayViewD, Ix4};
 use regraft_adapt::training::{Targets, clip_by_global_norm, softmax_cross_entropy};
-use regraft_engine::Tape;
+use regraft_engine::{Precision, Tape};
 use regraft_graph::Model;
 use regraft_report::record::EpochRecord;
 use regraft_system::clock::Stopwatch;
@@ -23,6 +23,7 @@ use super::surgical::{BATCHES, RelativeNorms};
 use crate::{Context, Error, Result};
 
 /// What all trainings of a run have in common.
+#[derive(Clone, Copy)]
 pub(crate) struct Setting<'a> {
     pub(crate) method: Method,
     pub(crate) config: &'a TuningConfig,
@@ -35,13 +36,16 @@ pub(crate) struct Setting<'a> {
     /// Number of classes.
     pub(crate) classes: usize,
     pub(crate) seed: u64,
+    /// Numbers that layers multiply.
+    pub(crate) precision: Precision,
     /// When a training that is judged should be over, where that matters.
     pub(crate) deadline: Option<Deadline<'a>>,
 }
 
 impl Setting<'_> {
     pub(super) fn choice(&self) -> Choice<'_> {
-        Choice { method: self.method, config: self.config, plan: self.plan, seed: self.seed }
+        let Self { method, config, plan, seed, precision, .. } = *self;
+        Choice { method, config, plan, seed, precision }
     }
 
     pub(super) fn labels_of(&self, positions: &[usize]) -> Vec<usize> {

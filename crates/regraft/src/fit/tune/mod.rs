@@ -19,6 +19,7 @@ mod learning_rate;
 mod network;
 mod parameters;
 mod plan;
+mod precision;
 mod regulariser;
 mod rung;
 mod soup;

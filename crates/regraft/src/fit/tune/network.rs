@@ -10,6 +10,7 @@ use super::config::TuningConfig;
 use super::images::Look;
 use super::parameters::{Choice, Parameters};
 use super::plan::Plan;
+use super::precision::of_choice;
 use super::regulariser;
 use crate::{Error, FitConfig, Result};
 
@@ -79,7 +80,8 @@ pub(super) fn check(model: &Model, plan: &Plan, config: &FitConfig) -> Result<()
     let part = model.behind(&plan.boundary, [height, width]).map_err(Error::model)?;
     let shape = part.graph().input_fact().bind(&Bindings { batch: 1, height, width });
     let shape: Vec<usize> = shape.into_iter().flatten().skip(1).collect();
-    let choice = Choice { method: config.method, config: &config.tuning, plan, seed: config.seed };
+    let precision = of_choice(config.precision);
+    let choice = Choice { method: config.method, config: &config.tuning, plan, seed: config.seed, precision };
     let tape = tape(&part, &choice, &shape)?;
     check_memory(&tape, &config.tuning)?;
     Parameters::new(&choice, &tape).map(|_| ())
@@ -93,13 +95,14 @@ pub(super) fn tape(model: &Model, choice: &Choice<'_>, shape: &[usize]) -> Resul
 
 /// As [`tape`], with this share of a batch's statistics in the running ones.
 pub(super) fn tape_with(model: &Model, choice: &Choice<'_>, shape: &[usize], momentum: f32) -> Result<Tape> {
-    let Choice { config, plan, .. } = *choice;
+    let Choice { config, plan, precision, .. } = *choice;
     let by_batch = config.goes_by_batch();
     let options = TapeOptions {
         trains: &|parameter| plan.trained.contains(&parameter.name),
         batch_statistics: &|node| by_batch && plan.trains_node(model.graph(), node),
         momentum,
         recompute: config.recompute,
+        precision,
         ..TapeOptions::default()
     };
     let wires = regulariser::wires(choice, model, sides(shape))?;

@@ -1,7 +1,7 @@
 //! What an optimiser moves: the trained values of a tape, or low-rank changes of them.
 
 use regraft_adapt::training::{LowRank, Matrix, ParameterGroup, pull_towards};
-use regraft_engine::{Tape, Trained};
+use regraft_engine::{Precision, Tape, Trained};
 use regraft_graph::ParameterKind;
 use regraft_system::random::stream;
 
@@ -30,6 +30,8 @@ pub(super) struct Choice<'a> {
     pub(super) config: &'a TuningConfig,
     pub(super) plan: &'a Plan,
     pub(super) seed: u64,
+    /// Numbers that layers multiply.
+    pub(super) precision: Precision,
 }
 
 impl Parameters {

@@ -218,7 +218,7 @@ pub(super) mod tests {
 
     use ndarray::{Array, array};
     use regraft_adapt::training::behavioural_regularisation;
-    use regraft_engine::Tape;
+    use regraft_engine::{Precision, Tape};
     use regraft_graph::{
         Card, Conv, Fact, Gemm, Graph, Node, Op, Padding, Patch, Pool, Roles, Tensor, Weights,
     };
@@ -332,7 +332,7 @@ pub(super) mod tests {
         let source = network();
         let start = with_source_head(&with_new_head(&source), &source, method).unwrap();
         let plan = Plan::new(&start, method, "", 1).unwrap();
-        let choice = Choice { method, config, plan: &plan, seed: 0 };
+        let choice = Choice { method, config, plan: &plan, seed: 0, precision: Precision::Float32 };
         let shape = [3, SIZE, SIZE];
         let wires = wires(&choice, &start, sides(&shape)).unwrap();
         let mut tape = tape(&start, &choice, &shape).unwrap();

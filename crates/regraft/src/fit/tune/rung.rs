@@ -6,6 +6,7 @@ use ndarray::Array2;
 use rand_distr::{Distribution as _, StandardNormal};
 use regraft_adapt::Selection;
 use regraft_adapt::training::{Targets, interpolate, softmax_cross_entropy};
+use regraft_engine::Precision;
 use regraft_graph::{Model, ParameterKind, Tensor};
 use regraft_report::record::{EpochRecord, RangeTestRecord, RatePoint, TuningRecord};
 use regraft_system::clock::Stopwatch;
@@ -23,16 +24,20 @@ use super::images::Images;
 use super::learning_rate::LearningRate;
 use super::network::logits;
 use super::plan::Plan;
+use super::precision;
 use super::source_head::with_source_head;
 use crate::fit::dataset::Dataset;
 use crate::fit::graft::graft;
 use crate::fit::unfinished::CHECKPOINTS;
+use crate::precision::PrecisionChoice;
 use crate::{Context, Error, Result};
 
 /// Name of the training on all training images.
 const FINAL: &str = "final";
 /// Name of the training that tests learning rates.
 const RANGE_TEST: &str = "range-test";
+/// Name of the steps that show whether bfloat16 keeps the loss.
+const PRECISION_TEST: &str = "precision-test";
 
 /// A method and what it needs.
 pub(super) struct Rung<'a> {
@@ -50,6 +55,8 @@ pub(super) struct Rung<'a> {
     /// With the learning rate that was found, where one was to be.
     settings: TuningConfig,
     range_test: Option<RangeTestRecord>,
+    /// Numbers that layers multiply.
+    precision: Precision,
 }
 
 /// What trainings learn from, what judges them, and how they begin.
@@ -92,9 +99,25 @@ impl<'a> Rung<'a> {
         let folder = tuning.work.folder().join(CHECKPOINTS).join(tuning.part).join(method.name());
         let settings = tuning.config.tuning.clone();
         let checkpoints = Checkpoints::in_folder(folder, part.clone(), settings.checkpoint_minutes);
-        let range_test = None;
-        let mut rung =
-            Self { tuning, method, linear, start, part, plan, boundary, checkpoints, settings, range_test };
+        let (range_test, precision) = (None, precision::of_choice(tuning.config.precision));
+        let mut rung = Self {
+            tuning,
+            method,
+            linear,
+            start,
+            part,
+            plan,
+            boundary,
+            checkpoints,
+            settings,
+            range_test,
+            precision,
+        };
+        if tuning.config.precision == PrecisionChoice::Auto {
+            let (train, epochs) = (&tuning.dataset.split.train, rung.settings.epochs);
+            let cell = Cell { name: PRECISION_TEST, train, validation: &[], start: &rung.part, epochs };
+            rung.precision = precision::automatic(&cell, &rung.setting(&rung.settings, 0), context)?;
+        }
         if rung.settings.learning_rate == Some(LearningRate::Find) {
             rung.find_rate(context)?;
         }
@@ -141,6 +164,7 @@ impl<'a> Rung<'a> {
             labels: &dataset.labels,
             classes: dataset.classes.len(),
             seed: config.seed,
+            precision: self.precision,
             deadline: self.tuning.deadline(),
         }
     }
@@ -301,6 +325,7 @@ impl<'a> Rung<'a> {
             epochs: settings.epochs,
             patience: settings.patience,
             needed_epochs: needed,
+            precision: self.precision.name().to_owned(),
             batch_size: settings.batch(),
             accumulate: settings.accumulate,
             optimizer: settings.optimizer.name().to_owned(),
