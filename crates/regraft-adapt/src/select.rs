@@ -10,7 +10,7 @@
 //! rows), this rule chose heads of 58.7, 63.0, 69.7 and 75.3 % test accuracy from 60, 150, 400 and 1,524 training rows;
 //! the same rule on accuracy, simplest kind first, lost 1.4, 1.5, 0.3 and 1.3 points of that.
 
-use ndarray::Array2;
+use ndarray::{Array2, Axis, concatenate, s};
 use rayon::prelude::*;
 use regraft_eval::selection::one_standard_error;
 use serde::Serialize;
@@ -73,6 +73,11 @@ pub struct Selection {
     pub out_of_fold_rows: Vec<usize>,
     /// The logits (judged rows × C) of the chosen candidate from heads that had not seen the row.
     pub out_of_fold_logits: Array2<f32>,
+    /// The logits (judged rows × C), over their temperature, of the candidate that the rows of the other folds choose for each
+    /// fold, from heads that had not seen the row. No row has a part in choosing what answers it, so that they are no better
+    /// than those of a head that was not chosen; what is judged beside a choice must have been judged like that. Those of the
+    /// chosen candidate where there is one fold only. Rows had a part in the temperatures.
+    pub independent_logits: Array2<f32>,
 }
 
 /// Compares the `kinds` of head on `examples` by the splits of `partition`, and fits the chosen one to all rows.
@@ -98,8 +103,9 @@ pub fn select(examples: &Examples, partition: &Partition, kinds: &[HeadKind]) ->
     let rows: Vec<usize> = splits.iter().flat_map(|split: &Split| split.validation.clone()).collect();
     let labels: Vec<usize> = rows.iter().map(|&row| examples.labels()[row]).collect();
     let judged = paths.into_iter().map(|path| Judged::new(path, &labels)).collect::<Result<Vec<_>>>()?;
-    let chosen = choose(&judged)?;
-    finish(examples, judged, chosen, skipped, rows)
+    let chosen = choose(&judged, &every(rows.len()))?;
+    let independent = independent(&judged, &splits)?;
+    finish(examples, judged, (chosen, independent), skipped, rows)
 }
 
 /// The kinds to try, in order of preference, and those that would take too long.
@@ -154,12 +160,11 @@ fn admitted(paths: Vec<(HeadKind, Result<Path>)>, skipped: &mut Vec<SkippedHead>
     }
 }
 
-/// A path with its scores and the index of its best candidate.
+/// A path with its scores.
 struct Judged {
     candidates: Vec<Candidate>,
     scores: Vec<Score>,
-    best: usize,
-    best_logits: Array2<f32>,
+    logits: Vec<Array2<f32>>,
 }
 
 impl Judged {
@@ -170,51 +175,80 @@ impl Judged {
             .map(|logits| Score::new(&logits.mapv(f64::from), labels))
             .collect::<Vec<_>>();
         let scores = scores.into_iter().collect::<Result<Vec<_>>>()?;
-        let losses: Vec<f64> = scores.iter().map(Score::log_loss).collect();
+        Ok(Judged { candidates: path.candidates, scores, logits: path.logits })
+    }
+
+    /// The index of the candidate with the least loss on some rows.
+    fn best(&self, rows: &[usize]) -> usize {
+        let loss = |score: &Score| rows.iter().map(|row| score.losses[*row]).sum::<f64>();
+        let losses: Vec<f64> = self.scores.iter().map(loss).collect();
         let better = |best: usize, index: usize| if losses[index] < losses[best] { index } else { best };
-        let best: usize = (0..scores.len()).fold(0, better);
-        let best_logits = path.logits.into_iter().nth(best).unwrap_or_default();
-        Ok(Judged { candidates: path.candidates, scores, best, best_logits })
+        (0..losses.len()).fold(0, better)
     }
 }
 
-/// The index of the kind that the one-standard-error rule picks.
-fn choose(judged: &[Judged]) -> Result<usize> {
-    let rows = judged.first().map_or(0, |path| path.scores[path.best].losses.len());
-    let scores = Array2::from_shape_fn((judged.len(), rows), |(kind, row)| {
-        let path = &judged[kind];
-        -path.scores[path.best].losses[row]
+/// A kind, and one of its candidates.
+type Place = (usize, usize);
+
+/// The kind that the one-standard-error rule picks by some rows, and its best candidate.
+fn choose(judged: &[Judged], rows: &[usize]) -> Result<Place> {
+    let best: Vec<usize> = judged.iter().map(|path| path.best(rows)).collect();
+    let scores = Array2::from_shape_fn((judged.len(), rows.len()), |(kind, row)| {
+        -judged[kind].scores[best[kind]].losses[rows[row]]
     });
-    Ok(one_standard_error(scores.view())?.chosen)
+    let kind = one_standard_error(scores.view())?.chosen;
+    Ok((kind, best[kind]))
+}
+
+fn every(rows: usize) -> Vec<usize> {
+    (0..rows).collect()
+}
+
+/// The logits of each fold's rows from what the rows of the others choose, over its temperature.
+fn independent(judged: &[Judged], splits: &[Split]) -> Result<Array2<f32>> {
+    let rows: usize = splits.iter().map(|split| split.validation.len()).sum();
+    let (mut start, mut parts) = (0, Vec::new());
+    for split in splits {
+        let fold = start..start + split.validation.len();
+        let others = (0..rows).filter(|row| !fold.contains(row) || splits.len() == 1);
+        let (kind, candidate) = choose(judged, &others.collect::<Vec<_>>())?;
+        let Judged { logits, scores, .. } = &judged[kind];
+        let temperature = scores[candidate].temperature as f32;
+        parts.push(logits[candidate].slice(s![fold.clone(), ..]).mapv(|logit| logit / temperature));
+        start = fold.end;
+    }
+    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+    Ok(concatenate(Axis(0), &views).unwrap_or_default())
 }
 
 fn finish(
     examples: &Examples,
     mut judged: Vec<Judged>,
-    chosen: usize,
+    ((chosen, best), independent_logits): (Place, Array2<f32>),
     skipped: Vec<SkippedHead>,
     out_of_fold_rows: Vec<usize>,
 ) -> Result<Selection> {
-    let table = table(&judged, chosen);
-    let winner = judged.swap_remove(chosen);
-    let Candidate { kind, hyper_parameter } = winner.candidates[winner.best];
+    let table = table(&judged, (chosen, best));
+    let mut winner = judged.swap_remove(chosen);
+    let Candidate { kind, hyper_parameter } = winner.candidates[best];
     Ok(Selection {
         head: fit_fixed(kind, hyper_parameter, examples)?,
         kind,
         hyper_parameter,
-        temperature: winner.scores[winner.best].temperature,
+        temperature: winner.scores[best].temperature,
         table,
         skipped,
         out_of_fold_rows,
-        out_of_fold_logits: winner.best_logits,
+        out_of_fold_logits: winner.logits.swap_remove(best),
+        independent_logits,
     })
 }
 
-fn table(judged: &[Judged], chosen: usize) -> Vec<CandidateScore> {
+fn table(judged: &[Judged], chosen: Place) -> Vec<CandidateScore> {
     let mut table = Vec::new();
     for (kind, path) in judged.iter().enumerate() {
         for (index, (candidate, score)) in path.candidates.iter().zip(&path.scores).enumerate() {
-            table.push(line(candidate, score, kind == chosen && index == path.best));
+            table.push(line(candidate, score, (kind, index) == chosen));
         }
     }
     table

@@ -138,6 +138,37 @@ fn a_validation_set_serves_in_place_of_folds() {
     let selection = select(&examples, &Partition::held_out(&validation).unwrap(), &HeadKind::ALL).unwrap();
     assert_eq!(selection.out_of_fold_rows.len(), validation.iter().filter(|held_out| **held_out).count());
     assert!(selection.out_of_fold_rows.iter().all(|&row| validation[row]));
+    // There is no other fold to choose by.
+    let temperature = selection.temperature as f32;
+    assert_eq!(selection.independent_logits, selection.out_of_fold_logits.mapv(|logit| logit / temperature));
+}
+
+#[test]
+fn logits_of_an_independent_choice_are_no_better_than_guesses_on_noise() {
+    let (mut chosen, mut independent) = (0.0, 0.0);
+    for draw in 0..20 {
+        let mut place = 1000 * draw;
+        // SplitMix64, see Steele et al. 2014.
+        let mut next = || {
+            place += 1;
+            let mut z = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(place);
+            z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ z >> 31
+        };
+        let noise = Array2::from_shape_fn((40, 12), |_| (next() % 2001) as f32 / 1000.0 - 1.0);
+        let labels: Vec<usize> = (0..40).map(|_| next() as usize % 2).collect();
+        let examples = Examples::new(noise.view(), &labels, 2).unwrap();
+        let selection =
+            select(&examples, &Partition::folds(&folds(&labels)).unwrap(), &HeadKind::ALL).unwrap();
+        let labels: Vec<usize> = selection.out_of_fold_rows.iter().map(|&row| labels[row]).collect();
+        chosen += accuracy_and_loss(&selection.out_of_fold_logits, &labels, selection.temperature).1 / 20.0;
+        independent += accuracy_and_loss(&selection.independent_logits, &labels, 1.0).1 / 20.0;
+    }
+    // What a temperature that is fitted to the same 40 rows gains where there is nothing to gain.
+    let of_temperature = 0.5 / 40.0;
+    assert!(independent > 2.0f64.ln() - of_temperature, "{independent}");
+    assert!(chosen < independent - of_temperature, "{chosen} {independent}");
 }
 
 #[test]

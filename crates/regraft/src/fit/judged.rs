@@ -46,6 +46,16 @@ impl Judged {
         Self::of(dataset, positions, selection.out_of_fold_logits.view())
     }
 
+    /// What a choice of a head says of the rows that had no part in choosing what answers them.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub(crate) fn of_independent_choice(dataset: &Dataset, selection: &Selection) -> Result<Self> {
+        let positions = [dataset.split.train.as_slice(), &dataset.split.validation].concat();
+        let positions = at(&positions, &selection.out_of_fold_rows);
+        Self::of(dataset, positions, selection.independent_logits.view())
+    }
+
     /// Share of right answers.
     pub(crate) fn accuracy(&self) -> f64 {
         self.right as f64 / self.positions.len().max(1) as f64

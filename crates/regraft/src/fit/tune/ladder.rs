@@ -2,12 +2,14 @@
 //!
 //! A method is kept if the log-loss that it has on images that it was not trained on, after the temperature that suits it, is
 //! lower than that of the method kept before by more than one standard error of the paired differences. All of it happens inside
-//! the training part, fold by fold: a method that loses more than one standard error on the first fold, or anything on three, is
-//! left, for it would have to make up for that on the others; one that has gained more than three standard errors on one fold, or
-//! two on two, needs no more. What is within an error of the method before goes on, for a fold is a few images where there are
-//! not many (100 digits: on a fold of 20 all of the network loses half an error against the probe, and gains 6 points of accuracy
-//! on 1,000 others). One that is left does not end the climb: what trains too little of a source says nothing about what trains
-//! more (emoji, one split: the last block alone loses 6 points of accuracy against the probe, and all of the network gains 6).
+//! the training part, fold by fold. The probe's head is for each fold the one that the others choose: the best of many by the same
+//! images that judge it would look better than it is. A method that loses more than one standard error on the first fold, or
+//! anything on three, is left, for it would have to make up for that on the others; one that has gained more than three standard
+//! errors on one fold, or two on two, needs no more. What is within an error of the method before goes on, for a fold is a few
+//! images where there are not many (100 digits: on a fold of 20 all of the network loses half an error against the probe, and gains
+//! 6 points of accuracy on 1,000 others). One that is left does not end the climb: what trains too little of a source says nothing
+//! about what trains more (emoji, one split: the last block alone loses 6 points of accuracy against the probe, and all of the
+//! network gains 6).
 
 use ndarray::{ArrayView2, Axis, concatenate};
 use regraft_adapt::Selection;
@@ -54,7 +56,7 @@ pub(super) fn climb<'a>(
     linear: &'a Selection,
     context: &Context<'_>,
 ) -> Result<Climbed<'a>> {
-    let mut best = Judged::of_selection(tuning.dataset, tuning.probe)?;
+    let mut best = Judged::of_independent_choice(tuning.dataset, tuning.probe)?;
     let mut climbed = Climbed {
         rung: None,
         temperature: best.temperature,
