@@ -31,6 +31,7 @@ impl Builder<'_> {
         }
         let copied = self.rounded.contains_key(&input_of(instruction));
         let (copy, step) = self.copy(&instruction.node.name, input_of(instruction));
+        self.cheap.extend((!copied).then_some(self.forward.len()));
         self.forward.extend((!copied).then_some(step));
         vec![copy]
     }
