@@ -532,6 +532,31 @@ fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
 }
 
 #[test]
+fn a_batch_of_nonsense_leaves_nothing_behind() {
+    let cases = ["conv_sizes", "conv_windows", "networks"].into_iter().flat_map(support::family);
+    for (case, precision) in cases.flat_map(|case| TRAINABLE.map(|precision| (case.clone(), precision))) {
+        let options = TapeOptions {
+            batch_statistics: &|_| false,
+            input_gradient: true,
+            precision,
+            ..TapeOptions::default()
+        };
+        let compile = || Tape::compile(&case.model, case.image(), &case.wires(), &options).unwrap();
+        let (mut fresh, mut used) = (compile(), compile());
+        let outputs = used.forward(case.input.mapv(|_| f32::NAN).view()).unwrap();
+        let nonsense: Vec<_> = outputs.iter().map(|output| output.mapv(|_| f32::NAN)).collect();
+        used.backward(&nonsense.iter().map(|gradient| gradient.view()).collect::<Vec<_>>()).unwrap();
+        let bits = |tape: &mut Tape| {
+            run(&case, tape);
+            let of_input = tape.input_gradient().unwrap();
+            let all = tape.gradients().iter().chain(of_input.iter().flatten());
+            all.map(|number| number.to_bits()).collect::<Vec<u32>>()
+        };
+        assert!(bits(&mut fresh) == bits(&mut used), "{} in {}", case.name, precision.name());
+    }
+}
+
+#[test]
 fn nothing_is_trained_in_integers() {
     let case = residual();
     let options = TapeOptions { precision: Precision::Int8, ..TapeOptions::default() };

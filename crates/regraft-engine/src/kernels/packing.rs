@@ -170,10 +170,12 @@ impl Layout {
 /// Bytes of a pixel that an instruction on tiles multiplies.
 pub(super) const BYTES_OF_A_CHUNK: usize = 64;
 
-/// Whether the sums are computed in tiles: where there are some for the numbers, and all panels read the same inputs.
+/// Whether the sums are computed in tiles: where there are some for the numbers, all panels read the same inputs, and there is
+/// something to sum up (no window sees some pixels of an input whose gradient is computed).
 pub(super) fn is_tiled(recipe: &Recipe<'_>, settings: Settings) -> bool {
     let tiles = settings.instruction_set == InstructionSet::Amx;
-    tiles && recipe.input.element != Element::Float32 && recipe.groups == 1
+    let has_products = recipe.window.kernel.iter().all(|places| *places > 0);
+    tiles && recipe.input.element != Element::Float32 && recipe.groups == 1 && has_products
 }
 
 /// Numbers of a pixel that one instruction multiplies.
@@ -283,5 +285,35 @@ fn pack_any<'a>(
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Precision, network::Clamp, window::Window};
+
+    #[test]
+    fn pixels_that_no_window_sees_are_not_computed_in_tiles() {
+        let input = Geometry { element: Element::BFloat16, ..Geometry::blocked([32, 4, 16]) };
+        let settings = Settings { instruction_set: InstructionSet::Amx, precision: Precision::BFloat16 };
+        let with_kernel = |kernel: [usize; 2]| {
+            let recipe = Recipe {
+                input,
+                output: Geometry::blocked([32, 4, 16]),
+                residual: None,
+                window: Window { kernel, ..Window::SINGLE },
+                groups: 1,
+                weight: &[],
+                turned: None,
+                bias: &[],
+                clamp: Clamp::NONE,
+                function: None,
+                apart: [1; 2],
+            };
+            is_tiled(&recipe, settings)
+        };
+        assert!(with_kernel([1, 1]));
+        assert!(!with_kernel([0, 1]) && !with_kernel([1, 0]));
     }
 }

@@ -10,7 +10,8 @@ use crate::{
     simd::{self, Kernel, LANES, Simd},
 };
 
-/// Rounds each number to the nearest one in bfloat16, ties to even.
+/// Rounds each number to the nearest one in bfloat16, ties to even, and clears the lanes that have no channel: a pair that begins
+/// with the last channel is multiplied with what is there.
 #[derive(Debug)]
 pub(crate) struct Rounding {
     input: Geometry,
@@ -65,8 +66,28 @@ impl Kernel for Task<'_> {
                 let from = from.add(block * input.plane() + input.pixel(y, 0)).cast_const();
                 let to = self.operands.output.at::<BFloat16>(image);
                 let to = to.add(block * output.plane() + output.pixel(y, 0));
-                row(simd, from, to, input.width * input.lanes);
+                match input.channels.saturating_sub(block * LANES) {
+                    channels @ 1..LANES if input.lanes == LANES => {
+                        last_row(simd, (from, to), input.width, channels);
+                    }
+                    _ => row(simd, from, to, input.width * input.lanes),
+                }
             }
+        }
+    }
+}
+
+/// A row of pixels of the last block, which has so many channels.
+///
+/// # Safety
+/// So many pixels must be readable and writable.
+#[inline(always)]
+unsafe fn last_row<S: Simd>(simd: S, (from, to): (*const f32, *mut BFloat16), width: usize, channels: usize) {
+    for place in (0..width * LANES).step_by(LANES) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let numbers = super::first_lanes(simd, simd.load(from.add(place)), channels);
+            simd.store_bfloat16(to.add(place), numbers);
         }
     }
 }

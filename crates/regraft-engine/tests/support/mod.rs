@@ -34,6 +34,7 @@ pub(crate) const FAMILIES: [&str; 20] = [
     "trained",
 ];
 
+#[derive(Clone)]
 pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) model: Model,

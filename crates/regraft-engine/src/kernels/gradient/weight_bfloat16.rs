@@ -268,7 +268,7 @@ impl Task<'_> {
 impl Multiply for Shape {
     #[inline(always)]
     unsafe fn multiply<S: Simd>(&self, _: S, factors: &Factors<'_>, sums: &mut Sums) {
-        const ZEROS: Sums = Sums([[0.0; WIDTH]; HEIGHT]);
+        static ZEROS: Sums = Sums([[0.0; WIDTH]; HEIGHT]);
         let Factors { input, offsets, channel, rows, tiles, pairs, blocks } = *factors;
         let product = Product {
             pixels: input,
@@ -277,8 +277,8 @@ impl Multiply for Shape {
             // Without a second tile the first one is computed twice.
             second: (tiles - 1) * rows * channel,
             weights: pairs,
-            initial: ZEROS.0[0].as_ptr(),
-            sums: sums.0[0].as_mut_ptr(),
+            initial: (&raw const ZEROS).cast(),
+            sums: (&raw mut *sums).cast(),
             sums_row: WIDTH * size_of::<f32>(),
             second_sums: rows * WIDTH * size_of::<f32>(),
             chunks: offsets.len(),
@@ -298,7 +298,8 @@ impl Multiply for Vectors {
     unsafe fn multiply<S: Simd>(&self, simd: S, factors: &Factors<'_>, sums: &mut Sums) {
         let (mut row, rows) = (0, factors.tiles * factors.rows);
         while row < rows {
-            let some = Rows { factors, row, sums: sums.0[row].as_mut_ptr() };
+            let sums = (&raw mut *sums).cast::<f32>().wrapping_add(row * WIDTH);
+            let some = Rows { factors, row, sums };
             row += match (rows - row, factors.blocks) {
                 (8.., 2) if const { S::BLOCKS > 1 } => some.call::<S, 8, 2>(simd),
                 (8.., _) if const { S::BLOCKS > 1 } => some.call::<S, 8, 1>(simd),
