@@ -127,6 +127,7 @@ impl Tuning<'_> {
     pub(crate) fn run(&self, context: &Context<'_>) -> Result<Tuned> {
         let watch = Stopwatch::start();
         self.work.check_identity(&identity(self.source, self.dataset)?)?;
+        precision::warn_of_emulation(self.config.precision, context);
         let linear = self.linear_probe()?;
         let climbed = match self.config.method {
             Method::Auto => climb(self, &linear, context)?,

@@ -25,14 +25,36 @@ pub(super) fn of_choice(choice: PrecisionChoice) -> Precision {
 /// # Errors
 /// As a training's.
 pub(super) fn automatic(cell: &Cell<'_>, setting: &Setting<'_>, context: &Context<'_>) -> Result<Precision> {
-    if !Precision::BFloat16.is_native(InstructionSet::detect()) {
+    if !is_native() {
+        context.progress.message("precision: f32, for this processor has no instructions for bf16");
         return Ok(Precision::Float32);
     }
     context.progress.start("comparing bf16 with f32", 2 * STEPS as u64);
     let losses = |precision| losses(cell, &Setting { precision, ..*setting }, context);
     let keeps = keeps_loss(losses(Precision::Float32)?, losses(Precision::BFloat16)?);
     context.progress.finish();
-    Ok(if keeps { Precision::BFloat16 } else { Precision::Float32 })
+    let (precision, what) = match keeps {
+        true => (Precision::BFloat16, "keep"),
+        false => (Precision::Float32, "do not keep"),
+    };
+    let name = precision.name();
+    context
+        .progress
+        .message(&format!("precision: {name}, for the first steps in bf16 {what} the loss of f32"));
+    Ok(precision)
+}
+
+fn is_native() -> bool {
+    Precision::BFloat16.is_native(InstructionSet::detect())
+}
+
+/// Says so where bfloat16 is asked for and only costs time.
+pub(super) fn warn_of_emulation(choice: PrecisionChoice, context: &Context<'_>) {
+    if choice == PrecisionChoice::BFloat16 && !is_native() {
+        context.progress.message(
+            "warning: this processor has no instructions for bf16; a training in it is slower than in f32",
+        );
+    }
 }
 
 /// Whether the second one, that in bfloat16, is finite and hardly larger.
