@@ -10,7 +10,7 @@ use crate::record::{CurvePoint, CurveSeries, Estimate, RunRecord};
 
 const WIDTH: f64 = 500.0;
 const BOTTOM: f64 = 262.0;
-const FRAME: Frame = Frame { left: 44.0, right: 376.0, top: 12.0, bottom: BOTTOM, label_width: 110.0 };
+const FRAME: Frame = Frame { left: 44.0, right: 362.0, top: 12.0, bottom: BOTTOM, label_width: 110.0 };
 
 /// Lines with interval bands, labelled at their right end. A baseline that was measured only on the whole training
 /// set is a level line. `None` when no series has a point.
