@@ -102,7 +102,7 @@ pub(crate) struct Fit {
     /// Numbers that the network is computed in: f32, bf16 (faster with AMX or AVX-512 BF16), int8 (fastest with AMX or AVX-512 VNNI,
     /// calibrated on up to 256 training images), or auto: the fastest whose features keep the
     /// cross-validated accuracy within one standard error of f32. A --method that trains does so with bf16 or f32: with auto in bf16
-    /// where the processor has instructions for it and the first steps keep their loss, with int8 in f32 [default: f32]
+    /// where the processor has instructions for it and the first steps keep their loss; int8 is for frozen networks [default: f32]
     #[arg(long, value_name = "PRECISION", value_parser = precision)]
     pub(crate) precision: Option<PrecisionChoice>,
 
