@@ -8,10 +8,11 @@ results of a family one after the other.
 <family>.gradients.npy holds gradients of the families below: of the sum of all results, each times numbers of the same
 generator ("gradient of WIRE"), with respect to the input and every tensor but running statistics by their names; of more
 than 256 numbers every n-th is kept. <family>.batch.npy holds the same where batch normalisation goes by the statistics of the
-batch, and before that the results of these, subsampled too. networks.training.npy and trained.training.npy hold the
-cross-entropies of 20 steps of gradient descent with momentum on the wire "fc" of each network, with stored statistics, if it
-has any with those of the batch, and if it drops numbers with dropout of seed 7: image i of step s is of numbers("input R"), R
-being s modulo 4, and has the class 3i + s modulo the number of classes.
+batch, and before that the results of these, subsampled too. networks.rounded.npy holds the gradients where layers
+multiply numbers in bfloat16. networks.training.npy and trained.training.npy hold the cross-entropies of 20 steps of gradient
+descent with momentum on the wire "fc" of each network, with stored statistics, if it has any with those of the batch, and if
+it drops numbers with dropout of seed 7: image i of step s is of numbers("input R"), R being s modulo 4, and has the class
+3i + s modulo the number of classes.
 
 usage: engine_cases.py OUT
 versions: torch 2.15, numpy
@@ -220,7 +221,47 @@ def some(tensor):
     return flat[:: -(-flat.size // 256)]
 
 
-def differentiate(net, wires, known_input, tensors, training):
+class Rounded(torch.autograd.Function):
+    """To bfloat16 on the way forward."""
+
+    @staticmethod
+    def forward(context, x):
+        return x.float().bfloat16().double()
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient
+
+
+class RoundedBack(torch.autograd.Function):
+    """To bfloat16 on the way back."""
+
+    @staticmethod
+    def forward(context, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient.float().bfloat16().double()
+
+
+def compute_in_bfloat16(node, inputs, tensors):
+    """As compute, with layers of more than a vector that multiply numbers in bfloat16, forward and back, and add a bias of theirs
+    as it is; convolutions in groups do not."""
+    (x, *_), attributes = inputs, node["op"]
+    is_layer = kind_of(node) in ("conv", "gemm") and attributes[kind_of(node)].get("groups", 1) == 1
+    if not is_layer or x.ndim == 2 or math.prod(x.shape[2:] if x.ndim == 4 else x.shape[1:2]) == 1:
+        return compute(node, inputs, tensors)
+    weight, bias = (f"{node['name']}.{suffix}" for suffix in ("weight", "bias"))
+    known = tensors | {weight: Rounded.apply(tensors[weight])}
+    if bias not in tensors:
+        return RoundedBack.apply(compute(node, [Rounded.apply(x)], known))
+    known[bias] = torch.zeros_like(tensors[bias])
+    products = RoundedBack.apply(compute(node, [Rounded.apply(x)], known))
+    return products + (tensors[bias][:, None, None] if x.ndim == 4 else tensors[bias])
+
+
+def differentiate(net, wires, known_input, tensors, training, compute=compute):
     """The results and their gradients, subsampled."""
     trained = {key: tensors[key] for key in sorted(tensors) if "running_" not in key}
     # Whole numbers that name rows have no gradient.
@@ -334,6 +375,9 @@ def case(net, name, wires=None):
         has_dropout = any(kind_of(node) == "dropout" for node in net.nodes)
         runs = [(False, None)] + [(True, None)] * has_norm + [(False, 7)] * has_dropout
         entry["training"] = entry.get("training", []) + sum((train(net, tensors, shape, *run) for run in runs), [])
+    if net.family == "networks":
+        rounded = differentiate(net, wires, known["input"], tensors, False, compute_in_bfloat16)[1]
+        entry["rounded"] = entry.get("rounded", []) + rounded
     if net.family in BATCH and has_norm:
         entry["batch"] += sum(differentiate(net, wires, known["input"], tensors, True), [])
     symbol = lambda s: {"symbolic": dict(symbol=s, offset=0, divisor=1)}
@@ -534,7 +578,7 @@ for family, entry in families.items():
     results = np.concatenate(entry["results"])
     (out / f"{family}.json").write_text(json.dumps(entry["cases"], separators=(",", ":")))
     np.save(out / f"{family}.npy", results)
-    for kind in ("gradients", "batch", "training"):
+    for kind in ("gradients", "rounded", "batch", "training"):
         if entry.get(kind):
             np.save(out / f"{family}.{kind}.npy", np.concatenate(entry[kind]))
     print(family, len(entry["cases"]), "cases", results.nbytes, "bytes", (out / f"{family}.json").stat().st_size)

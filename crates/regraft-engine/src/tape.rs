@@ -61,8 +61,8 @@ pub struct TapeOptions<'a> {
     pub momentum: f32,
     /// Vector instructions.
     pub instruction_set: InstructionSet,
-    /// Numbers that convolutions and dense layers multiply, forward and back, but for those of several groups, those of vectors,
-    /// and, without instructions for pairs, the transformed weights of Winograd's algorithm: [`Float32`](Precision::Float32), or [`BFloat16`](Precision::BFloat16) rounded from single precision. Sums,
+    /// Numbers that convolutions and dense layers multiply, forward and back, but for those of several groups and those of
+    /// vectors: [`Float32`](Precision::Float32), or [`BFloat16`](Precision::BFloat16) rounded from single precision. Sums,
     /// parameters, their gradients and all other operators are in single precision with either (Micikevicius et al. 2018,
     /// "Mixed precision training"; Kalamkar et al. 2019, "A study of BFLOAT16 for deep learning training").
     pub precision: Precision,

@@ -5,9 +5,10 @@ pub(crate) mod networks;
 
 use std::path::PathBuf;
 
-use ndarray::ArrayD;
+use ndarray::{ArrayD, IxDyn};
+use regraft_engine::InstructionSet;
 use regraft_graph::{
-    Card, ChannelOrder, Graph, Model, Preprocessing, Resize, ResizeFilter, Roles, Tensor, Weights,
+    Card, ChannelOrder, Graph, Model, Op, Preprocessing, Resize, ResizeFilter, Roles, Tensor, Weights,
 };
 use serde_json::Value;
 
@@ -33,6 +34,11 @@ pub(crate) const FAMILIES: [&str; 20] = [
     "sequences",
     "trained",
 ];
+
+/// Families whose gradients PyTorch's are known of.
+pub(crate) fn differentiable() -> impl Iterator<Item = &'static str> {
+    FAMILIES.into_iter().filter(|family| *family != "windows")
+}
 
 #[derive(Clone)]
 pub(crate) struct Case {
@@ -60,10 +66,19 @@ impl Case {
         ArrayD::from_shape_vec(self.input.raw_dim(), numbers).unwrap()
     }
 
+    /// Whether a node is of some kind.
+    pub(crate) fn has(&self, is_it: impl Fn(&Op) -> bool) -> bool {
+        self.model.graph().nodes().iter().any(|node| is_it(&node.op))
+    }
+
     /// All wires of the graph that can be outputs.
     pub(crate) fn all_wires(&self) -> Vec<&str> {
         self.model.graph().nodes().iter().map(|node| node.name.as_str()).collect()
     }
+}
+
+pub(crate) fn available() -> impl Iterator<Item = InstructionSet> {
+    InstructionSet::ALL.into_iter().filter(|set| set.is_available())
 }
 
 pub(crate) fn family(name: &str) -> Vec<Case> {
@@ -79,6 +94,17 @@ pub(crate) fn golden_numbers(name: &str) -> Vec<f32> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let content = regraft_system::files::read(&folder.join(format!("{name}.npy"))).unwrap();
     npyz::NpyFile::new(&content[..]).unwrap().into_vec::<f32>().unwrap()
+}
+
+/// Of many numbers every n-th, as the oracle keeps them.
+pub(crate) fn some(all: &[f32]) -> Vec<f32> {
+    all.iter().copied().step_by(all.len().div_ceil(256)).collect()
+}
+
+/// What the sum of the outputs multiplies each number by.
+pub(crate) fn factors(wire: &str, output: &ArrayD<f32>) -> ArrayD<f32> {
+    let numbers = numbers(&format!("gradient of {wire}"), output.len(), 1.0, 0.0);
+    ArrayD::from_shape_vec(IxDyn(output.shape()), numbers).unwrap()
 }
 
 pub(crate) fn every_case() -> Vec<Case> {

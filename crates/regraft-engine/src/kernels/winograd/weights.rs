@@ -1,4 +1,6 @@
 //! The transformation of the weights, in double precision: `G g Gᵀ` of 16 kernels at a time.
+//!
+//! Weights that meet inputs in bfloat16 are rounded first, so that a layer multiplies the same numbers with any algorithm.
 
 use std::{cell::RefCell, ops::Range};
 
@@ -7,6 +9,7 @@ use rayon::prelude::*;
 use super::{INPUTS, PRODUCTS};
 use crate::{
     InstructionSet,
+    element::{BFloat16, Element, Number as _},
     kernels::{dense::Recipe, reading::Reading},
     simd::{self, Kernel, LANES, Simd},
 };
@@ -35,16 +38,20 @@ pub(super) fn pack(recipe: &Recipe<'_>, tile_blocks: usize, set: InstructionSet,
         }
     }
     let reading = Reading::new(recipe);
+    let is_rounded = recipe.input.element == Element::BFloat16;
     panels.into_par_iter().enumerate().for_each(|(index, panel)| {
         let first = index * panel_outputs;
         let outputs = first..outputs.min(first + panel_outputs);
-        simd::launch(set, &Panel { reading: &reading, channels, outputs, products: RefCell::new(panel) });
+        let products = RefCell::new(panel);
+        simd::launch(set, &Panel { reading: &reading, is_rounded, channels, outputs, products });
     });
 }
 
 /// Some blocks of output channels.
 struct Panel<'a> {
     reading: &'a Reading<'a>,
+    /// Whether weights are rounded to bfloat16.
+    is_rounded: bool,
     channels: usize,
     outputs: Range<usize>,
     /// Where the numbers of each product go.
@@ -59,7 +66,12 @@ impl Kernel for Panel<'_> {
         for (block, first) in self.outputs.clone().step_by(LANES).enumerate() {
             let outputs = first..self.outputs.end.min(first + LANES);
             for channel in 0..self.channels {
-                let kernels = self.reading.kernels::<TAPS>(outputs.clone(), channel);
+                let mut kernels = self.reading.kernels::<TAPS>(outputs.clone(), channel);
+                if self.is_rounded {
+                    kernels
+                        .iter_mut()
+                        .for_each(|kernel| *kernel = kernel.map(|tap| BFloat16::new(tap).value()));
+                }
                 transform(simd, &kernels, channel * width + block * LANES, &mut products);
             }
         }
