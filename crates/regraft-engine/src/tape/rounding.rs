@@ -29,10 +29,9 @@ impl Builder<'_> {
         if !self.is_rounded(instruction) {
             return instruction.inputs.clone();
         }
-        let copied = self.rounded.contains_key(&input_of(instruction));
         let (copy, step) = self.copy(&instruction.node.name, input_of(instruction));
-        self.cheap.extend((!copied).then_some(self.forward.len()));
-        self.forward.extend((!copied).then_some(step));
+        self.cheap.extend(step.is_some().then_some(self.forward.len()));
+        self.forward.extend(step);
         vec![copy]
     }
 
@@ -48,19 +47,23 @@ impl Builder<'_> {
         if !self.is_rounded(instruction) {
             return gradient;
         }
-        let copied = self.rounded.contains_key(&gradient);
         let (copy, step) = self.copy(&instruction.node.name, gradient);
-        self.backward.extend((!copied).then_some(step));
+        self.backward.extend(step);
         copy
     }
 
-    /// A value's copy, and the step that makes it.
-    fn copy(&mut self, name: &str, value: usize) -> (usize, Step) {
+    /// A value's copy, and the step that makes it if none does yet.
+    fn copy(&mut self, name: &str, value: usize) -> (usize, Option<Step>) {
+        if let Some(&copy) = self.rounded.get(&value) {
+            return (copy, None);
+        }
         let input = self.geometry(value);
-        let copy = self.rounded.get(&value).copied();
-        let copy = copy.unwrap_or_else(|| self.new_value(rounded(input)));
+        let copy = self.new_value(rounded(input));
         self.rounded.insert(value, copy);
         let work = Work::computation(Rounding::new(input));
-        (copy, Step { name: format!("{name} (rounding)"), reads: vec![value], writes: Some(copy), work })
+        (
+            copy,
+            Some(Step { name: format!("{name} (rounding)"), reads: vec![value], writes: Some(copy), work }),
+        )
     }
 }
