@@ -107,3 +107,34 @@ unsafe fn row<S: Simd>(simd: S, from: *const f32, to: *mut BFloat16, count: usiz
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{InstructionSet, Precision, kernels::Span};
+
+    fn span<T>(numbers: &mut [T]) -> Span {
+        Span { pointer: numbers.as_mut_ptr().cast(), image: size_of_val(numbers) }
+    }
+
+    #[test]
+    fn lanes_without_a_channel_are_cleared_and_the_others_rounded() {
+        let input = Geometry::blocked([21, 2, 3]);
+        for instruction_set in InstructionSet::ALL.into_iter().filter(|set| set.is_available()) {
+            // 1 + 3/256 lies between two numbers in bfloat16, and the even one is 1 + 1/64.
+            let mut numbers = vec![1.0f32 + 3.0 / 256.0; input.image()];
+            let mut copy = vec![BFloat16::new(7.0); rounded(input).image()];
+            let [from, to] = [span(&mut numbers), span(&mut copy)];
+            let operands = Operands { input: from, second: from, output: to, images: 1, threads: 1 };
+            let (step, settings) =
+                (Rounding::new(input), Settings { instruction_set, precision: Precision::BFloat16 });
+            // SAFETY: the operands are one image of each geometry.
+            unsafe { step.run(settings, &operands, 0..step.units(1)) };
+            for (place, number) in copy.iter().enumerate() {
+                let channel = place / input.plane() * LANES + place % LANES;
+                let expected = if channel < 21 { 1.0 + 1.0 / 64.0 } else { 0.0 };
+                assert_eq!(number.value(), expected, "{instruction_set:?}, {channel}");
+            }
+        }
+    }
+}
