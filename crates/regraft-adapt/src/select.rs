@@ -103,7 +103,7 @@ pub fn select(examples: &Examples, partition: &Partition, kinds: &[HeadKind]) ->
     let rows: Vec<usize> = splits.iter().flat_map(|split: &Split| split.validation.clone()).collect();
     let labels: Vec<usize> = rows.iter().map(|&row| examples.labels()[row]).collect();
     let judged = paths.into_iter().map(|path| Judged::new(path, &labels)).collect::<Result<Vec<_>>>()?;
-    let chosen = choose(&judged, &every(rows.len()))?;
+    let chosen = choose(&judged, &(0..rows.len()).collect::<Vec<_>>())?;
     let independent = independent(&judged, &splits)?;
     finish(examples, judged, (chosen, independent), skipped, rows)
 }
@@ -198,10 +198,6 @@ fn choose(judged: &[Judged], rows: &[usize]) -> Result<Place> {
     });
     let kind = one_standard_error(scores.view())?.chosen;
     Ok((kind, best[kind]))
-}
-
-fn every(rows: usize) -> Vec<usize> {
-    (0..rows).collect()
 }
 
 /// The logits of each fold's rows from what the rows of the others choose, over its temperature.
