@@ -6,7 +6,7 @@ use std::{cell::RefCell, ops::Range};
 
 use regraft_graph::GateFunction;
 
-use super::{Computation, Operands, store_block};
+use super::{Computation, Operands, prefetch_block, store_block};
 use crate::{
     EngineError, Settings,
     geometry::Geometry,
@@ -120,8 +120,11 @@ impl Task<'_> {
 
     #[inline(always)]
     fn write<S: Simd>(&self, simd: S, first: usize, token: usize, states: &[f32]) {
-        for Place { index, image, block } in self.step.forward.places(first, states.len()) {
-            let (output, state) = (&self.step.output, get(simd, states, index));
+        for place in self.step.forward.places(first, states.len()) {
+            let (output, state) = (&self.step.output, get(simd, states, place.index));
+            let ahead = self.step.forward.ahead(place);
+            prefetch_block(simd, self.operands.output, output, ahead, [0, token]);
+            let Place { image, block, .. } = place;
             // SAFETY: as above.
             unsafe { store_block(simd, self.operands.output, output, [image, block], [0, token], state) };
         }

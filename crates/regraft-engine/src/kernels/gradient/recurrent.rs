@@ -21,7 +21,7 @@ use crate::{
     kernels::{
         first_lanes, load_block, prefetch_block,
         recurrent::{
-            forward::{AHEAD, Cell, Forward, GATES, Moment, Place, Tokens, get, groups, put},
+            forward::{Cell, Forward, GATES, Moment, Place, Tokens, get, groups, put},
             panels::{Panels, interleave},
         },
         store_block,
@@ -338,7 +338,7 @@ impl Group<'_> {
     fn gradient<S: Simd>(&self, simd: S, token: usize, place: Place) -> S::Vector {
         let [gradients, _] = self.operands.reads else { return simd.splat(0.0) };
         let (from, Place { image, block, .. }) = (&self.step.from, place);
-        prefetch_block(simd, *gradients, from, [image, block + AHEAD], [0, token]);
+        prefetch_block(simd, *gradients, from, self.step.forward.ahead(place), [0, token]);
         // SAFETY: the image has the token and the block; `Gradient::run`'s caller vouches for the operands.
         let gradient = unsafe { load_block(simd, *gradients, from, [image, block], [0, token]) };
         let count = LANES.min(from.channels - block * LANES);
@@ -349,10 +349,11 @@ impl Group<'_> {
     fn write<S: Simd>(&self, simd: S, token: usize, slopes: &[f32]) {
         let blocks = self.step.from.blocks();
         for (vector, slopes) in slopes.chunks_exact(self.size).enumerate() {
-            for Place { index, image, block } in self.step.forward.places(self.first, self.size) {
-                let (to, place) = (&self.step.to, [image, vector * blocks + block]);
-                let value = get(simd, slopes, index);
-                prefetch_block(simd, self.operands.output, to, [image, place[1] + AHEAD], [0, token]);
+            for place in self.step.forward.places(self.first, self.size) {
+                let (to, first, value) = (&self.step.to, vector * blocks, get(simd, slopes, place.index));
+                let [image, block] = self.step.forward.ahead(place);
+                prefetch_block(simd, self.operands.output, to, [image, first + block], [0, token]);
+                let place = [place.image, first + place.block];
                 // SAFETY: as above.
                 unsafe { store_block(simd, self.operands.output, to, place, [0, token], value) };
             }

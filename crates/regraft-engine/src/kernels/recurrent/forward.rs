@@ -265,6 +265,13 @@ impl Forward {
         value
     }
 
+    /// The image and the block some places further on.
+    #[inline(always)]
+    pub(crate) fn ahead(&self, Place { image, block, .. }: Place) -> [usize; 2] {
+        let (blocks, ahead) = (self.wide() / LANES, block + AHEAD);
+        if ahead < blocks { [image, ahead] } else { [image + 1, (ahead - blocks).min(blocks - 1)] }
+    }
+
     /// # Safety
     /// As for [`Self::run`].
     #[inline(always)]
@@ -275,10 +282,12 @@ impl Forward {
         place: Place,
         gate: usize,
     ) -> S::Vector {
-        let [image, block] = [place.image, gate * (self.wide() / LANES) + place.block];
-        prefetch_block(simd, tokens.products, &self.products, [image, block + AHEAD], [0, tokens.token]);
+        let first = gate * (self.wide() / LANES);
+        let [image, block] = self.ahead(place);
+        prefetch_block(simd, tokens.products, &self.products, [image, first + block], [0, tokens.token]);
+        let place = [place.image, first + place.block];
         // SAFETY: the caller's promise.
-        unsafe { load_block(simd, tokens.products, &self.products, [image, block], [0, tokens.token]) }
+        unsafe { load_block(simd, tokens.products, &self.products, place, [0, tokens.token]) }
     }
 
     /// # Safety
