@@ -7,9 +7,10 @@ use crate::{
     InstructionSet,
     geometry::Geometry,
     kernels::{
+        Span,
         activation::{Function, TANH_GELU},
         functions::{Formula, power},
-        load_block, row_of, store_block,
+        row_of,
     },
     simd::{self, Kernel, LANES, Simd, functions},
 };
@@ -49,22 +50,35 @@ struct Task<'a> {
 impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
-        let FunctionGradient { from, input, to, curve } = self.step;
+        // A loop of its own for what transformers are full of, whose constants stay in registers.
+        match &self.step.curve {
+            Curve::Function(Function::Gelu) => self.rows(simd, &Curve::Function(Function::Gelu)),
+            curve => self.rows(simd, curve),
+        }
+    }
+}
+
+impl Task<'_> {
+    #[inline(always)]
+    fn rows<S: Simd>(&self, simd: S, curve: &Curve) {
+        let FunctionGradient { from, input, to, .. } = self.step;
         let [gradients, inputs] = self.operands.reads else { return };
         for unit in self.units.clone() {
             let [image, block, y] = row_of(to, unit);
-            for x in 0..to.width {
-                let (place, pixel) = ([image, block], [y, x]);
-                // SAFETY: the pixel lies in the images; `Gradient::run`'s caller vouches for the operands.
+            let row = |span: Span, geometry: &Geometry| {
+                // SAFETY: the row lies in the image; `Gradient::run`'s caller vouches for the operands.
+                unsafe { span.at::<f32>(image).add(block * geometry.plane() + geometry.pixel(y, 0)) }
+            };
+            let rows = [row(*gradients, from), row(*inputs, input), row(self.operands.output, to)];
+            for place in (0..to.width * LANES).step_by(LANES) {
+                // SAFETY: the rows have so many pixels.
                 unsafe {
-                    let gradient = load_block(simd, *gradients, from, place, pixel);
-                    let value = load_block(simd, *inputs, input, place, pixel);
+                    let [gradient, value] = [simd.load(rows[0].add(place)), simd.load(rows[1].add(place))];
                     let slope = match curve {
                         Curve::Function(function) => of_function(simd, *function, value),
                         Curve::Formula(formula) => of_formula(simd, formula, block, value),
                     };
-                    let result = simd.multiply(gradient, slope);
-                    store_block(simd, self.operands.output, to, place, pixel, result);
+                    simd.store(rows[2].add(place), simd.multiply(gradient, slope));
                 }
             }
         }
