@@ -4,20 +4,22 @@ use std::arch::x86_64::{
     __m256bh, __m256i, __m512, __m512bh, __m512i, _CMP_GT_OQ, _CMP_UNORD_Q, _MM_FROUND_NO_EXC,
     _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm_storeu_si128,
     _mm256_loadu_si256, _mm256_storeu_si256, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512,
-    _mm512_castps_si512, _mm512_castsi256_si512, _mm512_castsi512_ps, _mm512_castsi512_si128,
-    _mm512_castsi512_si256, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8, _mm512_cvtepi32_epi16,
-    _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_cvtps_epi32,
-    _mm512_div_ps, _mm512_dpbf16_ps, _mm512_dpbusd_epi32, _mm512_extracti32x4_epi32,
-    _mm512_extracti64x4_epi64, _mm512_fmadd_ps, _mm512_inserti64x4, _mm512_loadu_ps, _mm512_loadu_si512,
-    _mm512_mask_blend_epi32, _mm512_mask_blend_ps, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_min_ps,
-    _mm512_mul_ps, _mm512_or_si512, _mm512_packs_epi32, _mm512_packus_epi16, _mm512_permutexvar_epi32,
-    _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32,
-    _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_ps, _mm512_storeu_si512,
+    _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps_si512, _mm512_castsi256_si512, _mm512_castsi512_ps,
+    _mm512_castsi512_si128, _mm512_castsi512_si256, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8,
+    _mm512_cvtepi32_epi16, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32,
+    _mm512_cvtneps_pbh, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_dpbf16_ps, _mm512_dpbusd_epi32,
+    _mm512_extracti32x4_epi32, _mm512_extracti64x4_epi64, _mm512_fmadd_ps, _mm512_inserti64x4,
+    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_blend_epi32, _mm512_mask_blend_ps, _mm512_maskz_mov_ps,
+    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_packs_epi32, _mm512_packus_epi16,
+    _mm512_permutexvar_epi32, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setr_epi32, _mm512_setzero_si512, _mm512_shuffle_f32x4, _mm512_slli_epi32, _mm512_srli_epi32,
+    _mm512_storeu_ps, _mm512_storeu_si512, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
+    _mm512_unpacklo_ps,
 };
 
 use std::mem::transmute;
 
-use super::{Kernel, Simd, avx2};
+use super::{Kernel, LANES, Simd, avx2};
 use crate::element::{BFloat16, Number as _, UInt8};
 
 /// Proof that the processor has AVX-512F, AVX-512 BF16 if `BF16`, and AVX-512 VNNI and BW if `VNNI`.
@@ -59,6 +61,31 @@ impl<const BF16: bool, const VNNI: bool> Simd for Avx512<BF16, VNNI> {
                 kernel.run_avx512(Avx512(()));
             }
         }
+    }
+
+    #[inline(always)]
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "indices are below the constants that the arrays have as sizes"
+    )]
+    fn transpose(self, rows: [__m512; LANES]) -> [__m512; LANES] {
+        let [mut fours, mut turned] = [rows; 2];
+        for row in (0..LANES).step_by(4) {
+            // SAFETY: `self` is the proof that the processor has the feature.
+            let columns =
+                unsafe { turned_by_quarters([rows[row], rows[row + 1], rows[row + 2], rows[row + 3]]) };
+            fours[row..row + 4].copy_from_slice(&columns);
+        }
+        for column in 0..4 {
+            // SAFETY: as above.
+            let quarters = unsafe {
+                turned_quarters([fours[column], fours[4 + column], fours[8 + column], fours[12 + column]])
+            };
+            for (quarter, vector) in quarters.into_iter().enumerate() {
+                turned[4 * quarter + column] = vector;
+            }
+        }
+        turned
     }
 
     #[inline(always)]
@@ -325,5 +352,47 @@ impl<const BF16: bool, const VNNI: bool> Simd for Avx512<BF16, VNNI> {
             let a_is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
             _mm512_mask_blend_ps(a_is_nan, _mm512_max_ps(a, b), a)
         }
+    }
+}
+
+/// In each quarter of four vectors, lane `i` of vector `j` becomes lane `j` of vector `i`.
+///
+/// # Safety
+/// The processor must have AVX-512F.
+#[inline(always)]
+unsafe fn turned_by_quarters([a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let pairs = [_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)];
+        let more = [_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d)];
+        let [first, third] = [_mm512_castps_pd(pairs[0]), _mm512_castps_pd(pairs[1])];
+        let [second, fourth] = [_mm512_castps_pd(more[0]), _mm512_castps_pd(more[1])];
+        [
+            _mm512_castpd_ps(_mm512_unpacklo_pd(first, second)),
+            _mm512_castpd_ps(_mm512_unpackhi_pd(first, second)),
+            _mm512_castpd_ps(_mm512_unpacklo_pd(third, fourth)),
+            _mm512_castpd_ps(_mm512_unpackhi_pd(third, fourth)),
+        ]
+    }
+}
+
+/// Quarter `i` of vector `j` becomes quarter `j` of vector `i`.
+///
+/// # Safety
+/// The processor must have AVX-512F.
+#[inline(always)]
+unsafe fn turned_quarters([a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
+    const EVEN: i32 = 0b10_00_10_00;
+    const ODD: i32 = 0b11_01_11_01;
+    // SAFETY: the caller's promise.
+    unsafe {
+        let even = [_mm512_shuffle_f32x4::<EVEN>(a, b), _mm512_shuffle_f32x4::<EVEN>(c, d)];
+        let odd = [_mm512_shuffle_f32x4::<ODD>(a, b), _mm512_shuffle_f32x4::<ODD>(c, d)];
+        [
+            _mm512_shuffle_f32x4::<EVEN>(even[0], even[1]),
+            _mm512_shuffle_f32x4::<EVEN>(odd[0], odd[1]),
+            _mm512_shuffle_f32x4::<ODD>(even[0], even[1]),
+            _mm512_shuffle_f32x4::<ODD>(odd[0], odd[1]),
+        ]
     }
 }

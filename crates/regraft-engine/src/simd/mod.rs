@@ -172,6 +172,22 @@ pub(crate) trait Simd: Copy {
     /// The larger one, and not-a-number if either is.
     fn maximum(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
 
+    /// Lane `i` of vector `j` becomes lane `j` of vector `i`.
+    #[inline(always)]
+    fn transpose(self, vectors: [Self::Vector; LANES]) -> [Self::Vector; LANES] {
+        let (mut columns, mut result) = ([[0.0; LANES]; LANES], vectors);
+        for (row, vector) in vectors.into_iter().enumerate() {
+            for (column, number) in columns.iter_mut().zip(self.lanes(vector)) {
+                column[row] = number;
+            }
+        }
+        for (vector, column) in result.iter_mut().zip(&columns) {
+            // SAFETY: the array has 16 numbers.
+            *vector = unsafe { self.load(column.as_ptr()) };
+        }
+        result
+    }
+
     /// Asks for the line of memory at an address, which need not be valid, to be brought near.
     #[inline(always)]
     fn prefetch<T>(self, address: *const T) {
@@ -346,6 +362,32 @@ mod tests {
             };
             let sums = simd.lanes(simd.to_vector(simd.multiply_add_quads(a, b, start)));
             self.0.borrow_mut().extend(sums);
+        }
+    }
+
+    /// A matrix of its places, turned.
+    struct Turned(std::cell::RefCell<Vec<f32>>);
+
+    impl Kernel for Turned {
+        #[inline(always)]
+        fn run<S: Simd>(&self, simd: S) {
+            let mut vectors = [simd.splat(0.0); LANES];
+            for (row, vector) in vectors.iter_mut().enumerate() {
+                let numbers: [f32; LANES] = std::array::from_fn(|lane| (row * LANES + lane) as f32);
+                // SAFETY: the array has 16 numbers.
+                *vector = unsafe { simd.load(numbers.as_ptr()) };
+            }
+            self.0.borrow_mut().extend(simd.transpose(vectors).into_iter().flat_map(|row| simd.lanes(row)));
+        }
+    }
+
+    #[test]
+    fn sixteen_vectors_are_turned() {
+        for set in InstructionSet::ALL.into_iter().filter(|set| set.is_available()) {
+            let turned = Turned(Default::default());
+            launch(set, &turned);
+            let expected = (0..LANES * LANES).map(|place| (place % LANES * LANES + place / LANES) as f32);
+            assert!(turned.0.into_inner().into_iter().eq(expected), "{set:?}");
         }
     }
 

@@ -9,12 +9,11 @@ use std::{cell::RefCell, ops::Range};
 
 use super::{
     Gradient, Operands,
-    matrix::{Left, Sizes, multiply, transpose},
+    matrix::{Matrix, Sizes, multiply, panel, transpose},
 };
 use crate::{
     InstructionSet,
     geometry::Geometry,
-    kernels::Span,
     simd::{self, Kernel, LANES, Simd, functions},
 };
 
@@ -64,9 +63,11 @@ struct Parts<'a> {
     keys: &'a mut [f32],
     values: &'a mut [f32],
     result: &'a mut [f32],
-    turned: &'a mut [f32],
+    turned: [&'a mut [f32]; 2],
     weights: &'a mut [f32],
     slopes: &'a mut [f32],
+    /// Of products.
+    panel: &'a mut [f32],
 }
 
 impl Kernel for Task<'_> {
@@ -94,18 +95,19 @@ impl Task<'_> {
     }
 
     fn parts<'a>(&self, scratch: &'a mut Vec<f32>) -> Parts<'a> {
-        let [tokens, _, long, wide] = self.sizes();
-        let sizes = [tokens * wide; 5].into_iter().chain([wide * long]).chain([tokens * long; 2]);
-        scratch.clear();
-        scratch.resize(sizes.sum(), 0.0);
-        let (gradient, rest) = scratch.split_at_mut(tokens * wide);
-        let (queries, rest) = rest.split_at_mut(tokens * wide);
-        let (keys, rest) = rest.split_at_mut(tokens * wide);
-        let (values, rest) = rest.split_at_mut(tokens * wide);
-        let (result, rest) = rest.split_at_mut(tokens * wide);
-        let (turned, rest) = rest.split_at_mut(wide * long);
-        let (weights, slopes) = rest.split_at_mut(tokens * long);
-        Parts { gradient, queries, keys, values, result, turned, weights, slopes }
+        let [tokens, features, long, wide] = self.sizes();
+        let sizes = [tokens * wide; 5].into_iter().chain([wide * long; 2]).chain([tokens * long; 2]);
+        // What is not written below is not read, but for features that make a vector whole.
+        if features < wide {
+            scratch.clear();
+        }
+        scratch.resize(sizes.sum::<usize>() + panel(tokens.max(wide)), 0.0);
+        let mut rest = scratch.as_mut_slice();
+        let mut next = |size| rest.split_off_mut(..size).unwrap_or_default();
+        let [gradient, queries, keys, values, result] = std::array::from_fn(|_| next(tokens * wide));
+        let turned = std::array::from_fn(|_| next(wide * long));
+        let [weights, slopes] = std::array::from_fn(|_| next(tokens * long));
+        Parts { gradient, queries, keys, values, result, turned, weights, slopes, panel: rest }
     }
 
     /// # Safety
@@ -115,17 +117,23 @@ impl Task<'_> {
         let [gradients, inputs] = self.operands.reads else { return };
         let [_, features, _, wide] = self.sizes();
         let [first, all] = [head * features, from.channels];
-        let rows = |span: Span, geometry, channel, to: &mut [f32]| {
-            for (token, row) in to.chunks_exact_mut(wide).enumerate() {
-                let row = &mut row[..features];
-                // SAFETY: the caller's promise.
-                unsafe { copy(span.at(image), geometry, [channel, token], row) };
+        for (span, geometry, channel, to) in [
+            (gradients, from, first, &mut *parts.gradient),
+            (inputs, input, first, &mut *parts.queries),
+            (inputs, input, all + first, &mut *parts.keys),
+            (inputs, input, 2 * all + first, &mut *parts.values),
+        ] {
+            for (features, place) in runs(geometry, channel, features) {
+                for (token, row) in to.chunks_exact_mut(wide).enumerate() {
+                    let row = &mut row[features.clone()];
+                    // SAFETY: the channels of a run lie one behind the other; the caller's promise.
+                    unsafe {
+                        let from = span.at::<f32>(image).add(place + geometry.element(0, 0, token));
+                        copy(from, row.as_mut_ptr(), row.len());
+                    }
+                }
             }
-        };
-        rows(*gradients, from, first, parts.gradient);
-        rows(*inputs, input, first, parts.queries);
-        rows(*inputs, input, all + first, parts.keys);
-        rows(*inputs, input, 2 * all + first, parts.values);
+        }
     }
 
     /// What the scores are multiplied by.
@@ -133,13 +141,28 @@ impl Task<'_> {
         (1.0 / (self.step.head() as f64).sqrt()) as f32
     }
 
+    /// For each token of the first of two matrices of tokens × features its products with each of the second.
+    #[inline(always)]
+    fn products_of_tokens<S: Simd>(
+        &self,
+        simd: S,
+        tokens: [&[f32]; 2],
+        [left, right]: &mut [&mut [f32]; 2],
+        panel: &mut [f32],
+        result: &mut [f32],
+    ) {
+        let [rows, _, long, wide] = self.sizes();
+        transpose(simd, Matrix { numbers: tokens[0], width: wide }, left, long);
+        transpose(simd, Matrix { numbers: tokens[1], width: wide }, right, long);
+        let sizes = Sizes { rows, terms: wide, columns: long };
+        multiply(simd, sizes, Matrix { numbers: left, width: long }, right, panel, result);
+    }
+
     #[inline(always)]
     fn find_weights<S: Simd>(&self, simd: S, parts: &mut Parts<'_>) {
-        let [tokens, _, long, wide] = self.sizes();
-        transpose(parts.keys, wide, parts.turned, long);
-        let left = Left { numbers: parts.queries, row: wide, term: 1 };
-        let sizes = Sizes { rows: tokens, terms: wide, columns: long };
-        multiply::<S, false>(simd, sizes, left, parts.turned, parts.weights);
+        let [tokens, _, long, _] = self.sizes();
+        let Parts { queries, keys, turned, weights, panel, .. } = parts;
+        self.products_of_tokens(simd, [queries, keys], turned, panel, weights);
         for row in parts.weights.chunks_exact_mut(long) {
             soften(simd, row, tokens, self.scale());
         }
@@ -148,11 +171,9 @@ impl Task<'_> {
     /// The gradients of the scores.
     #[inline(always)]
     fn find_slopes<S: Simd>(&self, simd: S, parts: &mut Parts<'_>) {
-        let [tokens, _, long, wide] = self.sizes();
-        transpose(parts.values, wide, parts.turned, long);
-        let left = Left { numbers: parts.gradient, row: wide, term: 1 };
-        let sizes = Sizes { rows: tokens, terms: wide, columns: long };
-        multiply::<S, false>(simd, sizes, left, parts.turned, parts.slopes);
+        let [_, _, long, _] = self.sizes();
+        let Parts { gradient, values, turned, slopes, panel, .. } = parts;
+        self.products_of_tokens(simd, [gradient, values], turned, panel, slopes);
         let scale = simd.splat(self.scale());
         for (weights, slopes) in parts.weights.chunks_exact(long).zip(parts.slopes.chunks_exact_mut(long)) {
             let mut sum = simd.splat(0.0);
@@ -162,8 +183,7 @@ impl Task<'_> {
                     simd.multiply_add(simd.load(weights.as_ptr()), simd.load(slopes.as_ptr()), sum)
                 };
             }
-            let total: f64 = simd.lanes(sum).iter().map(|lane| f64::from(*lane)).sum();
-            let minus = simd.splat(-total as f32);
+            let minus = simd.splat(-total(simd.lanes(sum)) as f32);
             for (weights, slopes) in weights.chunks_exact(LANES).zip(slopes.chunks_exact_mut(LANES)) {
                 // SAFETY: both are vectors.
                 unsafe {
@@ -180,39 +200,42 @@ impl Task<'_> {
     #[inline(always)]
     unsafe fn write_results<S: Simd>(&self, simd: S, parts: &mut Parts<'_>, image: usize, head: usize) {
         let [tokens, features, long, wide] = self.sizes();
-        let all = self.step.from.channels;
-        let sizes = Sizes { rows: tokens, terms: tokens, columns: wide };
-        let [straight, turned] = [[long, 1], [1, long]];
-        for (part, (numbers, [row, term], right)) in [
-            (&*parts.slopes, straight, &*parts.keys),
-            (&*parts.slopes, turned, &*parts.queries),
-            (&*parts.weights, turned, &*parts.gradient),
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            multiply::<S, false>(simd, sizes, Left { numbers, row, term }, right, parts.result);
-            for (token, row) in parts.result.chunks_exact(wide).enumerate() {
-                // SAFETY: the caller's promise.
-                unsafe { self.write(&row[..features], image, [part * all + head * features, token]) };
+        let (all, sizes) = (self.step.from.channels, Sizes { rows: tokens, terms: tokens, columns: wide });
+        let Parts { gradient, queries, keys, result, weights, slopes, panel, .. } = parts;
+        for part in [2, 1, 0] {
+            if part == 0 {
+                transpose(simd, Matrix { numbers: slopes, width: long }, weights, long);
             }
+            let [left, right] = match part {
+                0 => [&*weights, &*keys],
+                1 => [&*slopes, &*queries],
+                _ => [&*weights, &*gradient],
+            };
+            multiply(simd, sizes, Matrix { numbers: left, width: long }, right, panel, result);
+            let first = part * all + head * features;
+            // SAFETY: the caller's promise.
+            unsafe { self.write(result, wide, image, first..first + features) };
         }
         if head + 1 == self.step.heads {
             // SAFETY: as above.
-            unsafe { self.clear_rest(image) };
+            unsafe { self.clear_rest(parts, image) };
         }
     }
 
+    /// Rows of so many numbers, the first of which go to some channels.
+    ///
     /// # Safety
-    /// The image must have the channels and the token.
-    unsafe fn write(&self, row: &[f32], image: usize, [channel, token]: [usize; 2]) {
+    /// The image must have the channels, and as many tokens as there are rows.
+    unsafe fn write(&self, rows: &[f32], width: usize, image: usize, channels: Range<usize>) {
         let to = &self.step.to;
-        for (channels, place) in runs(to, channel, row.len()) {
-            let row = &row[channels];
-            // SAFETY: the channels of a run lie one behind the other; the caller's promise.
-            unsafe {
-                let to = self.operands.output.at::<f32>(image).add(place + to.element(0, 0, token));
-                to.copy_from_nonoverlapping(row.as_ptr(), row.len());
+        for (channels, place) in runs(to, channels.start, channels.len()) {
+            for (token, row) in rows.chunks_exact(width).enumerate() {
+                let row = &row[channels.clone()];
+                // SAFETY: the channels of a run lie one behind the other; the caller's promise.
+                unsafe {
+                    let to = self.operands.output.at::<f32>(image).add(place + to.element(0, 0, token));
+                    copy(row.as_ptr(), to, row.len());
+                }
             }
         }
     }
@@ -221,27 +244,26 @@ impl Task<'_> {
     ///
     /// # Safety
     /// There must be such an image.
-    unsafe fn clear_rest(&self, image: usize) {
-        let to = &self.step.to;
-        for token in 0..to.width {
-            let rest = [0.0; LANES];
-            let count = to.channels.next_multiple_of(LANES) - to.channels;
-            // SAFETY: the lanes are the last block's.
-            unsafe { self.write(&rest[..count], image, [to.channels, token]) };
-        }
+    unsafe fn clear_rest(&self, parts: &mut Parts<'_>, image: usize) {
+        let (channels, [_, _, _, wide]) = (self.step.to.channels, self.sizes());
+        parts.result.fill(0.0);
+        // SAFETY: the lanes are the last block's.
+        unsafe { self.write(parts.result, wide, image, channels..channels.next_multiple_of(LANES)) };
     }
 }
 
-/// Channels of a token, one after the other.
+/// Most runs of channels are whole vectors, for which no function is called.
 ///
 /// # Safety
-/// `from` must be an image of the geometry, and have the channels and the token.
-unsafe fn copy(from: *const f32, geometry: &Geometry, [channel, token]: [usize; 2], to: &mut [f32]) {
-    let start = geometry.element(0, 0, token);
-    for (channels, place) in runs(geometry, channel, to.len()) {
-        let to = &mut to[channels];
-        // SAFETY: the channels of a run lie one behind the other; the caller's promise.
-        unsafe { from.add(place + start).copy_to_nonoverlapping(to.as_mut_ptr(), to.len()) };
+/// So many numbers must be readable and writable.
+#[inline(always)]
+unsafe fn copy(from: *const f32, to: *mut f32, count: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match count {
+            LANES => to.copy_from_nonoverlapping(from, LANES),
+            _ => to.copy_from_nonoverlapping(from, count),
+        }
     }
 }
 
@@ -265,37 +287,51 @@ fn runs(
 /// Softmax of the first numbers of whole vectors, times `scale`; zeros behind them.
 #[inline(always)]
 fn soften<S: Simd>(simd: S, row: &mut [f32], count: usize, scale: f32) {
-    let largest = largest(simd, &row[..count]);
+    // Beside exponents that are far below the range, what is behind the numbers does not count.
+    row[count..].fill(f32::MIN);
+    let largest = largest(simd, row);
     let (scale, minus) = (simd.splat(scale), simd.splat(-largest * scale));
+    let mut sums = simd.splat(0.0);
     for vector in row.chunks_exact_mut(LANES) {
         // SAFETY: it is a vector.
         unsafe {
             let score = simd.multiply_add(simd.load(vector.as_ptr()), scale, minus);
-            simd.store(vector.as_mut_ptr(), functions::exp(simd, score));
+            let power = functions::exp(simd, score);
+            sums = simd.add(sums, power);
+            simd.store(vector.as_mut_ptr(), power);
         }
     }
     row[count..].fill(0.0);
-    let mut sums = simd.splat(0.0);
-    for vector in row.chunks_exact(LANES) {
-        // SAFETY: it is a vector.
-        sums = simd.add(sums, unsafe { simd.load(vector.as_ptr()) });
-    }
-    let total: f64 = simd.lanes(sums).iter().map(|lane| f64::from(*lane)).sum();
-    let factor = simd.splat((1.0 / total) as f32);
+    let factor = simd.splat((1.0 / total(simd.lanes(sums))) as f32);
     for vector in row.chunks_exact_mut(LANES) {
         // SAFETY: it is a vector.
         unsafe { simd.store(vector.as_mut_ptr(), simd.multiply(simd.load(vector.as_ptr()), factor)) };
     }
 }
 
-/// The largest of some numbers.
+/// The largest number of whole vectors.
 #[inline(always)]
 fn largest<S: Simd>(simd: S, numbers: &[f32]) -> f32 {
     let mut vector = simd.splat(f32::NEG_INFINITY);
-    let (vectors, rest) = numbers.as_chunks::<LANES>();
-    for numbers in vectors {
+    for numbers in numbers.chunks_exact(LANES) {
         // SAFETY: it is a vector.
         vector = simd.maximum(vector, unsafe { simd.load(numbers.as_ptr()) });
     }
-    simd.lanes(vector).iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+    folded(simd.lanes(vector), |a, b| if b > a { b } else { a })
+}
+
+#[inline(always)]
+fn total(lanes: [f32; LANES]) -> f64 {
+    folded(lanes.map(f64::from), |a, b| a + b)
+}
+
+/// By halves, so that few operations wait for each other.
+#[inline(always)]
+fn folded<N: Copy>(mut lanes: [N; LANES], both: impl Fn(N, N) -> N) -> N {
+    for half in [8, 4, 2, 1] {
+        for lane in 0..half {
+            lanes[lane] = both(lanes[lane], lanes[lane + half]);
+        }
+    }
+    lanes[0]
 }
