@@ -178,7 +178,9 @@ pub(crate) trait Simd: Copy {
         let (mut columns, mut result) = ([[0.0; LANES]; LANES], vectors);
         for (row, vector) in vectors.into_iter().enumerate() {
             for (column, number) in columns.iter_mut().zip(self.lanes(vector)) {
-                column[row] = number;
+                if let Some(place) = column.get_mut(row) {
+                    *place = number;
+                }
             }
         }
         for (vector, column) in result.iter_mut().zip(&columns) {
