@@ -9,7 +9,7 @@ use crate::{
     InstructionSet,
     buffer::Buffer,
     geometry::Geometry,
-    kernels::{normalization, store_block},
+    kernels::{first_lanes, normalization, store_block},
     simd::{self, Kernel, LANES, Simd},
 };
 
@@ -164,8 +164,14 @@ impl Task<'_> {
         let LayerNormGradient { from, input, weight, .. } = self.step;
         // SAFETY: the caller's promise; the weight has a vector for each block.
         unsafe {
-            let gradient = simd.load(pixel.gradient.add(block * from.plane()));
-            let value = simd.load(pixel.value.add(block * input.plane()));
+            let mut gradient = simd.load(pixel.gradient.add(block * from.plane()));
+            let mut value = simd.load(pixel.value.add(block * input.plane()));
+            let channels = from.channels - block * LANES;
+            // Lanes without a channel may hold what is no number.
+            if channels < LANES {
+                gradient = first_lanes(simd, gradient, channels);
+                value = first_lanes(simd, value, channels);
+            }
             let scaled = simd.multiply(gradient, simd.load(weight.as_ptr().add(block * LANES)));
             [scaled, simd.multiply(simd.add(value, pixel.minus), pixel.inverse)]
         }
