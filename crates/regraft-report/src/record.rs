@@ -213,7 +213,7 @@ pub struct PrecisionRecord {
     pub asked: String,
     /// `f32`, `bf16` or `int8`.
     pub used: String,
-    /// Why `auto` chose it; empty where it was asked for.
+    /// Why `auto` chose it, or why it is another one than asked for; empty where it is as asked.
     pub reason: String,
     /// What `auto` compared, fastest first.
     pub candidates: Vec<PrecisionCandidate>,

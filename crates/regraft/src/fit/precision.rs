@@ -43,7 +43,19 @@ impl Chosen {
         };
         Self { precision, record }
     }
+
+    /// Of what stays frozen beside a training: single precision, whatever is trained in.
+    fn beside_training(choice: PrecisionChoice) -> Self {
+        let chosen = Self::asked_for(FrozenPrecision::Float32, 0);
+        let is_other = choice != PrecisionChoice::Float32;
+        let reason = if is_other { BESIDE_TRAINING.to_owned() } else { String::new() };
+        let record = PrecisionRecord { asked: choice.name().to_owned(), reason, ..chosen.record };
+        Self { record, ..chosen }
+    }
 }
+
+/// Why a precision that was asked for is not that of the frozen part of a network that is trained.
+const BESIDE_TRAINING: &str = "for the training alone; frozen features and answers are in f32";
 
 /// Calibrates and chooses, as far as the configuration needs it.
 pub(crate) fn resolve(
@@ -54,8 +66,7 @@ pub(crate) fn resolve(
     context: &Context<'_>,
 ) -> Result<Chosen> {
     match config.precision {
-        // A network that is trained answers in single precision, whatever it is trained in.
-        _ if config.method != Method::Probe => return Ok(Chosen::asked_for(FrozenPrecision::Float32, 0)),
+        choice if config.method != Method::Probe => return Ok(Chosen::beside_training(choice)),
         PrecisionChoice::Float32 => return Ok(Chosen::asked_for(FrozenPrecision::Float32, 0)),
         PrecisionChoice::BFloat16 => return Ok(Chosen::asked_for(FrozenPrecision::BFloat16, 0)),
         PrecisionChoice::Int8 | PrecisionChoice::Auto => {}
