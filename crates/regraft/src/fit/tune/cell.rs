@@ -15,7 +15,7 @@ use super::config::{Method, TuningConfig};
 use super::deadline::{Deadline, Pace};
 use super::history::History;
 use super::images::Look;
-use super::network::{check_memory, logits, matrix, tape, tape_with};
+use super::network::{advising, check_memory, logits, matrix, tape, tape_with};
 use super::parameters::{Choice, Parameters};
 use super::plan::Plan;
 use super::regulariser::Regulariser;
@@ -276,7 +276,7 @@ impl<'a> Training<'a> {
     /// The mean loss of the step's batch at this place, and the gradients in the tape of its share in the step's loss.
     fn backward(&mut self, batch: &[usize], (place, share): (usize, f64)) -> Result<Option<Loss>> {
         let (inputs, targets) = self.examples(batch, place)?;
-        let outputs = self.tape.forward(inputs.view()).map_err(Error::model)?;
+        let outputs = self.tape.forward(inputs.view()).map_err(advising(self.setting.config))?;
         let Some((loss, mut gradients)) = self.loss(&inputs, &targets, outputs)? else { return Ok(None) };
         gradients.iter_mut().for_each(|gradient| *gradient *= share as f32);
         let views: Vec<ArrayViewD<'_, f32>> = gradients.iter().map(|gradient| gradient.view()).collect();

@@ -1,7 +1,7 @@
 //! What stands behind the boundary as the engine has it: a tape that is trained, and programs that answer.
 
 use ndarray::{Array2, ArrayD};
-use regraft_engine::{InstructionSet, Precision, Program, Settings, Tape, TapeOptions};
+use regraft_engine::{EngineError, InstructionSet, Precision, Program, Settings, Tape, TapeOptions};
 use regraft_graph::{Bindings, Model};
 use regraft_system::memory::available_bytes;
 
@@ -70,6 +70,23 @@ fn smaller_batch(config: &TuningConfig, most: usize) -> String {
     }
 }
 
+/// An adapter for `map_err` on what the engine says in a training: where memory runs out, with the flags that save some.
+pub(super) fn advising(config: &TuningConfig) -> impl Fn(EngineError) -> Error {
+    let least = if config.goes_by_batch() { 2 } else { 1 };
+    let flags = [
+        (config.batch() > least, "a smaller --batch-size (with --accumulate a step keeps its images)"),
+        (!config.recompute, "--recompute"),
+    ];
+    let flags: Vec<&str> = flags.into_iter().filter(|(helps, _)| *helps).map(|(_, flag)| flag).collect();
+    let flags = flags.join(" or ");
+    move |error| match error {
+        EngineError::Memory { .. } if !flags.is_empty() => {
+            Error::Model(format!("{error}, or train with {flags}"))
+        }
+        error => Error::model(error),
+    }
+}
+
 /// Compiles what a method would train, for its errors.
 ///
 /// # Errors
@@ -108,7 +125,7 @@ pub(super) fn tape_with(model: &Model, choice: &Choice<'_>, shape: &[usize], mom
     let wires = regulariser::wires(choice, model, sides(shape))?;
     let outputs: Vec<&str> =
         std::iter::once(output(model)?).chain(wires.iter().map(String::as_str)).collect();
-    Tape::compile(model, sides(shape), &outputs, &options).map_err(Error::model)
+    Tape::compile(model, sides(shape), &outputs, &options).map_err(advising(config))
 }
 
 /// A network behind the boundary that answers with the values of these wires; `shape` is that of a value at the boundary.
@@ -172,5 +189,20 @@ mod tests {
         let prime = TuningConfig { batch_size: Some(7), accumulate: 1, ..batch };
         assert_eq!(smaller_batch(&prime, 5), "--batch-size 5 would fit");
         assert!(smaller_batch(&stored, 0).contains("choose a smaller --image-size"));
+    }
+
+    #[test]
+    fn where_memory_runs_out_the_flags_are_named_that_help() {
+        let says = |batch_size: usize, recompute: bool| {
+            let config = TuningConfig { batch_size: Some(batch_size), recompute, ..TuningConfig::default() };
+            advising(&config)(EngineError::Memory { megabytes: 7 }).to_string()
+        };
+        for flag in ["--batch-size", "--accumulate", "--recompute"] {
+            assert!(says(16, false).contains(flag), "{}", says(16, false));
+        }
+        assert!(says(16, true).contains("--batch-size") && !says(16, true).contains("--recompute"));
+        assert!(says(1, true).ends_with("use a smaller image size"));
+        let other = advising(&TuningConfig::default())(EngineError::NoOutputs);
+        assert_eq!(other.to_string(), EngineError::NoOutputs.to_string());
     }
 }
