@@ -10,7 +10,7 @@ use crate::number::{
     UNKNOWN, count, counted, fixed, level, percent, percent_bare, percent_interval, points, points_interval,
     seconds,
 };
-use crate::record::{Estimate, PairedGain, RunRecord, Severity};
+use crate::record::{Estimate, PairedGain, RunRecord, Severity, TuningRecord};
 use crate::verdict::verdict;
 
 pub use depth::depth_text;
@@ -78,18 +78,27 @@ fn plain_facts(record: &RunRecord) -> Vec<String> {
     if let Some(head) = head_line(record) {
         facts.push(("head", head));
     }
-    if !["", "f32"].contains(&record.precision.asked.as_str()) {
+    if record.tuning.is_none() && !["", "f32"].contains(&record.precision.asked.as_str()) {
         facts.push(("numbers", precision_summary(record)));
     }
     if let Some(tuning) = &record.tuning {
-        let half = if tuning.precision == "bf16" { ", in bf16" } else { "" };
-        facts.push(("tuned", format!("{}{half}", tuning.method_in_words)));
+        facts.push(("tuned", tuning_line(tuning)));
     }
     facts.extend(test_time_line(record).map(|line| ("tta", line)));
     facts.extend(weakness_line(record).map(|line| ("weakest", line)));
     facts.extend(doctor_line(record).map(|line| ("data", line)));
     facts.push(("time", time_line(record)));
     facts.into_iter().flat_map(|(label, text)| labelled(label, &text)).collect()
+}
+
+/// What was trained, and in what where that is not f32 or was not asked for.
+fn tuning_line(tuning: &TuningRecord) -> String {
+    let TuningRecord { method_in_words, precision, precision_reason, .. } = tuning;
+    match (precision.as_str(), precision_reason.as_str()) {
+        ("" | "f32", "") => method_in_words.clone(),
+        (_, "") => format!("{method_in_words}, in {precision}"),
+        (_, reason) => format!("{method_in_words}, in {precision}: {reason}"),
+    }
 }
 
 /// One line; the report says more.

@@ -141,7 +141,7 @@ fn settings(tuning: &TuningRecord) -> String {
         ("Schedule", name(&tuning.schedule)),
         ("Weight decay", format!("{}", tuning.weight_decay)),
         ("Batch normalisation", format!("{} statistics", name(&tuning.norm_statistics))),
-        ("Layers multiply", name(&tuning.precision)),
+        ("Precision of the training", precision(tuning)),
     ];
     if tuning.accumulate > 1 {
         rows.insert(2, ("Batches of a step", tuning.accumulate.to_string()));
@@ -168,6 +168,14 @@ fn settings(tuning: &TuningRecord) -> String {
     let rows: Vec<Vec<String>> =
         rows.into_iter().map(|(label, value)| vec![label.to_owned(), value]).collect();
     block::table(&[(Column::Text, "Setting"), (Column::Text, "Value")], &rows)
+}
+
+/// `bf16 (the first 8 steps in it …)`.
+fn precision(tuning: &TuningRecord) -> String {
+    match tuning.precision_reason.as_str() {
+        "" => name(&tuning.precision),
+        reason => format!("{} ({})", name(&tuning.precision), escape(reason)),
+    }
 }
 
 fn epochs(tuning: &TuningRecord) -> String {

@@ -42,8 +42,11 @@ pub struct TuningRecord {
     pub weight_decay: f64,
     /// What batch normalisation went by: `stored` or `batch`.
     pub norm_statistics: String,
-    /// Numbers that layers multiplied: `f32` or `bf16`; sums and weights are f32 in either.
+    /// Numbers that layers multiplied in the training: `f32` or `bf16`; sums and weights are f32 in either. Where `auto` ended with
+    /// the probe, those that its features were computed in.
     pub precision: String,
+    /// Why it is that one, where something else than `f32` was asked for and decided about it; empty where it is as asked.
+    pub precision_reason: String,
     /// Decay of the moving average of the weights that was judged and kept; `None` for the weights themselves.
     pub ema: Option<f64>,
     /// Share of the epochs, those at the end, whose weights were averaged, judged and kept; `None` for the last weights themselves.

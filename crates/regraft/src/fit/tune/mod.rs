@@ -127,7 +127,7 @@ impl Tuning<'_> {
     pub(crate) fn run(&self, context: &Context<'_>) -> Result<Tuned> {
         let watch = Stopwatch::start();
         self.work.check_identity(&identity(self.source, self.dataset)?)?;
-        precision::warn_of_emulation(self.config.precision, context);
+        precision::tell_of_emulation(self.config.precision, context);
         let linear = self.linear_probe()?;
         let climbed = match self.config.method {
             Method::Auto => climb(self, &linear, context)?,
@@ -135,12 +135,8 @@ impl Tuning<'_> {
         };
         let Climbed { rung, temperature, share, needed, finished, mut epochs, soup, ladder } = climbed;
         let Some(rung) = rung else {
-            return self.probe_alone(TuningRecord {
-                history: epochs,
-                ladder,
-                seconds: watch.seconds(),
-                ..probe_record()
-            });
+            let (history, seconds) = (epochs, watch.seconds());
+            return self.probe_alone(TuningRecord { history, ladder, seconds, ..self.probe_record() });
         };
         let finished = match finished {
             Some(finished) => finished,
@@ -248,6 +244,21 @@ impl Tuning<'_> {
         Ok(Climbed { rung, temperature, share, needed, finished, epochs, soup, ladder })
     }
 
+    /// What the report is told where nothing was trained in the end.
+    fn probe_record(&self) -> TuningRecord {
+        let (method, features) = (Method::Probe, &self.dataset.precision.record);
+        let is_other = features.asked != features.used;
+        let reason =
+            is_other.then(|| format!("{} was for trainings, of which none was kept", features.asked));
+        TuningRecord {
+            method: method.name().to_owned(),
+            method_in_words: method.in_words().to_owned(),
+            precision: features.used.clone(),
+            precision_reason: reason.unwrap_or_default(),
+            ..TuningRecord::default()
+        }
+    }
+
     /// The linear probe, where nothing else was worth its cost.
     fn probe_alone(&self, record: TuningRecord) -> Result<Tuned> {
         let model = graft(self.source, self.cut, self.probe, self.dataset)?;
@@ -287,16 +298,6 @@ pub(crate) fn identity(source: &Model, dataset: &Dataset) -> Result<String> {
         .field("instructions", InstructionSet::detect().name())
         .field("kernels", KERNELS.to_le_bytes());
     Ok(key.finish())
-}
-
-/// What the report is told where nothing was trained in the end.
-fn probe_record() -> TuningRecord {
-    let method = Method::Probe;
-    TuningRecord {
-        method: method.name().to_owned(),
-        method_in_words: method.in_words().to_owned(),
-        ..TuningRecord::default()
-    }
 }
 
 /// Share of rows whose largest logit is that of their label.

@@ -19,41 +19,65 @@ pub(super) fn of_choice(choice: PrecisionChoice) -> Precision {
     if choice == PrecisionChoice::BFloat16 { Precision::BFloat16 } else { Precision::Float32 }
 }
 
+/// What a method is trained in, and why.
+pub(super) struct Numbers {
+    pub(super) precision: Precision,
+    /// Why `auto` chose it; empty where it was asked for.
+    pub(super) reason: String,
+}
+
+impl Numbers {
+    /// As [`of_choice`].
+    pub(super) fn asked_for(choice: PrecisionChoice) -> Self {
+        Self { precision: of_choice(choice), reason: String::new() }
+    }
+
+    /// By the sums of the losses of the first steps.
+    fn by_losses(single: Option<f64>, half: Option<f64>) -> Self {
+        let keeps = keeps_loss(single, half);
+        let precision = if keeps { Precision::BFloat16 } else { Precision::Float32 };
+        let verb = if keeps { "keep" } else { "do not keep" };
+        let [single, half] =
+            [single, half].map(|sum| sum.map_or_else(|| "not finite".to_owned(), |sum| format!("{sum:.3}")));
+        let reason =
+            format!("the first {STEPS} steps in bf16 {verb} the loss of f32: {half} in sum, {single} in f32");
+        Self { precision, reason }
+    }
+}
+
 /// Bfloat16, where the processor has instructions for it and the first steps of a training have losses like those in single
 /// precision; else single precision.
 ///
 /// # Errors
 /// As a training's.
-pub(super) fn automatic(cell: &Cell<'_>, setting: &Setting<'_>, context: &Context<'_>) -> Result<Precision> {
+pub(super) fn automatic(cell: &Cell<'_>, setting: &Setting<'_>, context: &Context<'_>) -> Result<Numbers> {
     if !is_native() {
-        context.progress.message("precision: f32, for this processor has no instructions for bf16");
-        return Ok(Precision::Float32);
+        return Ok(Numbers { precision: Precision::Float32, reason: NOT_NATIVE.to_owned() });
     }
     context.progress.start("comparing bf16 with f32", 2 * STEPS as u64);
     let losses = |precision| losses(cell, &Setting { precision, ..*setting }, context);
-    let keeps = keeps_loss(losses(Precision::Float32)?, losses(Precision::BFloat16)?);
+    let numbers = Numbers::by_losses(losses(Precision::Float32)?, losses(Precision::BFloat16)?);
     context.progress.finish();
-    let (precision, what) = match keeps {
-        true => (Precision::BFloat16, "keep"),
-        false => (Precision::Float32, "do not keep"),
-    };
-    let name = precision.name();
-    context
-        .progress
-        .message(&format!("precision: {name}, for the first steps in bf16 {what} the loss of f32"));
-    Ok(precision)
+    let (method, name) = (setting.method.name(), numbers.precision.name());
+    context.progress.message(&format!("{method}: trained in {name}, for {}", numbers.reason));
+    Ok(numbers)
 }
+
+const NOT_NATIVE: &str = "this processor has no instructions for bf16";
 
 fn is_native() -> bool {
     Precision::BFloat16.is_native(InstructionSet::detect())
 }
 
-/// Says so where bfloat16 is asked for and only costs time.
-pub(super) fn warn_of_emulation(choice: PrecisionChoice, context: &Context<'_>) {
-    if choice == PrecisionChoice::BFloat16 && !is_native() {
-        context.progress.message(
-            "warning: this processor has no instructions for bf16; a training in it is slower than in f32",
-        );
+/// Says what it means for all trainings where the processor has no instructions for bfloat16.
+pub(super) fn tell_of_emulation(choice: PrecisionChoice, context: &Context<'_>) {
+    let message = match choice {
+        PrecisionChoice::BFloat16 => format!("warning: {NOT_NATIVE}; a training in it is slower than in f32"),
+        PrecisionChoice::Auto => format!("precision: f32, for {NOT_NATIVE}"),
+        _ => return,
+    };
+    if !is_native() {
+        context.progress.message(&message);
     }
 }
 
@@ -91,6 +115,19 @@ mod tests {
         assert!(!keeps_loss(Some(1.0), Some(1.03)));
         assert!(!keeps_loss(Some(1.0), None));
         assert!(!keeps_loss(Some(1.0), Some(f64::NAN)));
+    }
+
+    #[test]
+    fn the_reason_has_both_losses() {
+        let numbers = Numbers::by_losses(Some(10.0), Some(10.1));
+        assert_eq!(numbers.precision, Precision::BFloat16);
+        assert_eq!(
+            numbers.reason,
+            "the first 8 steps in bf16 keep the loss of f32: 10.100 in sum, 10.000 in f32"
+        );
+        let numbers = Numbers::by_losses(Some(10.0), None);
+        assert_eq!(numbers.precision, Precision::Float32);
+        assert!(numbers.reason.contains("do not keep") && numbers.reason.contains("not finite"));
     }
 
     #[test]

@@ -6,7 +6,6 @@ use ndarray::Array2;
 use rand_distr::{Distribution as _, StandardNormal};
 use regraft_adapt::Selection;
 use regraft_adapt::training::{Targets, interpolate, softmax_cross_entropy};
-use regraft_engine::Precision;
 use regraft_graph::{Model, ParameterKind, Tensor};
 use regraft_report::record::{EpochRecord, RangeTestRecord, RatePoint, TuningRecord};
 use regraft_system::clock::Stopwatch;
@@ -24,7 +23,7 @@ use super::images::Images;
 use super::learning_rate::LearningRate;
 use super::network::logits;
 use super::plan::Plan;
-use super::precision;
+use super::precision::{self, Numbers};
 use super::source_head::with_source_head;
 use crate::fit::dataset::Dataset;
 use crate::fit::graft::graft;
@@ -56,7 +55,7 @@ pub(super) struct Rung<'a> {
     settings: TuningConfig,
     range_test: Option<RangeTestRecord>,
     /// Numbers that layers multiply.
-    precision: Precision,
+    numbers: Numbers,
 }
 
 /// What trainings learn from, what judges them, and how they begin.
@@ -99,7 +98,7 @@ impl<'a> Rung<'a> {
         let folder = tuning.work.folder().join(CHECKPOINTS).join(tuning.part).join(method.name());
         let settings = tuning.config.tuning.clone();
         let checkpoints = Checkpoints::in_folder(folder, part.clone(), settings.checkpoint_minutes);
-        let (range_test, precision) = (None, precision::of_choice(tuning.config.precision));
+        let (range_test, numbers) = (None, Numbers::asked_for(tuning.config.precision));
         let mut rung = Self {
             tuning,
             method,
@@ -111,17 +110,26 @@ impl<'a> Rung<'a> {
             checkpoints,
             settings,
             range_test,
-            precision,
+            numbers,
         };
         if tuning.config.precision == PrecisionChoice::Auto {
-            let (train, epochs) = (&tuning.dataset.split.train, rung.settings.epochs);
-            let cell = Cell { name: PRECISION_TEST, train, validation: &[], start: &rung.part, epochs };
-            rung.precision = precision::automatic(&cell, &rung.setting(&rung.settings, 0), context)?;
+            rung.choose_precision(context)?;
         }
         if rung.settings.learning_rate == Some(LearningRate::Find) {
             rung.find_rate(context)?;
         }
         Ok(rung)
+    }
+
+    /// Takes bfloat16 where that is as good.
+    fn choose_precision(&mut self, context: &Context<'_>) -> Result<()> {
+        let (train, epochs) = (&self.tuning.dataset.split.train, self.settings.epochs);
+        let cell = Cell { name: PRECISION_TEST, train, validation: &[], start: &self.part, epochs };
+        self.numbers = precision::automatic(&cell, &self.setting(&self.settings, 0), context)?;
+        let (method, Numbers { precision, reason }) = (self.method.name(), &self.numbers);
+        let details = json!({ "method": method, "used": precision.name(), "reason": reason });
+        self.tuning.work.event("training precision", details);
+        Ok(())
     }
 
     /// Takes the learning rate that a range test on all training images suggests, or leaves the optimiser's.
@@ -164,7 +172,7 @@ impl<'a> Rung<'a> {
             labels: &dataset.labels,
             classes: dataset.classes.len(),
             seed: config.seed,
-            precision: self.precision,
+            precision: self.numbers.precision,
             deadline: self.tuning.deadline(),
         }
     }
@@ -325,7 +333,8 @@ impl<'a> Rung<'a> {
             epochs: settings.epochs,
             patience: settings.patience,
             needed_epochs: needed,
-            precision: self.precision.name().to_owned(),
+            precision: self.numbers.precision.name().to_owned(),
+            precision_reason: self.numbers.reason.clone(),
             batch_size: settings.batch(),
             accumulate: settings.accumulate,
             optimizer: settings.optimizer.name().to_owned(),
