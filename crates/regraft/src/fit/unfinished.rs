@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use regraft_engine::InstructionSet;
 use regraft_system::files::{self, create_folder, remove_folder_if_there, write_atomically};
 use regraft_system::partial::Lock;
 
@@ -92,22 +93,20 @@ impl Unfinished {
         &self.folder
     }
 
-    /// Notes what the checkpoints are made from, or compares it with what they were made from.
+    /// Notes what the checkpoints are made from and by which instructions, or compares it with what they were made from.
     ///
     /// # Errors
     /// It is something else, or it cannot be written.
     pub(crate) fn check_identity(&self, identity: &str) -> Result<()> {
         let path = self.folder.join(IDENTITY);
-        match files::read(&path) {
-            Ok(found) if found == identity.as_bytes() => Ok(()),
-            Ok(_) if self.goes_on => Err(Error::Data(format!(
-                "{}: the images, their labels, the source or this program have changed since these checkpoints were written; remove the folder \
-                 to begin again",
-                self.folder.display()
-            ))),
-            _ => write_atomically(&path, identity.as_bytes())
-                .map_err(Error::output(&path, "writing the folder of the checkpoints")),
+        let present = (identity, InstructionSet::detect().name());
+        if let Some(found) = files::read(&path).ok().filter(|_| self.goes_on) {
+            let found = String::from_utf8_lossy(&found);
+            return same_origin(found.split_once('\n').unwrap_or((&found, "")), present, &self.folder);
         }
+        let text = format!("{identity}\n{}", present.1);
+        write_atomically(&path, text.as_bytes())
+            .map_err(Error::output(&path, "writing the folder of the checkpoints"))
     }
 
     /// Removes the folder of a run that has ended.
@@ -172,6 +171,24 @@ fn same(stored: &FitConfig, config: &FitConfig, folder: &Path) -> Result<()> {
     )))
 }
 
+/// Refuses other images or another source than those that the checkpoints were made from, and other instructions, which round
+/// otherwise.
+fn same_origin(recorded: (&str, &str), present: (&str, &str), folder: &Path) -> Result<()> {
+    let folder = folder.display();
+    let message = match (recorded, present) {
+        _ if recorded == present => return Ok(()),
+        ((old, was), (new, is)) if old == new => format!(
+            "{folder}: these checkpoints were written with the instruction set {was}, and here it is {is}, which rounds otherwise; \
+             REGRAFT_INSTRUCTION_SET={was} goes on where the processor has it, or remove the folder to begin again"
+        ),
+        _ => format!(
+            "{folder}: the images, their labels, the source or this program have changed since these checkpoints were written; \
+             remove the folder to begin again"
+        ),
+    };
+    Err(Error::Data(message))
+}
+
 /// Everything that determines the weights: neither the place, nor how often a checkpoint is written, nor a second look at the
 /// test set.
 fn table(config: &FitConfig) -> Result<toml::Table> {
@@ -204,6 +221,15 @@ fn changes(old: &toml::Table, new: &toml::Table, prefix: &str) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::fit::TuningConfig;
+
+    #[test]
+    fn other_instructions_are_named() {
+        let check = |recorded| same_origin(recorded, ("hash", "avx2"), Path::new("x"));
+        assert!(check(("hash", "avx2")).is_ok());
+        let message = check(("hash", "avx512")).unwrap_err().to_string();
+        assert!(message.contains("avx512, and here it is avx2"), "{message}");
+        assert!(check(("other", "avx512")).unwrap_err().to_string().contains("have changed"));
+    }
 
     #[test]
     fn other_settings_are_named() {

@@ -30,7 +30,7 @@ use std::path::PathBuf;
 
 use ndarray::{Array2, Axis};
 use regraft_adapt::{Head, HeadKind, Selection, fit_fixed};
-use regraft_engine::{InstructionSet, KERNELS};
+use regraft_engine::KERNELS;
 use regraft_eval::calibration::fit_temperature;
 use regraft_graph::Model;
 use regraft_report::record::TuningRecord;
@@ -282,7 +282,7 @@ impl Tuning<'_> {
     }
 }
 
-/// A hash of everything that determines the trainings beside the configuration.
+/// A hash of everything that determines the trainings beside the configuration and the processor's instructions.
 pub(crate) fn identity(source: &Model, dataset: &Dataset) -> Result<String> {
     let Dataset { contents, labels, label_file, split, .. } = dataset;
     let numbers =
@@ -295,7 +295,6 @@ pub(crate) fn identity(source: &Model, dataset: &Dataset) -> Result<String> {
         .field("training", numbers(&split.train))
         .field("validation", numbers(&split.validation))
         .field("folds", numbers(&split.folds))
-        .field("instructions", InstructionSet::detect().name())
         .field("kernels", KERNELS.to_le_bytes());
     Ok(key.finish())
 }
