@@ -7,7 +7,7 @@ use regraft::{
     Cache, Context, CutConfig, CutOutcome, EmbedPrecision, Error, ExportConfig, FitConfig, FrozenPrecision,
     InputChoice, Limits, Method, Result, TestTime, TuningConfig, with_threads,
 };
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::arguments::{self, Arguments, Command};
 use crate::progress::{Display, watch_for_interrupts};
@@ -85,10 +85,12 @@ fn fit_config(flags: &arguments::Fit, arguments: &Arguments) -> Result<FitConfig
     let tta = flags.tta.unwrap_or(base.tta);
     // Variants of test images are made by the augmentation, too.
     let augmentation = if tta > 0 { &base.tuning.augmentation } else { &tuning.augmentation }.clone();
-    if method == Method::Probe && (TuningConfig { augmentation, ..tuning.clone() }) != base.tuning {
-        let message =
-            "the options of the training need a --method that trains: probe fits a head to frozen features";
-        return Err(Error::Usage(message.to_owned()));
+    let asked = TuningConfig { augmentation, ..tuning.clone() };
+    if method == Method::Probe && asked != base.tuning {
+        return Err(Error::Usage(format!(
+            "{}: the options of the training need a --method that trains: probe fits a head to frozen features",
+            changed_flags(&base.tuning, &asked)
+        )));
     }
     let InputChoice { channels, extra_channels, image_size, stem } = flags.input.over(base.input());
     Ok(FitConfig {
@@ -161,10 +163,27 @@ fn cut_config(flags: &arguments::Cut, arguments: &Arguments) -> Result<CutConfig
         ..FitConfig::default()
     };
     if flags.no_tuning && fit.tuning != config.fit.tuning {
-        let message = "the options of the training have no effect with --no-tuning";
-        return Err(Error::Usage(message.to_owned()));
+        let flags = changed_flags(&config.fit.tuning, &fit.tuning);
+        let message = format!("{flags}: the options of the training have no effect with --no-tuning");
+        return Err(Error::Usage(message));
     }
     Ok(CutConfig { fit, cuts: flags.cuts.clone(), ..config })
+}
+
+/// The flags of settings that differ, separated by commas.
+fn changed_flags(base: &TuningConfig, tuning: &TuningConfig) -> String {
+    let settings = |config: &TuningConfig| match json!(config) {
+        // The settings of a table have flags of their own, and an augmentation has one.
+        Value::Object(mut settings) => {
+            let mixing = settings.remove("mixing");
+            settings.extend(mixing.as_ref().and_then(Value::as_object).cloned().unwrap_or_default());
+            settings
+        }
+        _ => Map::new(),
+    };
+    let (base, tuning) = (settings(base), settings(tuning));
+    let changed = tuning.iter().filter(|(name, value)| base.get(*name) != Some(value));
+    changed.map(|(name, _)| format!("--{name}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Of the experiment on transferability.

@@ -61,6 +61,6 @@ fn what_cannot_be_done_is_said_before_any_work() {
     refused("--protocol yosinski", &["two tasks", "there are 2"]);
     refused("--repetitions 3", &["--protocol"]);
     refused("--learning-rate 0", &["learning-rate"]);
-    refused("--no-tuning --epochs 5", &["no effect", "--no-tuning"]);
+    refused("--no-tuning --epochs 5", &["--epochs:", "no effect", "--no-tuning"]);
     refused("--no-tuning --protocol yosinski", &["--no-tuning"]);
 }

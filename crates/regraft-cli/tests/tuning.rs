@@ -59,8 +59,8 @@ fn what_cannot_be_done_is_said_before_any_work() {
     refused("--method lp-ft --time-limit 5", &["time-limit", "auto"]);
     refused("--method lp-ft --regularization 1", &["regularization", "bss"]);
     refused("--method bss --batch-size 1", &["batch-size", "at least 2"]);
-    refused("--epochs 5", &["--method", "probe"]);
-    refused("--augmentation flip", &["--method", "probe"]);
+    refused("--epochs 5 --mixup 0.2", &["--epochs, --mixup:", "--method", "probe"]);
+    refused("--augmentation flip", &["--augmentation:", "--method", "probe"]);
     refused("--tta 101", &["tta: 101", "0 to 100"]);
     refused("--tta 2 --augmentation none", &["tta", "augmentation is none"]);
     refused("--method tune", &["known are", "lp-ft", "auto"]);
