@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use ndarray::{Array2, ArrayView1};
+use regraft_engine::InstructionSet;
 use regraft_graph::{Dim, Model, Op};
 use serde::Serialize;
 
@@ -25,6 +26,10 @@ pub struct Prediction {
     pub probability: f64,
     /// The most probable labels, best first.
     pub top: Vec<ScoredLabel>,
+    /// What the network was computed in: `f32`, `bf16` or `int8`.
+    pub precision: &'static str,
+    /// Instruction set that the engine used.
+    pub instruction_set: &'static str,
 }
 
 /// A label and its probability.
@@ -86,7 +91,10 @@ pub fn predict(
         let mut rows = answers.rows().into_iter();
         for (input, file) in chunk.iter().zip(ingested.files) {
             let answer = match file {
-                Ok(_) => rows.next().map(|row| Ok(prediction(input, &row.to_vec(), &labels, top))),
+                Ok(_) => rows.next().map(|row| {
+                    let scored = ranked(&row.to_vec(), &labels, top);
+                    Ok(prediction(input, scored, precision))
+                }),
                 Err(reason) => Some(Err(Unusable { path: input.name(), reason })),
             };
             unusable += usize::from(matches!(answer, Some(Err(_))));
@@ -160,7 +168,8 @@ impl Scores {
     }
 }
 
-fn prediction(input: &Input, probabilities: &[f64], labels: &[String], top: usize) -> Prediction {
+/// The most probable labels, best first.
+fn ranked(probabilities: &[f64], labels: &[String], top: usize) -> Vec<ScoredLabel> {
     let mut ranked: Vec<usize> = (0..probabilities.len()).collect();
     let probability = |index: &usize| probabilities.get(*index).copied().unwrap_or_default();
     ranked.sort_by(|a, b| probability(b).total_cmp(&probability(a)).then(a.cmp(b)));
@@ -168,10 +177,14 @@ fn prediction(input: &Input, probabilities: &[f64], labels: &[String], top: usiz
         label: labels.get(index).cloned().unwrap_or_default(),
         probability: probability(&index),
     };
-    let top: Vec<ScoredLabel> = ranked.into_iter().take(top.max(1)).map(scored).collect();
+    ranked.into_iter().take(top.max(1)).map(scored).collect()
+}
+
+fn prediction(input: &Input, top: Vec<ScoredLabel>, precision: &FrozenPrecision) -> Prediction {
     let (label, probability) =
         top.first().map(|best| (best.label.clone(), best.probability)).unwrap_or_default();
-    Prediction { path: input.name(), label, probability, top }
+    let (precision, instruction_set) = (precision.name(), InstructionSet::detect().name());
+    Prediction { path: input.name(), label, probability, top, precision, instruction_set }
 }
 
 /// `exp(x) / Σ exp(x)` in double precision, by way of the largest value so that nothing overflows.
