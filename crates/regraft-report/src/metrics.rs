@@ -1,7 +1,7 @@
 //! `metrics.json`: the documented object for machines.
 //!
-//! Apart from `timing`, `images_per_second` and `peak_rss_mb` it holds only what the data, the source and the
-//! seed decide, so that two runs of the same seed give the same object whatever the number of threads (which
+//! Apart from `timing`, `images_per_second` and `peak_rss_mb` it holds only what the data, the source, the
+//! seed and the vector instructions decide, so that two runs of the same seed give the same object whatever the number of threads (which
 //! is why `threads` is under `timing`), the name of the run, or the hour.
 
 use serde_json::{Value, json};
@@ -79,6 +79,7 @@ fn costs(record: &RunRecord) -> Value {
         "images_per_second": record.images_per_second,
         "peak_rss_mb": record.peak_rss_mb,
         "seed": record.seed,
+        "instruction_set": record.instruction_set,
         "regraft_version": record.regraft_version,
     })
 }

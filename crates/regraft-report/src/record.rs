@@ -89,6 +89,8 @@ pub struct RunRecord {
     pub seed: u64,
     /// Number of worker threads; changes timings only, never results.
     pub threads: usize,
+    /// Vector instructions that the engine used: other ones may round otherwise. Empty in records of former versions.
+    pub instruction_set: String,
     /// Divisor of the logits found by temperature scaling; absent when none was fitted.
     pub temperature: Option<f64>,
     /// Version of Regraft that made the run.
@@ -140,6 +142,7 @@ impl Default for RunRecord {
             peak_rss_mb: f64::NAN,
             seed: 0,
             threads: 0,
+            instruction_set: String::new(),
             temperature: None,
             regraft_version: String::new(),
             model_parameters: 0,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ndarray::Array2;
 use regraft_data::source::{ImageFolder, Item, LabelFile, Part};
+use regraft_engine::InstructionSet;
 use regraft_graph::Model;
 use regraft_report::record::{ClassMetrics, Estimate, TestMetrics, TestTimeRecord};
 use regraft_system::spelling::nearest;
@@ -47,6 +48,10 @@ pub struct Evaluation {
     pub test_time: Option<TestTimeRecord>,
     /// Numbers of each class.
     pub per_class: Vec<ClassMetrics>,
+    /// `f32`, `bf16` or `int8`.
+    pub precision: &'static str,
+    /// Instruction set that the engine used.
+    pub instruction_set: &'static str,
     /// Counts: rows are true classes, columns predicted ones.
     pub confusion: Vec<Vec<u64>>,
     /// Files that could not be used.
@@ -74,7 +79,9 @@ pub fn evaluate(
     let known = |class: &String| classes.iter().position(|known| known == class);
     let mapping: Vec<Option<usize>> = folder.classes.iter().map(known).collect();
     let items = judged_part(folder.items);
-    let Answers { files, plain, averaged } = Answers::of((run, &model), &items, test_time.as_ref(), context)?;
+    let precision = FrozenPrecision::of_source(run)?;
+    let answers = Answers::of((&model, &precision), &items, test_time.as_ref(), context)?;
+    let Answers { files, plain, averaged } = answers;
     let learned = learned_contents(run);
     let (mut truths, mut unusable, mut seen) = (Vec::new(), Vec::new(), 0);
     for (item, file) in items.iter().zip(files) {
@@ -110,6 +117,8 @@ pub fn evaluate(
         metrics,
         test_time,
         per_class,
+        precision: precision.name(),
+        instruction_set: InstructionSet::detect().name(),
         confusion,
         unusable,
     })
@@ -165,13 +174,13 @@ struct Answers {
 
 impl Answers {
     fn of(
-        (run, model): (&Path, &Model),
+        (model, precision): (&Model, &FrozenPrecision),
         items: &[Item],
         test_time: Option<&TestTime>,
         context: &Context<'_>,
     ) -> Result<Self> {
         let cache = if test_time.is_some() { Cache::disabled() } else { context.cache.clone() };
-        let mut ingest = Ingest::answering(model, &FrozenPrecision::of_source(run)?, &cache, context)?;
+        let mut ingest = Ingest::answering(model, precision, &cache, context)?;
         let paths: Vec<PathBuf> = items.iter().map(|item| item.path.clone()).collect();
         let views = 1 + test_time.map_or(0, TestTime::len);
         context.progress.start("reading images, computing labels", (paths.len() * views) as u64);

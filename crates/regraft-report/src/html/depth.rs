@@ -264,13 +264,14 @@ fn origin_section(record: &DepthRecord) -> String {
     facts_section(&[("Source model", source.as_slice()), ("Data", &data), ("Comparison", &run(record))])
 }
 
-fn run(record: &DepthRecord) -> [Fact; 6] {
+fn run(record: &DepthRecord) -> [Fact; 7] {
     let known =
         |value: f64, show: fn(f64) -> String| if value.is_finite() { show(value) } else { String::new() };
     [
         ("Ended", name(record.created.as_deref().unwrap_or_default())),
         ("Version", name(&record.regraft_version)),
         ("Head", name(&record.head)),
+        ("Instructions", name(&record.instruction_set)),
         ("Threads", if record.threads == 0 { String::new() } else { record.threads.to_string() }),
         ("Total", known(record.seconds, seconds)),
         ("Peak memory", known(record.peak_rss_mb, |memory| format!("{} MB", fixed(memory, 0)))),

@@ -108,7 +108,7 @@ pub(super) fn classes(classes: &[String]) -> String {
     format!("{}: {names}{more}", count(classes.len() as u64))
 }
 
-fn run(record: &RunRecord) -> [Fact; 10] {
+fn run(record: &RunRecord) -> [Fact; 11] {
     let time = |value: f64| if value.is_finite() { seconds(value) } else { String::new() };
     let rate = record.images_per_second;
     let memory = record.peak_rss_mb;
@@ -116,6 +116,7 @@ fn run(record: &RunRecord) -> [Fact; 10] {
         ("Ended", name(record.created.as_deref().unwrap_or_default())),
         ("Version", name(&record.regraft_version)),
         ("Seed", record.seed.to_string()),
+        ("Instructions", name(&record.instruction_set)),
         ("Threads", if record.threads == 0 { String::new() } else { record.threads.to_string() }),
         ("Decoding", time(record.timing.decode_s)),
         ("Features", time(record.timing.features_s)),

@@ -54,6 +54,8 @@ pub struct DepthRecord {
     pub protocol: Option<TransferProtocol>,
     /// Number of worker threads.
     pub threads: usize,
+    /// Vector instructions that the engine used: other ones may round otherwise. Empty in records of former versions.
+    pub instruction_set: String,
     /// Wall-clock seconds of the whole comparison.
     #[serde(deserialize_with = "nan_if_null")]
     pub seconds: f64,
@@ -87,6 +89,7 @@ impl Default for DepthRecord {
             tuned: Vec::new(),
             protocol: None,
             threads: 0,
+            instruction_set: String::new(),
             seconds: f64::NAN,
             peak_rss_mb: f64::NAN,
         }

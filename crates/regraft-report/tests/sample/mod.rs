@@ -218,6 +218,7 @@ fn setting() -> RunRecord {
         peak_rss_mb: 143.2,
         seed: 1,
         threads: 2,
+        instruction_set: "avx512".to_owned(),
         temperature: Some(1.083),
         regraft_version: "0.1.0".to_owned(),
         model_parameters: 3_382_537,

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use regraft_adapt::HeadKind;
 use regraft_data::source::ImageFolder;
+use regraft_engine::InstructionSet;
 use regraft_graph::Model;
 use regraft_report::record::{CutTest, CutTuning, DepthRecord};
 use regraft_system::files::UnfinishedFolder;
@@ -276,6 +277,7 @@ fn described(config: &FitConfig, dataset: &Dataset, tuned: Vec<CutTuning>) -> De
         n_test: split.test.len(),
         tuned,
         threads: rayon::current_num_threads(),
+        instruction_set: InstructionSet::detect().name().to_owned(),
         peak_rss_mb: peak_resident_bytes().map_or(f64::NAN, |bytes| bytes as f64 / 1_048_576.0),
         ..DepthRecord::default()
     }

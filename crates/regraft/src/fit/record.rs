@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ndarray::{Array2, ArrayView2};
 use regraft_data::doctor;
+use regraft_engine::InstructionSet;
 use regraft_graph::{Bindings, Model};
 use regraft_report::RunRecord;
 use regraft_report::record::{
@@ -117,6 +118,7 @@ pub(crate) fn assemble(
         peak_rss_mb: peak_resident_bytes().map_or(f64::NAN, |bytes| bytes as f64 / 1_048_576.0),
         seed: config.seed,
         threads: rayon::current_num_threads(),
+        instruction_set: InstructionSet::detect().name().to_owned(),
         temperature: Some(tuned.map_or(selection.temperature, |tuned| tuned.temperature)),
         regraft_version: env!("CARGO_PKG_VERSION").to_owned(),
         model_parameters: cost.parameters,
