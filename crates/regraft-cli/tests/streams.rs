@@ -65,6 +65,7 @@ fn configurations_that_cannot_be_used() {
             &["folds", "test-fraction", "max-megapixels"],
         ),
         ("data = ", &["own.toml", "line 1"]),
+        ("[tuning]\nprecision = \"bf16\"", &["own.toml", "line 2", "above [tuning]"]),
     ] {
         place.write("own.toml", text.as_bytes());
         place.run("fit --config own.toml").fails(USAGE, words);

@@ -116,7 +116,10 @@ impl FitConfig {
         let bytes = files::read(path).map_err(|error| Error::Usage(error.to_string()))?;
         let text =
             String::from_utf8(bytes).map_err(|_| Error::Usage(format!("{}: not UTF-8", path.display())))?;
-        toml::from_str(&text).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))
+        toml::from_str(&text).map_err(|error| {
+            let advice = misplaced(&text).unwrap_or_default();
+            Error::Usage(format!("{}: {error}{advice}", path.display()))
+        })
     }
 
     /// The text of a `regraft.toml` that repeats the run.
@@ -242,6 +245,15 @@ pub(crate) fn outside<T: Display>(name: &str, value: T, range: &RangeInclusive<T
     format!("{name}: {value} is not from {} to {}", range.start(), range.end())
 }
 
+/// Names a setting of the run that stands in the table of the training.
+fn misplaced(text: &str) -> Option<String> {
+    let found: toml::Table = text.parse().ok()?;
+    let tuning = found.get("tuning")?.as_table()?;
+    let known = toml::Table::try_from(FitConfig::default()).ok()?;
+    let name = tuning.keys().find(|name| known.contains_key(*name))?;
+    Some(format!("`{name}` is a setting of the whole run: write it above [tuning]"))
+}
+
 /// As a shell takes it.
 pub(crate) fn quoted(text: &str) -> String {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
@@ -279,6 +291,14 @@ mod tests {
         for key in ["data", "folds", "test-fraction", "max-unreadable", "file-column"] {
             assert!(message.contains(key), "{message}");
         }
+    }
+
+    #[test]
+    fn a_setting_in_the_wrong_table_is_named() {
+        let advice = misplaced("seed = 1\n[tuning]\nprecision = \"bf16\"\n").unwrap();
+        assert!(advice.contains("`precision`") && advice.contains("above [tuning]"), "{advice}");
+        assert_eq!(misplaced("[tuning]\nepoch = 3\n"), None);
+        assert_eq!(misplaced("seed ="), None);
     }
 
     #[test]
