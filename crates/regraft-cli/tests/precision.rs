@@ -12,9 +12,11 @@ mod support;
 
 use std::fs;
 
-use support::{Answer, DONE, Place};
+use support::{Answer, DONE, Place, emoji};
 
 /// Small images and few folds, so that a run takes seconds.
+const QUICK_PROBE: &str = "--image-size 64 --curve-repetitions 0 --folds 2 --heads logistic-regression";
+/// The same of a training.
 const QUICK: &str = "--image-size 64 --curve-repetitions 0 --folds 2 --heads logistic-regression --epochs 1";
 
 /// On a processor without instructions for bf16.
@@ -69,4 +71,31 @@ fn why_auto_trains_in_f32_is_said_once_and_kept() {
     assert_eq!(tuning["precision_reason"], why);
     let report = fs::read_to_string(place.at("run/report.html")).unwrap();
     assert!(report.contains("Precision of the training") && report.contains(why));
+}
+
+#[test]
+fn what_is_slower_in_bf16_is_said() {
+    let place = Place::new();
+    place.two_classes("data", 6);
+    let warning = "warning: this processor has no instructions for bf16";
+    for line in ["embed data --out f.npy --image-size 64", &format!("fit data --out run {QUICK_PROBE}")] {
+        let answer = without_instructions(&place, &format!("{line} --precision bf16"));
+        assert_eq!(answer.is(DONE).err.matches(warning).count(), 1, "{answer:?}");
+        let answer = without_instructions(&place, &line.replace("--out ", "--precision f32 --out f32-"));
+        assert!(!answer.is(DONE).err.contains(warning), "{answer:?}");
+    }
+}
+
+#[test]
+fn answers_say_what_they_were_computed_in() {
+    let place = Place::new();
+    place.two_classes("data", 6);
+    let line = format!("fit data --out run {QUICK_PROBE} --precision bf16 --json");
+    let fitted = without_instructions(&place, &line).is(DONE).json();
+    assert_eq!(fitted["instruction_set"], "avx2+fma");
+    let image = emoji("food").first().unwrap().display().to_string();
+    for line in [format!("predict run {image} --json"), "evaluate run data --json".to_owned()] {
+        let answer = without_instructions(&place, &line).is(DONE).json();
+        assert_eq!([&answer["precision"], &answer["instruction_set"]], ["bf16", "avx2+fma"]);
+    }
 }

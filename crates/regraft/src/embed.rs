@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::ingest::{Ingest, Network};
 use crate::input::{InputChoice, Seen, adapt, adapt_to_array, statistics};
 use crate::inputs::{Input, expand};
-use crate::precision::{CALIBRATION_IMAGES, EmbedPrecision, calibrate, warn_of_few};
+use crate::precision::{CALIBRATION_IMAGES, EmbedPrecision, calibrate, warn_of_emulation, warn_of_few};
 use crate::predict::Unusable;
 use crate::source::resolve_cut;
 use crate::test_time::View;
@@ -66,7 +66,8 @@ pub fn embed(
     // What is mistyped is known before any image is read.
     input.mistake().map_or(Ok(()), |mistake| Err(Error::Usage(mistake)))?;
     resolve_cut(model, cut)?;
-    let name = precision.name();
+    let name = precision.precision().name();
+    warn_of_emulation(precision.precision(), "a network", context);
     let watch = Stopwatch::start();
     let embedding = match inputs {
         [tensor] if is_array(tensor, true) => {

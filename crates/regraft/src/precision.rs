@@ -170,10 +170,10 @@ impl EmbedPrecision {
         }))
     }
 
-    pub(crate) fn name(&self) -> &'static str {
+    pub(crate) fn precision(&self) -> Precision {
         match self {
-            Self::Given(precision) => precision.name(),
-            Self::CalibratedInt8 => Precision::Int8.name(),
+            Self::Given(precision) => precision.precision(),
+            Self::CalibratedInt8 => Precision::Int8,
         }
     }
 
@@ -182,6 +182,21 @@ impl EmbedPrecision {
             Self::Given(precision) => Ok(precision),
             Self::CalibratedInt8 => calibrate().map(FrozenPrecision::Int8),
         }
+    }
+}
+
+/// Why bfloat16 is no gain on this processor.
+pub(crate) const NO_BFLOAT16: &str = "this processor has no instructions for bf16";
+
+/// Whether the processor has instructions for bfloat16.
+pub(crate) fn has_bfloat16() -> bool {
+    Precision::BFloat16.is_native(InstructionSet::detect())
+}
+
+/// Says so where bfloat16 was asked for and only costs time; `what` is computed in it.
+pub(crate) fn warn_of_emulation(precision: Precision, what: &str, context: &Context<'_>) {
+    if precision == Precision::BFloat16 && !has_bfloat16() {
+        context.progress.message(&format!("warning: {NO_BFLOAT16}; {what} in it is slower than in f32"));
     }
 }
 

@@ -16,7 +16,9 @@ use regraft_report::record::{PrecisionCandidate, PrecisionRecord};
 
 use super::dataset::{Usable, at, fold_count};
 use crate::ingest::{Ingest, Network};
-use crate::precision::{CALIBRATION_IMAGES, FrozenPrecision, PrecisionChoice, calibrate, spread};
+use crate::precision::{
+    CALIBRATION_IMAGES, FrozenPrecision, PrecisionChoice, calibrate, spread, warn_of_emulation,
+};
 use crate::test_time::View;
 use crate::{Context, Error, FitConfig, Method, Result};
 
@@ -68,7 +70,10 @@ pub(crate) fn resolve(
     match config.precision {
         choice if config.method != Method::Probe => return Ok(Chosen::beside_training(choice)),
         PrecisionChoice::Float32 => return Ok(Chosen::asked_for(FrozenPrecision::Float32, 0)),
-        PrecisionChoice::BFloat16 => return Ok(Chosen::asked_for(FrozenPrecision::BFloat16, 0)),
+        PrecisionChoice::BFloat16 => {
+            warn_of_emulation(Precision::BFloat16, "a network", context);
+            return Ok(Chosen::asked_for(FrozenPrecision::BFloat16, 0));
+        }
         PrecisionChoice::Int8 | PrecisionChoice::Auto => {}
     }
     let training = Training::read(config, folder, model.card().preprocessing.channels(), context)?;

@@ -1,11 +1,11 @@
 //! In which numbers the layers of a network are trained.
 
-use regraft_engine::{InstructionSet, Precision};
+use regraft_engine::Precision;
 
 use super::cell::{Cell, Setting, Training};
 use super::checkpoint::State;
 use super::regulariser::Regulariser;
-use crate::precision::PrecisionChoice;
+use crate::precision::{NO_BFLOAT16, PrecisionChoice, has_bfloat16, warn_of_emulation};
 use crate::{Context, Error, Result};
 
 /// Steps whose losses are compared.
@@ -51,8 +51,8 @@ impl Numbers {
 /// # Errors
 /// As a training's.
 pub(super) fn automatic(cell: &Cell<'_>, setting: &Setting<'_>, context: &Context<'_>) -> Result<Numbers> {
-    if !is_native() {
-        return Ok(Numbers { precision: Precision::Float32, reason: NOT_NATIVE.to_owned() });
+    if !has_bfloat16() {
+        return Ok(Numbers { precision: Precision::Float32, reason: NO_BFLOAT16.to_owned() });
     }
     context.progress.start("comparing bf16 with f32", 2 * STEPS as u64);
     let losses = |precision| losses(cell, &Setting { precision, ..*setting }, context);
@@ -63,22 +63,12 @@ pub(super) fn automatic(cell: &Cell<'_>, setting: &Setting<'_>, context: &Contex
     Ok(numbers)
 }
 
-const NOT_NATIVE: &str = "this processor has no instructions for bf16";
-
-fn is_native() -> bool {
-    Precision::BFloat16.is_native(InstructionSet::detect())
-}
-
 /// Says what it means for all trainings where the processor has no instructions for bfloat16.
 pub(super) fn tell_of_emulation(choice: PrecisionChoice, context: &Context<'_>) {
-    let message = match choice {
-        PrecisionChoice::BFloat16 => format!("warning: {NOT_NATIVE}; a training in it is slower than in f32"),
-        PrecisionChoice::Auto => format!("precision: f32, for {NOT_NATIVE}"),
-        _ => return,
-    };
-    if !is_native() {
-        context.progress.message(&message);
+    if choice == PrecisionChoice::Auto && !has_bfloat16() {
+        context.progress.message(&format!("precision: f32, for {NO_BFLOAT16}"));
     }
+    warn_of_emulation(of_choice(choice), "a training", context);
 }
 
 /// Whether the second one, that in bfloat16, is finite and hardly larger.
