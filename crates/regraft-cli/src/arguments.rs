@@ -203,19 +203,27 @@ pub(crate) struct Labels {
     pub(crate) labels: Option<PathBuf>,
 
     /// Its column of labels [default: label, class, category, target or the like, else the only one left]
-    #[arg(long, value_name = "NAME", requires = "labels")]
+    #[arg(long, value_name = "NAME")]
     pub(crate) label_column: Option<String>,
 
     /// Its column of files [default: the one that names the most images]
-    #[arg(long, value_name = "NAME", requires = "labels")]
+    #[arg(long, value_name = "NAME")]
     pub(crate) file_column: Option<String>,
 }
 
 impl Labels {
     /// The table, if one was given.
-    pub(crate) fn file(&self) -> Option<LabelFile> {
-        let (file_column, label_column) = (self.file_column.clone(), self.label_column.clone());
-        Some(LabelFile { path: self.labels.clone()?, file_column, label_column })
+    ///
+    /// # Errors
+    /// A column without a table.
+    pub(crate) fn file(&self) -> regraft::Result<Option<LabelFile>> {
+        let (path, columns) = (self.labels.clone(), [&self.label_column, &self.file_column]);
+        let [label_column, file_column] = columns.map(Option::clone);
+        if path.is_none() && (label_column.is_some() || file_column.is_some()) {
+            let message = "--label-column and --file-column name columns of a table; give one with --labels";
+            return Err(regraft::Error::Usage(message.to_owned()));
+        }
+        Ok(path.map(|path| LabelFile { path, file_column, label_column }))
     }
 }
 

@@ -223,7 +223,7 @@ fn evaluate(flags: &arguments::Evaluate, as_json: bool, context: &Context<'_>) -
     let evaluation = regraft::evaluate(
         &flags.run,
         &flags.data,
-        flags.labels.file().as_ref(),
+        flags.labels.file()?.as_ref(),
         flags.tta,
         flags.seed,
         context,
@@ -237,7 +237,7 @@ fn evaluate(flags: &arguments::Evaluate, as_json: bool, context: &Context<'_>) -
 }
 
 fn check(flags: &arguments::Check, as_json: bool, context: &Context<'_>) -> Result<ExitCode> {
-    let checkup = regraft::check(&flags.data, flags.labels.file().as_ref(), flags.folds, context)?;
+    let checkup = regraft::check(&flags.data, flags.labels.file()?.as_ref(), flags.folds, context)?;
     if as_json {
         output::json(&checkup)?;
     } else {

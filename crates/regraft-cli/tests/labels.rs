@@ -93,6 +93,8 @@ fn a_split_of_the_table_counts() {
     assert_eq!(evaluation["n"], 4, "the test part");
     let cut = "cut flat --labels split.csv --label-column class --cuts features --image-size 64 --no-tuning";
     assert!(place.run(cut).is(DONE).out.contains("--labels split.csv --label-column class"));
+    let again = "fit --config run/regraft.toml --label-column class --out again --json";
+    assert_eq!(place.run(again).is(DONE).json()["test"], metrics["test"], "the table is that of the file");
 }
 
 #[test]
@@ -117,6 +119,8 @@ fn what_is_wrong_is_said_before_any_image_is_read() {
     let words = ["single.csv, line 18", "\"other\" has a single image"];
     place.run("fit flat --labels single.csv --out run").fails(DATA, &words);
     assert!(place.run("check flat --labels single.csv").is(DATA).out.contains("other"));
-    place.run("fit flat --label-column class --out run").fails(USAGE, &["--labels"]);
+    for verb in ["fit flat --out run", "cut flat --out run", "check flat", "evaluate run flat"] {
+        place.run(&format!("{verb} --label-column class")).fails(USAGE, &["label-column", "--labels"]);
+    }
     place.run("fit flat --out run").fails(DATA, &["no class folders", "--labels FILE"]);
 }

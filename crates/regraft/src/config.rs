@@ -201,7 +201,9 @@ impl FitConfig {
     fn column_mistake(&self) -> Option<String> {
         let columns = [("label-column", &self.label_column), ("file-column", &self.file_column)];
         let (name, _) = columns.into_iter().find(|(_, column)| column.is_some() && self.labels.is_none())?;
-        Some(format!("{name}: names a column of a table of labels; give one with labels"))
+        Some(format!(
+            "{name}: names a column of a table of labels; give one with --labels, in regraft.toml with labels"
+        ))
     }
 
     /// The table of labels, if there is one.
