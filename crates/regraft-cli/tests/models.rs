@@ -120,7 +120,7 @@ fn names_that_do_not_exist() {
         .run("predict resnet50 image.png")
         .fails(MODEL, &["regraft zoo pull resnet50.tv_in1k (103 MB)", "--arch resnet50"]);
     let cut = place.run("embed image.png --cut _blocks.3.bn2 --out f.npy");
-    cut.fails(USAGE, &["--cut _blocks.3.bn2", "_blocks.3._bn2", "features", "logits"]);
+    cut.fails(USAGE, &["cut _blocks.3.bn2", "_blocks.3._bn2", "features", "logits"]);
     fs::create_dir(place.at("folder")).unwrap();
     for line in ["predict folder image.png", "evaluate folder folder", "report folder", "zoo info folder"] {
         place.run(line).fails(MODEL, &["folder"]);

@@ -49,7 +49,7 @@ fn what_cannot_be_done_is_said_before_any_work() {
     refused("--method lora --rank 5000", &["--rank", "5000", "smaller side"]);
     refused("--method last-block --precision int8", &["precision: int8", "f32 or bf16"]);
     refused("--method lp-ft --mixup -1", &["mixup"]);
-    refused("--method partial --cut logits", &["--cut _fc", "new head"]);
+    refused("--method partial --cut logits", &["cut _fc", "new head"]);
     refused("--method l2-sp --source-pull -1", &["source-pull: -1", "at least 0"]);
     refused("--method lp-ft --layer-decay 0", &["layer-decay: 0", "above 0"]);
     refused("--method lora --alpha inf", &["alpha: inf"]);

@@ -173,7 +173,7 @@ impl FitConfig {
                 Some("epochs: gradual trains the head alone in the first epoch; it needs at least 2".to_owned())
             }
             Method::Partial if self.cut == FEATURES => Some(
-                "method: partial trains what stands behind a wire; name it with --cut (`regraft zoo info NAME --graph` shows the wires)"
+                "method: partial trains what stands behind a wire; name it with --cut, in regraft.toml with cut (`regraft zoo info NAME --graph` shows the wires)"
                     .to_owned(),
             ),
             Method::Bss if self.tuning.batch() == 1 => {

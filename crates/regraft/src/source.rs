@@ -223,7 +223,7 @@ fn description_or_name(architecture: Option<&str>) -> Result<(Option<&Path>, Opt
     }
 }
 
-/// The wire that a `--cut` names: `features`, `logits`, the wire itself, another name that its origin has for it, or a
+/// The wire that a cut names: `features`, `logits`, the wire itself, another name that its origin has for it, or a
 /// module of PyTorch or scope of TensorFlow, whose last node is meant.
 ///
 /// # Errors
@@ -253,7 +253,7 @@ pub fn resolve_cut(model: &Model, cut: &str) -> Result<String> {
         let known = roles.logits.as_ref().map(|_| "logits").into_iter();
         let known = known.chain(roles.cuts.iter().map(String::as_str)).collect::<Vec<_>>().join(", ");
         let others = "any other node of 'regraft zoo info … --graph', or a module of several such as layer3, can be one, too";
-        Error::Usage(format!("--cut {cut}: {error}. Cut points of {name}: features, {known}; {others}"))
+        Error::Usage(format!("cut {cut}: {error}. Cut points of {name}: features, {known}; {others}"))
     })
 }
 

@@ -31,7 +31,7 @@ impl Plan {
         let head = head_parameters(model);
         if method == Method::Partial && !graph.has_wire(cut) {
             return Err(Error::Usage(format!(
-                "--cut {cut}: the new head takes its place; name a wire in front of '{}'",
+                "cut {cut}: the new head takes its place; name a wire in front of '{}'",
                 model.card().roles.features
             )));
         }
