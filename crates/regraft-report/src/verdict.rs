@@ -155,8 +155,22 @@ fn difference(record: &RunRecord, (kind, gain): &Comparison) -> String {
 
 /// What a reader of the verdict must know beside it.
 fn caution(record: &RunRecord) -> Option<String> {
-    let cautions: Vec<String> = [leak(record), small_test_set(record)].into_iter().flatten().collect();
+    let cautions = [worse_than_probe(record), leak(record), small_test_set(record)].into_iter().flatten();
+    let cautions: Vec<String> = cautions.collect();
     (!cautions.is_empty()).then(|| cautions.join(" "))
+}
+
+/// A tuned model that is worse than the head on frozen features, which is cheaper, too.
+fn worse_than_probe(record: &RunRecord) -> Option<String> {
+    let gain = record.tuning.as_ref()?.probe.as_ref()?.gain?.estimate;
+    let (size, interval) = (points(gain.value.abs()), points_interval(&gain));
+    let size = size.trim_start_matches('+');
+    let level = level(record.interval_level);
+    let fewer = format!("{size} points fewer than with the linear probe ({level} interval {interval})");
+    if gain.high < 0.0 {
+        return Some(format!("Tuning did harm: {fewer}. Keep the probe, with --method probe."));
+    }
+    (gain.value < 0.0).then(|| format!("Tuning is not shown to pay: {fewer}."))
 }
 
 /// The data doctor's code for copies on both sides of a split that the data came with ends so.
@@ -186,7 +200,7 @@ fn small_test_set(record: &RunRecord) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Baseline, Baselines, Estimate, Finding};
+    use crate::record::{Baseline, Baselines, Estimate, Finding, TuningRecord};
 
     fn baseline(gain: f64, low: f64, high: f64) -> Option<Baseline> {
         let gain = Some(PairedGain { estimate: Estimate::new(gain, low, high), probability: 0.5 });
@@ -318,6 +332,23 @@ mod tests {
         record.task = "text-classification".to_owned();
         record.n_test = 1;
         assert!(verdict(&record).caution.unwrap().contains("(1 example)"));
+    }
+
+    #[test]
+    fn a_tuning_that_does_harm_is_part_of_the_verdict() {
+        let caution = |value: f64, low: f64, high: f64| {
+            let tuning = TuningRecord { probe: baseline(value, low, high), ..TuningRecord::default() };
+            verdict(&RunRecord { tuning: Some(tuning), ..run(None, None) }).caution
+        };
+        assert_eq!(
+            caution(-0.08, -0.12, -0.03).unwrap(),
+            "Tuning did harm: 8.0 points fewer than with the linear probe (95 % interval −12.0 to −3.0). Keep the probe, \
+             with --method probe."
+        );
+        assert!(
+            caution(-0.02, -0.06, 0.02).unwrap().starts_with("Tuning is not shown to pay: 2.0 points fewer")
+        );
+        assert_eq!(caution(0.02, -0.06, 0.1), None);
     }
 
     #[test]

@@ -117,7 +117,7 @@ fn against_probe(record: &RunRecord, tuning: &TuningRecord) -> String {
             _ => "This test set cannot tell whether tuning paid",
         };
         format!(
-            " {verdict}: {} points over it ({} interval {}).",
+            " {verdict}: {} points against it ({} interval {}).",
             points(gain.estimate.value),
             level(record.interval_level),
             points_interval(&gain.estimate)
