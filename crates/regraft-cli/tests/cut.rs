@@ -41,6 +41,11 @@ fn the_answer_is_a_table_or_json_and_a_folder() {
     assert_eq!(record["cuts"].as_array().unwrap().len(), 2);
     assert!(answer.err.is_empty(), "{answer:?}");
     assert!(place.at("runs/data-cut-2/report.html").is_file());
+    assert!(record["created"].as_str().unwrap().ends_with('Z'), "{record}");
+    let settings = fs::read_to_string(place.at("runs/data-cut-2/regraft.toml")).unwrap();
+    for line in ["cuts = [", "\"_blocks.4.add\",", "tunes = false", "image-size = 64"] {
+        assert!(settings.contains(line), "'{line}' in {settings}");
+    }
     place.is_tidy();
 }
 

@@ -46,6 +46,7 @@ fn run(place: &TempDir, config: &CutConfig, threads: usize) -> CutOutcome {
 fn timeless(record: &DepthRecord) -> DepthRecord {
     let mut record = record.clone();
     (record.name, record.threads, record.seconds, record.peak_rss_mb) = (String::new(), 0, 0.0, 0.0);
+    record.created = None;
     record.cuts.iter_mut().for_each(|cut| cut.milliseconds = 0.0);
     record.tuned.iter_mut().for_each(|tuned| tuned.seconds = 0.0);
     record

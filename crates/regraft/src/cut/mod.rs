@@ -17,6 +17,7 @@ use regraft_data::source::ImageFolder;
 use regraft_engine::InstructionSet;
 use regraft_graph::Model;
 use regraft_report::record::{CutTest, CutTuning, DepthRecord};
+use regraft_system::clock::{now, rfc3339};
 use regraft_system::files::UnfinishedFolder;
 use regraft_system::memory::peak_resident_bytes;
 use serde_json::json;
@@ -140,9 +141,9 @@ pub fn cut(config: &CutConfig, context: &Context<'_>) -> Result<CutOutcome> {
     let comparison = Comparison { config, fit: &fit, source: &source, cuts: &cuts, place: &place };
     let record = comparison.record(dataset, &taps, &log, context)?;
     let name = place.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let record = DepthRecord { name, input, seconds: log.seconds(), ..record };
+    let record = DepthRecord { name, input, seconds: log.seconds(), created: Some(rfc3339(now())), ..record };
     log.event("done", json!({ "seconds": log.seconds() }));
-    folder::write(unfinished, &place, &fit, &record, &log.text())?;
+    folder::write(unfinished, &place, config, &record, &log.text())?;
     Unfinished::forget(&place)?;
     Ok(CutOutcome { folder: place, record })
 }

@@ -12,6 +12,7 @@ use regraft_report::record::{
     TestTimeRecord, Timing, TuningRecord,
 };
 use regraft_report::thumbnail::png_data_uri;
+use regraft_system::clock::{now, rfc3339};
 use regraft_system::memory::peak_resident_bytes;
 
 use super::Heads;
@@ -124,6 +125,7 @@ pub(crate) fn assemble(
         model_parameters: cost.parameters,
         model_macs: cost.macs,
         image_size: height,
+        created: Some(rfc3339(now())),
         ..RunRecord::default()
     })
 }
