@@ -50,6 +50,15 @@ fn the_answer_is_a_table_or_json_and_a_folder() {
 }
 
 #[test]
+fn one_cut_alone_is_not_chosen() {
+    let place = Place::new();
+    place.two_classes("data", 6);
+    let answer = place.run(&format!("cut data {QUICK} --cuts features"));
+    assert!(answer.is(DONE).out.starts_with("Nothing was chosen: flatten"), "{answer:?}");
+    assert!(!answer.out.contains("best") && !answer.out.contains("rule"), "{answer:?}");
+}
+
+#[test]
 fn what_cannot_be_done_is_said_before_any_work() {
     let place = Place::new();
     place.two_classes("data", 6);

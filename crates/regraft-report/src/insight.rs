@@ -154,12 +154,13 @@ pub(crate) fn behind_space(options: &str) -> String {
 }
 
 /// What is to be said of a cut in a word each: `chosen`, `best`, or `as good` for what is within one standard error of
-/// the best, and `default`.
-pub(crate) fn cut_marks(cut: &CutRecord) -> String {
+/// the best, and `default`. One cut alone is no choice.
+pub(crate) fn cut_marks(record: &DepthRecord, cut: &CutRecord) -> String {
+    let has_choice = record.cuts.len() > 1;
     let marks = [
-        (cut.is_chosen, "chosen"),
-        (cut.is_best, "best"),
-        (!cut.is_best && cut.is_as_good_as_best(), "as good"),
+        (has_choice && cut.is_chosen, "chosen"),
+        (has_choice && cut.is_best, "best"),
+        (has_choice && !cut.is_best && cut.is_as_good_as_best(), "as good"),
         (cut.is_default, "default"),
     ];
     marks.into_iter().filter(|(is, _)| *is).map(|(_, mark)| mark).collect::<Vec<_>>().join(", ")

@@ -187,7 +187,7 @@ fn test_row(record: &DepthRecord, test: &CutTest) -> Vec<String> {
         Some(cut) if cut.is_chosen => format!("<strong>{}</strong>", name(&test.wire)),
         _ => name(&test.wire),
     };
-    let what = cut.map(cut_marks).unwrap_or_default();
+    let what = cut.map(|cut| cut_marks(record, cut)).unwrap_or_default();
     let gain = test.gain.as_ref().filter(|gain| gain.estimate.is_known());
     vec![
         format!("{wire}<span class=\"what\">{}</span>", escape(&what)),
@@ -237,7 +237,11 @@ fn usage_section(record: &DepthRecord) -> String {
     let Some(chosen) = record.chosen() else { return String::new() };
     let source = argument(&record.source, "SOURCE");
     let (data, wire) = (argument(&record.data, "DATA"), argument(&chosen.wire, "WIRE"));
-    let mut commands = vec![("fit a head at the chosen cut", fit_command(record, Some(&chosen.wire)))];
+    let [head, features] = match record.cuts.len() {
+        1 => ["fit a head at this cut", "the features at this cut, for another tool"],
+        _ => ["fit a head at the chosen cut", "the features at the chosen cut, for another tool"],
+    };
+    let mut commands = vec![(head, fit_command(record, Some(&chosen.wire)))];
     if other_default(record).is_some() {
         commands.push(("the same at the default cut, to compare", fit_command(record, None)));
     }
@@ -245,7 +249,7 @@ fn usage_section(record: &DepthRecord) -> String {
         "regraft embed {data} --source {source} --cut {wire}{} --out features.npy",
         behind_space(&record.input_options)
     );
-    commands.push(("the features at the chosen cut, for another tool", embed));
+    commands.push((features, embed));
     let commands: Vec<_> = commands.into_iter().map(|(what, command)| (what, name(&command))).collect();
     commands_section(&commands)
 }

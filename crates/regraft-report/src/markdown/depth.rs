@@ -64,7 +64,7 @@ fn row(record: &DepthRecord, cut: &CutRecord) -> Row {
         percent_bare(cut.random.value),
     ];
     let wire = keep_end(&single_line(&cut.wire), |wire| shorten(wire, LABEL));
-    Row { wire, cells: shown(record, cells), marks: cut_marks(cut) }
+    Row { wire, cells: shown(record, cells), marks: cut_marks(record, cut) }
 }
 
 /// Without the last column, random weights, where they were not measured.

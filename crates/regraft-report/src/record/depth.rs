@@ -44,7 +44,7 @@ pub struct DepthRecord {
     pub chance: f64,
     /// The cuts from generic to specific.
     pub cuts: Vec<CutRecord>,
-    /// By which rule the chosen cut was chosen, in one sentence.
+    /// By which rule the chosen cut was chosen, in one sentence; empty where there was one alone.
     pub reason: String,
     /// The chosen cut on the test images, and the default one if it is another.
     pub test: Vec<CutTest>,

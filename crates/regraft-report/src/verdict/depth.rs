@@ -18,6 +18,9 @@ fn judged(record: &DepthRecord) -> (Outcome, String) {
     let Some(chosen) = record.chosen() else {
         return (Outcome::NotMeasured, "No cut was chosen: nothing is known to choose by.".to_owned());
     };
+    if record.cuts.len() == 1 {
+        return (Outcome::NotMeasured, alone(record, chosen));
+    }
     let default = record.default_cut().filter(|default| !default.is_chosen);
     match (default, gain(record, chosen)) {
         (None, _) if chosen.is_default => (Outcome::NotDistinguishable, keep_default(record, chosen)),
@@ -30,6 +33,12 @@ fn judged(record: &DepthRecord) -> (Outcome, String) {
 /// The paired gain of the chosen cut on the test images, where it was measured.
 pub(crate) fn gain(record: &DepthRecord, chosen: &CutRecord) -> Option<PairedGain> {
     record.test_of(&chosen.wire)?.gain.filter(|gain| gain.estimate.is_known())
+}
+
+fn alone(record: &DepthRecord, cut: &CutRecord) -> String {
+    let default = if cut.is_default { ", and what regraft fit takes by itself" } else { "" };
+    let accuracy = accuracy_sentence(record, cut);
+    format!("Nothing was chosen: {} is the only cut that was judged{default}.{accuracy}", cut.wire)
 }
 
 fn keep_default(record: &DepthRecord, chosen: &CutRecord) -> String {
@@ -302,6 +311,20 @@ mod tests {
             "{sentence}"
         );
         assert_eq!(judge(&DepthRecord::default()).0, Outcome::NotMeasured);
+    }
+
+    #[test]
+    fn one_cut_is_no_choice() {
+        let mut record = record(None);
+        record.cuts.truncate(1);
+        let (outcome, sentence) = judge(&record);
+        assert_eq!(outcome, Outcome::NotMeasured);
+        assert!(
+            sentence.starts_with("Nothing was chosen: layer3 is the only cut that was judged. 91.0 %"),
+            "{sentence}"
+        );
+        record.cuts[0].is_default = true;
+        assert!(judge(&record).1.contains("judged, and what regraft fit takes by itself."));
     }
 
     #[test]

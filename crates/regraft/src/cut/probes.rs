@@ -37,6 +37,7 @@ pub(super) struct Probes {
 pub(super) struct Choice {
     pub(super) chosen: usize,
     pub(super) best: usize,
+    /// Empty where there was one cut alone.
     pub(super) reason: String,
     /// For each cut how much its log-loss is above that of the best one, and the standard error of that.
     excess: Vec<(f64, f64)>,
@@ -93,6 +94,8 @@ impl Probes {
             "The {order} cut whose log-loss {judged} is within one standard error of the lowest, on the same images: \
              {why}."
         );
+        // One cut alone is no choice.
+        let reason = if count > 1 { reason } else { String::new() };
         let excess = (0..count).map(|index| excess(index).unwrap_or((f64::NAN, f64::NAN))).collect();
         Ok(Choice { chosen: place(chosen), best: place(best), reason, excess })
     }

@@ -52,7 +52,7 @@ fn columns(record: &DepthRecord) -> usize {
 fn row(record: &DepthRecord, cut: &CutRecord) -> Vec<String> {
     let error = if cut.is_best { UNKNOWN.to_owned() } else { fixed(cut.excess_standard_error, 3) };
     let cells = [
-        wire(cut),
+        wire(record, cut),
         count(cut.dimensions as u64),
         with_prefix(cut.parameters),
         fixed(cut.milliseconds, 2),
@@ -69,8 +69,8 @@ fn row(record: &DepthRecord, cut: &CutRecord) -> Vec<String> {
 }
 
 /// The name with what is to be said of the cut below it.
-fn wire(cut: &CutRecord) -> String {
-    let marks = cut_marks(cut);
+fn wire(record: &DepthRecord, cut: &CutRecord) -> String {
+    let marks = cut_marks(record, cut);
     let marks = if marks.is_empty() { marks } else { format!("<span class=\"what\">{marks}</span>") };
     name(&cut.wire) + &marks
 }
