@@ -197,7 +197,8 @@ impl Comparison<'_> {
         log.event("probes", json!({ "chosen": cuts.get(choice.chosen), "best": cuts.get(choice.best) }));
         let work = Unfinished::open(fit, self.place, context)?;
         if let Some(work) = &work {
-            work.check_identity(&format!("cut {}", tune::identity(source, &dataset)?))?;
+            // Checkpoints are in the order of the cuts.
+            work.check_identity(&format!("{} {}", cuts.join(","), tune::identity(source, &dataset)?))?;
         }
         let work_of = |wanted: bool| work.as_ref().filter(|_| wanted);
         let trials = short::Trials { config: fit, source, cuts, probes: &probes };

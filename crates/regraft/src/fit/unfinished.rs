@@ -182,7 +182,7 @@ fn same_origin(recorded: (&str, &str), present: (&str, &str), folder: &Path) -> 
              REGRAFT_INSTRUCTION_SET={was} goes on where the processor has it, or remove the folder to begin again"
         ),
         _ => format!(
-            "{folder}: the images, their labels, the source or this program have changed since these checkpoints were written; \
+            "{folder}: the images, their labels, the source, its cuts or this program have changed since these checkpoints were written; \
              remove the folder to begin again"
         ),
     };
