@@ -14,7 +14,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use support::{DONE, Place, USAGE, files_below};
+use support::{Answer, DATA, DONE, Place, USAGE, files_below};
 
 /// Small images and few folds, so that a run takes seconds.
 const QUICK: &str = "--image-size 64 --curve-repetitions 0 --folds 2 --heads logistic-regression";
@@ -103,7 +103,7 @@ fn a_run_that_was_killed_goes_on_to_the_same_weights() {
     place.two_classes("data", 10);
     let line =
         |out: &str| format!("fit data --out {out} {QUICK} --epochs 3 --method lp-ft --augmentation standard");
-    place.run(&line("whole")).is(DONE);
+    let set = place.run(&(line("whole") + " --json")).is(DONE).json()["instruction_set"].clone();
     let line = line("killed");
     let mut child = place.command(line.split_whitespace()).spawn().unwrap();
     // As soon as there is a checkpoint.
@@ -119,7 +119,15 @@ fn a_run_that_was_killed_goes_on_to_the_same_weights() {
             .run(&format!("{line} --learning-rate 0.1"))
             .fails(USAGE, &["learning-rate", "0.1", "another --out"]);
         place.run("fit --resume killed --seed 5").fails(USAGE, &["seed: 5, was 0"]);
-        place.run("fit --resume killed").is(DONE).tells(&["going on"]);
+        let other = if set == "avx2+fma" { "portable" } else { "avx2" };
+        let mut elsewhere = place.command(["fit", "--resume", "killed"]);
+        let answer = Answer::of(&elsewhere.env("REGRAFT_INSTRUCTION_SET", other).output().unwrap());
+        answer.fails(DATA, &[set.as_str().unwrap(), other, "REGRAFT_INSTRUCTION_SET"]);
+        // As if it had taken longer.
+        fs::write(place.at("killed.unfinished/seconds"), "1000").unwrap();
+        let answer = place.run("fit --resume killed --json");
+        let timing = &answer.is(DONE).tells(&["going on"]).json()["timing"];
+        assert!(timing["tuning_s"].as_f64() > Some(1000.0) && timing["total_s"].as_f64() > Some(1000.0));
     }
     let weights = |run: &str| fs::read(place.at(run).join("model/model.safetensors")).unwrap();
     assert!(weights("whole") == weights("killed"), "the weights differ");

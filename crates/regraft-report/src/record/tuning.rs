@@ -65,7 +65,7 @@ pub struct TuningRecord {
     pub history: Vec<EpochRecord>,
     /// The linear probe on the same test set, and how much better the tuned model is.
     pub probe: Option<Baseline>,
-    /// Wall-clock seconds of all trainings.
+    /// Wall-clock seconds of all trainings, also by processes that were stopped, until their last checkpoints.
     #[serde(deserialize_with = "nan_if_null")]
     pub seconds: f64,
 }

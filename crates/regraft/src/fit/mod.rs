@@ -114,7 +114,8 @@ pub fn fit(config: &FitConfig, context: &Context<'_>) -> Result<Fitted> {
     // Another run may have taken the name meanwhile; one that trains has it.
     let place = if work.is_some() { place } else { destination(config, "")? };
     let record = record::assemble(config, &place, &source, &cut, &model, measured, context, &log)?;
-    let record = RunRecord { input, ..record };
+    let mut record = RunRecord { input, ..record };
+    record.timing.total_s += work.as_ref().map_or(0.0, Unfinished::earlier_seconds);
     log.event("done", json!({ "accuracy": record.test.accuracy.value }));
     let contents = Contents {
         config,

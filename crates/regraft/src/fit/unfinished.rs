@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use regraft_engine::InstructionSet;
+use regraft_system::clock::Stopwatch;
 use regraft_system::files::{self, create_folder, remove_folder_if_there, write_atomically};
 use regraft_system::partial::Lock;
 
@@ -16,8 +17,33 @@ use crate::{Context, Error, FitConfig, Result};
 const SUFFIX: &str = ".unfinished";
 const CONFIG: &str = "regraft.toml";
 const IDENTITY: &str = "identity";
+const SPENT: &str = "seconds";
 /// Where the checkpoints are in the folder.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
+
+/// The time that a run has been trained for, by this process and by those that were stopped.
+#[derive(Clone)]
+pub(crate) struct Spent {
+    path: PathBuf,
+    earlier: f64,
+    since: Stopwatch,
+}
+
+impl Spent {
+    /// From now on; for a run that goes on, what was spent before is in the file.
+    fn open(path: PathBuf, goes_on: bool) -> Self {
+        let text = files::read(&path).ok().filter(|_| goes_on).and_then(|text| String::from_utf8(text).ok());
+        let earlier = text.and_then(|text| text.parse().ok()).unwrap_or(0.0);
+        Self { path, earlier, since: Stopwatch::start() }
+    }
+
+    /// Writes it down, for a process that goes on.
+    pub(crate) fn keep(&self) -> Result<()> {
+        let seconds = self.earlier + self.since.seconds();
+        write_atomically(&self.path, seconds.to_string().as_bytes())
+            .map_err(Error::output(&self.path, "writing the folder of the checkpoints"))
+    }
+}
 
 /// A run that trains.
 pub(crate) struct Unfinished {
@@ -26,6 +52,7 @@ pub(crate) struct Unfinished {
     goes_on: bool,
     /// Where the run's events go, if it has a log.
     log: Option<Arc<Log>>,
+    spent: Spent,
     _lock: Lock,
 }
 
@@ -56,7 +83,8 @@ impl Unfinished {
         } else {
             history::forget(&folder)?;
         }
-        Ok(Some(Self { folder, goes_on, log: None, _lock: lock }))
+        let spent = Spent::open(folder.join(SPENT), goes_on);
+        Ok(Some(Self { folder, goes_on, log: None, spent, _lock: lock }))
     }
 
     /// Refuses another configuration than that of the run at `place`, if that has not ended: before any work is done.
@@ -79,6 +107,16 @@ impl Unfinished {
     /// Seconds since the run began, by its log.
     pub(crate) fn seconds(&self) -> f64 {
         self.log.as_ref().map_or(0.0, |log| log.seconds())
+    }
+
+    /// The time that the trainings take.
+    pub(crate) fn spent(&self) -> &Spent {
+        &self.spent
+    }
+
+    /// Seconds until the last checkpoint, of processes that were stopped.
+    pub(crate) fn earlier_seconds(&self) -> f64 {
+        self.spent.earlier
     }
 
     /// Adds an event to the log.
@@ -223,12 +261,26 @@ mod tests {
     use crate::fit::TuningConfig;
 
     #[test]
+    fn the_time_of_a_stopped_run_is_kept() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join(SPENT);
+        assert_eq!(Spent::open(path.clone(), true).earlier, 0.0);
+        write_atomically(&path, b"12.5").unwrap();
+        let spent = Spent::open(path.clone(), true);
+        assert_eq!(spent.earlier, 12.5);
+        spent.keep().unwrap();
+        assert!(Spent::open(path.clone(), true).earlier >= 12.5);
+        assert_eq!(Spent::open(path, false).earlier, 0.0);
+    }
+
+    #[test]
     fn other_instructions_are_named() {
-        let check = |recorded| same_origin(recorded, ("hash", "avx2"), Path::new("x"));
-        assert!(check(("hash", "avx2")).is_ok());
-        let message = check(("hash", "avx512")).unwrap_err().to_string();
-        assert!(message.contains("avx512, and here it is avx2"), "{message}");
-        assert!(check(("other", "avx512")).unwrap_err().to_string().contains("have changed"));
+        let check = |recorded| same_origin(recorded, ("hash", "avx512"), Path::new("x"));
+        assert!(check(("hash", "avx512")).is_ok());
+        let message = check(("hash", "avx2+fma")).unwrap_err().to_string();
+        assert!(message.contains("avx2+fma, and here it is avx512"), "{message}");
+        assert!(message.contains("REGRAFT_INSTRUCTION_SET=avx2+fma goes on"), "{message}");
+        assert!(check(("other", "avx2+fma")).unwrap_err().to_string().contains("have changed"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use regraft_system::hash::blake3_hex;
 use serde::{Deserialize, Serialize};
 
 use super::average::Averages;
+use crate::fit::unfinished::Spent;
 use crate::{Error, Result};
 
 /// Everything that determines how a training goes on.
@@ -113,6 +114,8 @@ pub(crate) struct Checkpoints {
     interval: f64,
     since: Stopwatch,
     written: Cell<f64>,
+    /// The run's time, which is written with each checkpoint where it is to be known.
+    spent: Option<Spent>,
 }
 
 const FIRST: &str = "optimizer.first";
@@ -126,7 +129,13 @@ const BEST: &str = "best.";
 
 impl Checkpoints {
     pub(crate) fn in_folder(folder: PathBuf, like: Model, minutes: f64) -> Self {
-        Self { folder, like, interval: 60.0 * minutes, since: Stopwatch::start(), written: Cell::new(0.0) }
+        let (interval, since) = (60.0 * minutes, Stopwatch::start());
+        Self { folder, like, interval, since, written: Cell::new(0.0), spent: None }
+    }
+
+    /// With the run's time.
+    pub(crate) fn with_time(self, spent: &Spent) -> Self {
+        Self { spent: Some(spent.clone()), ..self }
     }
 
     /// Whether the interval is over.
@@ -157,6 +166,7 @@ impl Checkpoints {
         let path = stem.with_extension("json");
         files::write_atomically(&path, &header).map_err(failed(&path))?;
         self.written.set(self.since.seconds());
+        self.spent.as_ref().map_or(Ok(()), Spent::keep)?;
         self.forget_old(training)
     }
 

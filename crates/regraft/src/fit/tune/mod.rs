@@ -126,6 +126,7 @@ impl Tuning<'_> {
     /// longer be read, or the user has asked to stop.
     pub(crate) fn run(&self, context: &Context<'_>) -> Result<Tuned> {
         let watch = Stopwatch::start();
+        let seconds = || self.work.earlier_seconds() + watch.seconds();
         self.work.check_identity(&identity(self.source, self.dataset)?)?;
         precision::tell_of_emulation(self.config.precision, context);
         let linear = self.linear_probe()?;
@@ -135,7 +136,7 @@ impl Tuning<'_> {
         };
         let Climbed { rung, temperature, share, needed, finished, mut epochs, soup, ladder } = climbed;
         let Some(rung) = rung else {
-            let (history, seconds) = (epochs, watch.seconds());
+            let (history, seconds) = (epochs, seconds());
             return self.probe_alone(TuningRecord { history, ladder, seconds, ..self.probe_record() });
         };
         let finished = match finished {
@@ -158,7 +159,7 @@ impl Tuning<'_> {
         let model = rung.whole(&finished, (share, temperature))?;
         let test_probabilities = self.answers(&model, context)?;
         let wise_ft_share = self.config.tuning.wise_ft.then_some(share);
-        let seconds = watch.seconds();
+        let seconds = seconds();
         let record = TuningRecord { ladder, soup, wise_ft_share, seconds, ..rung.record(epochs, needed) };
         Ok(Tuned { model, temperature, test_probabilities, record })
     }

@@ -98,6 +98,7 @@ impl<'a> Rung<'a> {
         let folder = tuning.work.folder().join(CHECKPOINTS).join(tuning.part).join(method.name());
         let settings = tuning.config.tuning.clone();
         let checkpoints = Checkpoints::in_folder(folder, part.clone(), settings.checkpoint_minutes);
+        let checkpoints = checkpoints.with_time(tuning.work.spent());
         let (range_test, numbers) = (None, Numbers::asked_for(tuning.config.precision));
         let mut rung = Self {
             tuning,
