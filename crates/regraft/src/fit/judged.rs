@@ -28,7 +28,7 @@ impl Judged {
         let temperature = fit_temperature(logits.view(), &labels).map_err(Error::data)?;
         let probabilities = softmax_with_temperature(logits.view(), temperature).map_err(Error::data)?;
         let of_label = |(row, label): (ArrayView1<'_, f64>, &usize)| {
-            -row.get(*label).copied().unwrap_or(0.0).max(f64::MIN_POSITIVE).ln()
+            row.get(*label).copied().unwrap_or(0.0).max(f64::MIN_POSITIVE).ln().abs()
         };
         let losses = probabilities.outer_iter().zip(&labels).map(of_label);
         let mut rows: Vec<(usize, f64)> = positions.into_iter().zip(losses).collect();
