@@ -158,11 +158,21 @@ pub(super) fn curve_section(record: &RunRecord) -> String {
     let chart = svg::learning_curve(record);
     let caption = "Test accuracy over the number of training images, in nested subsets; bands are intervals. \
                    A line without marks was measured on the whole training set only.";
-    let caption = caption.replace("images", examples(record));
+    let caption = caption.replace("images", examples(record)) + of_probe(record);
     let figure = chart.map(|chart| block::figure("chart-box", &chart, &caption)).unwrap_or_default();
     let body = block::pair(&figure, &curve_table(record));
     let body = if figure.is_empty() { String::new() } else { body };
     block::section("curve", "How much data does it need?", &saving_sentence(record), &body)
+}
+
+/// What the curve is of where the model of the run was trained with its head.
+fn of_probe(record: &RunRecord) -> &'static str {
+    match record.tuning {
+        Some(_) => {
+            " The curve of the pretrained network is that of a head on its frozen features, not of the tuned model."
+        }
+        None => "",
+    }
 }
 
 fn saving_sentence(record: &RunRecord) -> String {
