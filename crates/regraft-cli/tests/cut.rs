@@ -78,3 +78,25 @@ fn what_cannot_be_done_is_said_before_any_work() {
     refused("--no-tuning --epochs 5", &["--epochs:", "no effect", "--no-tuning"]);
     refused("--no-tuning --protocol yosinski", &["--no-tuning"]);
 }
+
+#[test]
+fn a_comparison_that_was_killed_goes_on_and_says_the_time_of_all_parts() {
+    let place = Place::new();
+    place.two_classes("data", 6);
+    let line =
+        "cut data --image-size 64 --folds 2 --cuts _blocks.4.add,features --epochs 8 --out runs/killed";
+    let mut child = place.command(line.split_whitespace()).spawn().unwrap();
+    let spent = place.at("runs/killed.unfinished/seconds");
+    while !spent.is_file() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let answer = place.run("fit --resume runs/killed");
+    assert!(answer.is(USAGE).err.contains("`regraft cut`"), "{answer:?}");
+    // As if it had taken long.
+    fs::write(&spent, "1000").unwrap();
+    let record = place.run(&format!("{line} --json")).is(DONE).json();
+    assert!(record["seconds"].as_f64().unwrap() > 1000.0, "{record}");
+    assert!(!place.at("runs/killed.unfinished").exists());
+}

@@ -223,7 +223,7 @@ pub struct CutTuning {
     /// Mean log-loss after the training in nats.
     #[serde(deserialize_with = "nan_if_null")]
     pub log_loss_after: f64,
-    /// Wall-clock seconds of the training.
+    /// Wall-clock seconds of the training's epochs, also by processes that were stopped.
     #[serde(deserialize_with = "nan_if_null")]
     pub seconds: f64,
 }

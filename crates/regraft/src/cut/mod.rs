@@ -112,6 +112,9 @@ pub struct CutOutcome {
     pub record: DepthRecord,
 }
 
+/// The command that goes on with a comparison.
+const COMMAND: &str = "cut";
+
 /// What the folder's name ends in.
 const ENDING: &str = "-cut";
 
@@ -141,8 +144,14 @@ pub fn cut(config: &CutConfig, context: &Context<'_>) -> Result<CutOutcome> {
     let comparison = Comparison { config, fit: &fit, source: &source, cuts: &cuts, place: &place };
     let record = comparison.record(dataset, &taps, &log, context)?;
     let name = place.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let record = DepthRecord { name, input, seconds: log.seconds(), created: Some(rfc3339(now())), ..record };
-    log.event("done", json!({ "seconds": log.seconds() }));
+    let record = DepthRecord {
+        name,
+        input,
+        seconds: record.seconds + log.seconds(),
+        created: Some(rfc3339(now())),
+        ..record
+    };
+    log.event("done", json!({ "seconds": record.seconds }));
     folder::write(unfinished, &place, config, &record, &log.text())?;
     Unfinished::forget(&place)?;
     Ok(CutOutcome { folder: place, record })
@@ -198,8 +207,10 @@ impl Comparison<'_> {
         let work = Unfinished::open(fit, self.place, context)?;
         if let Some(work) = &work {
             // Checkpoints are in the order of the cuts.
+            work.belongs_to(COMMAND)?;
             work.check_identity(&format!("{} {}", cuts.join(","), tune::identity(source, &dataset)?))?;
         }
+        let seconds = work.as_ref().map_or(0.0, Unfinished::earlier_seconds);
         let work_of = |wanted: bool| work.as_ref().filter(|_| wanted);
         let trials = short::Trials { config: fit, source, cuts, probes: &probes };
         let (dataset, tuned) = trials.run(dataset, taps, &choice, work_of(self.config.tunes), context)?;
@@ -212,6 +223,7 @@ impl Comparison<'_> {
             head: fit.heads.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" or "),
             chance: probes.chance(&dataset),
             reason: choice.reason,
+            seconds,
             protocol,
             ..described(fit, &dataset, tuned)
         })

@@ -4,7 +4,6 @@
 use ndarray::Array2;
 use regraft_graph::Model;
 use regraft_report::record::CutTuning;
-use regraft_system::clock::Stopwatch;
 
 use super::probes::{Choice, Probes};
 use crate::fit::dataset::{Dataset, Tapped};
@@ -63,7 +62,6 @@ impl Trials<'_> {
         let (Some(wire), Some(probe)) = (self.cuts.get(cut), self.probes.trained.get(cut)) else {
             return Ok(None);
         };
-        let watch = Stopwatch::start();
         let tuning = Tuning {
             config: self.config,
             dataset,
@@ -85,7 +83,7 @@ impl Trials<'_> {
             accuracy_after: trial.after.accuracy(),
             log_loss_before: trial.before.log_loss(),
             log_loss_after: trial.after.log_loss(),
-            seconds: watch.seconds(),
+            seconds: trial.seconds,
         }))
     }
 }

@@ -18,6 +18,8 @@ const SUFFIX: &str = ".unfinished";
 const CONFIG: &str = "regraft.toml";
 const IDENTITY: &str = "identity";
 const SPENT: &str = "seconds";
+/// The command that goes on with the run, where that is not `fit`.
+const COMMAND: &str = "command";
 /// Where the checkpoints are in the folder.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 
@@ -99,6 +101,16 @@ impl Unfinished {
         }
     }
 
+    /// Notes that another command than `fit` goes on with the run.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn belongs_to(&self, command: &str) -> Result<()> {
+        let path = self.folder.join(COMMAND);
+        write_atomically(&path, command.as_bytes())
+            .map_err(Error::output(&path, "writing the folder of the checkpoints"))
+    }
+
     /// With a log for what happens while it trains.
     pub(crate) fn logging(self, log: Arc<Log>) -> Self {
         Self { log: Some(log), ..self }
@@ -169,7 +181,7 @@ fn folder_of(place: &Path) -> PathBuf {
 /// was to become; `RUN.unfinished` is understood, too.
 ///
 /// # Errors
-/// There is no such run, or its configuration cannot be read.
+/// There is no such run, it is one of another command, or its configuration cannot be read.
 pub fn unfinished(run: &Path) -> Result<FitConfig> {
     let text = run.to_string_lossy();
     let run =
@@ -179,6 +191,13 @@ pub fn unfinished(run: &Path) -> Result<FitConfig> {
         let why = if run.exists() { "the run has ended" } else { "no run was stopped there" };
         Error::Usage(format!("{}: does not exist: {why}", folder.display()))
     })?;
+    if let Ok(command) = files::read(&folder_of(&run).join(COMMAND)) {
+        let (run, command) = (run.display(), String::from_utf8_lossy(&command));
+        let message = format!(
+            "{run}: is of `regraft {command}`, which goes on with it when it is given again as it was"
+        );
+        return Err(Error::Usage(message));
+    }
     Ok(FitConfig { out: Some(run), ..config })
 }
 

@@ -92,6 +92,8 @@ pub(crate) struct Tuning<'a> {
 pub(crate) struct Trial {
     pub(crate) before: Judged,
     pub(crate) after: Judged,
+    /// Of the training's epochs, also by processes that were stopped.
+    pub(crate) seconds: f64,
 }
 
 /// Refuses what can be known to go wrong before any image is read: a method that has nothing to train, an operator without a
@@ -217,7 +219,9 @@ impl Tuning<'_> {
         let judged = |logits: ndarray::ArrayView2<'_, f32>| {
             Judged::of(self.dataset, finished.validation.clone(), logits)
         };
-        Ok(Trial { before: judged(logits.view())?, after: judged(finished.validation_logits.view())? })
+        let [before, after] = [logits.view(), finished.validation_logits.view()].map(judged);
+        let seconds = finished.epochs.iter().map(|epoch| epoch.seconds).sum();
+        Ok(Trial { before: before?, after: after?, seconds })
     }
 
     /// One method, judged by the validation part or by one fold.
