@@ -11,6 +11,8 @@
 mod support;
 
 use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use support::{DONE, Place, USAGE};
 
@@ -79,19 +81,35 @@ fn what_cannot_be_done_is_said_before_any_work() {
     refused("--no-tuning --protocol yosinski", &["--no-tuning"]);
 }
 
+/// Runs a command until it has noted the time of a checkpoint of the run; returns where.
+fn killed(place: &Place, line: &str, run: &str) -> PathBuf {
+    let mut child = place.command(line.split_whitespace()).spawn().unwrap();
+    let spent = place.at(format!("{run}.unfinished/seconds"));
+    while !spent.is_file() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    spent
+}
+
+#[test]
+fn a_fit_in_the_place_of_a_comparison_without_checkpoints_is_its_own() {
+    let place = Place::new();
+    place.two_classes("data", 6);
+    place.write("taken.unfinished/command", b"cut");
+    let line = "fit data --image-size 64 --folds 2 --method lp-ft --epochs 8 --out taken";
+    killed(&place, line, "taken");
+    place.run("fit --resume taken").is(DONE);
+}
+
 #[test]
 fn a_comparison_that_was_killed_goes_on_and_says_the_time_of_all_parts() {
     let place = Place::new();
     place.two_classes("data", 6);
     let line =
         "cut data --image-size 64 --folds 2 --cuts _blocks.4.add,features --epochs 8 --out runs/killed";
-    let mut child = place.command(line.split_whitespace()).spawn().unwrap();
-    let spent = place.at("runs/killed.unfinished/seconds");
-    while !spent.is_file() && child.try_wait().unwrap().is_none() {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let spent = killed(&place, line, "runs/killed");
     let answer = place.run("fit --resume runs/killed");
     assert!(answer.is(USAGE).err.contains("`regraft cut`"), "{answer:?}");
     // As if it had taken long.

@@ -206,8 +206,8 @@ impl Comparison<'_> {
         log.event("probes", json!({ "chosen": cuts.get(choice.chosen), "best": cuts.get(choice.best) }));
         let work = Unfinished::open(fit, self.place, context)?;
         if let Some(work) = &work {
-            // Checkpoints are in the order of the cuts.
             work.belongs_to(COMMAND)?;
+            // Checkpoints are in the order of the cuts.
             work.check_identity(&format!("{} {}", cuts.join(","), tune::identity(source, &dataset)?))?;
         }
         let seconds = work.as_ref().map_or(0.0, Unfinished::earlier_seconds);

@@ -84,6 +84,8 @@ impl Unfinished {
             context.progress.message(&format!("going on with {}", folder.display()));
         } else {
             history::forget(&folder)?;
+            // Whatever command left a folder without a checkpoint, the run is this one's now.
+            files::remove_if_there(&folder.join(COMMAND)).map_err(failed())?;
         }
         let spent = Spent::open(folder.join(SPENT), goes_on);
         Ok(Some(Self { folder, goes_on, log: None, spent, _lock: lock }))
