@@ -12,7 +12,7 @@ mod support;
 use ndarray::{ArrayD, Axis};
 use regraft_engine::{InstructionSet, Precision, Tape, TapeOptions};
 use regraft_graph::{Model, Op, Tensor};
-use support::{Case, available, factors, golden_numbers, some};
+use support::{Case, available, factors, golden_numbers, run, some};
 
 const TOLERANCE: f64 = 1e-5;
 
@@ -36,16 +36,21 @@ fn rounded_case(mut case: Case) -> Case {
     case
 }
 
-/// The outputs and all gradients, from gradients of the outputs that bfloat16 holds exactly.
-fn results(case: &Case, precision: Precision, set: InstructionSet) -> Vec<(String, Vec<f32>)> {
+/// With stored statistics.
+fn compile(case: &Case, precision: Precision, instruction_set: InstructionSet) -> Tape {
     let options = TapeOptions {
         batch_statistics: &|_| false,
         input_gradient: true,
-        instruction_set: set,
+        instruction_set,
         precision,
         ..TapeOptions::default()
     };
-    let mut tape = Tape::compile(&case.model, case.image(), &case.wires(), &options).unwrap();
+    Tape::compile(&case.model, case.image(), &case.wires(), &options).unwrap()
+}
+
+/// The outputs and all gradients, from gradients of the outputs that bfloat16 holds exactly.
+fn results(case: &Case, precision: Precision, set: InstructionSet) -> Vec<(String, Vec<f32>)> {
+    let mut tape = compile(case, precision, set);
     let outputs = tape.forward(case.input.view()).unwrap();
     let gradients: Vec<_> =
         case.wires().iter().zip(&outputs).map(|(wire, output)| factors(wire, output).mapv(rounded)).collect();
@@ -81,18 +86,8 @@ fn many_images_in_bfloat16_add_up_to_what_they_do_in_single_precision() {
 
 /// The gradients of the input and of all parameters by their names, with stored statistics, as the oracle keeps them.
 fn gradients(case: &Case, set: InstructionSet) -> Vec<f32> {
-    let options = TapeOptions {
-        batch_statistics: &|_| false,
-        input_gradient: true,
-        instruction_set: set,
-        precision: Precision::BFloat16,
-        ..TapeOptions::default()
-    };
-    let mut tape = Tape::compile(&case.model, case.image(), &case.wires(), &options).unwrap();
-    let outputs = tape.forward(case.input.view()).unwrap();
-    let of_outputs: Vec<_> =
-        case.wires().iter().zip(&outputs).map(|(wire, output)| factors(wire, output)).collect();
-    tape.backward(&of_outputs.iter().map(|gradient| gradient.view()).collect::<Vec<_>>()).unwrap();
+    let mut tape = compile(case, Precision::BFloat16, set);
+    run(case, &mut tape);
     let mut gradients =
         tape.input_gradient().unwrap().map_or_else(Vec::new, |array| some(array.as_slice().unwrap()));
     let mut parameters = tape.parameters().to_vec();

@@ -13,7 +13,7 @@ mod support;
 use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn};
 use regraft_engine::{InstructionSet, Precision, Tape, TapeOptions};
 use regraft_graph::{Op, Parameter};
-use support::{Case, available, factors, golden_numbers, some};
+use support::{Case, available, golden_numbers, run, some};
 
 const TOLERANCE: f64 = 1e-5;
 
@@ -43,16 +43,6 @@ fn compile(case: &Case, of_batch: bool, set: InstructionSet) -> Tape {
     };
     Tape::compile(&case.model, case.image(), &case.wires(), &options)
         .unwrap_or_else(|error| panic!("{}: {error}", case.name))
-}
-
-/// Runs forward and back; returns the outputs.
-fn run(case: &Case, tape: &mut Tape) -> Vec<ArrayD<f32>> {
-    let outputs = tape.forward(case.input.view()).unwrap();
-    let gradients: Vec<_> =
-        case.wires().iter().zip(&outputs).map(|(wire, output)| factors(wire, output)).collect();
-    let views: Vec<_> = gradients.iter().map(|gradient| gradient.view()).collect();
-    tape.backward(&views).unwrap();
-    outputs
 }
 
 fn check_gradients(case: &Case, tape: &Tape, tolerance: f64, expected: &mut impl Iterator<Item = f32>) {

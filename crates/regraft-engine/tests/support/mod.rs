@@ -6,7 +6,7 @@ pub(crate) mod networks;
 use std::path::PathBuf;
 
 use ndarray::{ArrayD, IxDyn};
-use regraft_engine::InstructionSet;
+use regraft_engine::{InstructionSet, Tape};
 use regraft_graph::{
     Card, ChannelOrder, Graph, Model, Op, Preprocessing, Resize, ResizeFilter, Roles, Tensor, Weights,
 };
@@ -35,7 +35,7 @@ pub(crate) const FAMILIES: [&str; 20] = [
     "trained",
 ];
 
-/// Families whose gradients PyTorch's are known of.
+/// Families of which PyTorch's gradients are known.
 pub(crate) fn differentiable() -> impl Iterator<Item = &'static str> {
     FAMILIES.into_iter().filter(|family| *family != "windows")
 }
@@ -105,6 +105,16 @@ pub(crate) fn some(all: &[f32]) -> Vec<f32> {
 pub(crate) fn factors(wire: &str, output: &ArrayD<f32>) -> ArrayD<f32> {
     let numbers = numbers(&format!("gradient of {wire}"), output.len(), 1.0, 0.0);
     ArrayD::from_shape_vec(IxDyn(output.shape()), numbers).unwrap()
+}
+
+/// Runs forward and back; returns the outputs.
+pub(crate) fn run(case: &Case, tape: &mut Tape) -> Vec<ArrayD<f32>> {
+    let outputs = tape.forward(case.input.view()).unwrap();
+    let gradients: Vec<_> =
+        case.wires().iter().zip(&outputs).map(|(wire, output)| factors(wire, output)).collect();
+    let views: Vec<_> = gradients.iter().map(|gradient| gradient.view()).collect();
+    tape.backward(&views).unwrap();
+    outputs
 }
 
 pub(crate) fn every_case() -> Vec<Case> {

@@ -287,7 +287,7 @@ fn runs(
 /// Softmax of the first numbers of whole vectors, times `scale`; zeros behind them.
 #[inline(always)]
 fn soften<S: Simd>(simd: S, row: &mut [f32], count: usize, scale: f32) {
-    // Beside exponents that are far below the range, what is behind the numbers does not count.
+    // So that what is behind the numbers is never the largest, and its power adds nothing to their sum.
     row[count..].fill(f32::MIN);
     let largest = largest(simd, row);
     let (scale, minus) = (simd.splat(scale), simd.splat(-largest * scale));
