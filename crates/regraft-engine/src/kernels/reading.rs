@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::dense::Recipe;
-use crate::simd::LANES;
+use crate::simd::{LANES, Simd};
 
 /// Input channels whose numbers are read together.
 const CHANNELS: usize = 64;
@@ -55,7 +55,9 @@ impl<'a> Reading<'a> {
         output / self.outputs * self.group + output % self.outputs * self.output + channel * self.channel
     }
 
-    fn tap(&self, tap: usize) -> usize {
+    /// Place of a window's tap in the tensor's kernels.
+    #[inline(always)]
+    pub(super) fn tap(&self, tap: usize) -> usize {
         self.taps.map_or(tap, |taps| taps[tap])
     }
 
@@ -102,20 +104,26 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The kernels of an input channel and the output channels of a block, in a layer of one group; a vector a tap.
+    /// The kernel of an input channel and each of up to 16 output channels, in a layer of one group: a vector of output channels
+    /// for each of the 16 numbers from the kernel's start on. Lanes without an output channel, and numbers behind the tensor, are zero.
     #[inline(always)]
-    pub(super) fn kernels<const TAPS: usize>(
+    pub(super) fn columns<S: Simd>(
         &self,
+        simd: S,
         outputs: Range<usize>,
         channel: usize,
-    ) -> [[f32; LANES]; TAPS] {
-        let mut kernels = [[0.0; LANES]; TAPS];
-        for (place, output) in outputs.enumerate() {
+    ) -> [S::Vector; LANES] {
+        let mut rows = [simd.splat(0.0); LANES];
+        for (row, output) in rows.iter_mut().zip(outputs) {
             let from = &self.numbers[self.kernel(output, channel)..];
-            for tap in 0..TAPS {
-                kernels[tap][place] = from[self.tap(tap)];
-            }
+            let mut padded = [0.0; LANES];
+            let whole = from.get(..LANES).unwrap_or_else(|| {
+                padded[..from.len()].copy_from_slice(from);
+                &padded
+            });
+            // SAFETY: 16 numbers.
+            *row = unsafe { simd.load(whole.as_ptr()) };
         }
-        kernels
+        simd.transpose(rows)
     }
 }

@@ -59,6 +59,18 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// `to` must be valid for writing 16 numbers; any alignment.
     unsafe fn store(self, to: *mut f32, value: Self::Vector);
+    /// As [`Self::store`], past the caches where the instruction set can. Other threads may read it after [`Self::fence`].
+    ///
+    /// # Safety
+    /// `to` must be valid for writing 16 numbers, and on a line of 64 bytes.
+    #[inline(always)]
+    unsafe fn stream(self, to: *mut f32, value: Self::Vector) {
+        // SAFETY: the caller's promise.
+        unsafe { self.store(to, value) };
+    }
+    /// Ends what [`Self::stream`] has written before anything that is written after it.
+    #[inline(always)]
+    fn fence(self) {}
     /// `a + b`.
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `a · b + c`, rounded once where the instruction set can.

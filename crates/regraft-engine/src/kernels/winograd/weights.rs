@@ -63,10 +63,15 @@ impl Kernel for Panel<'_> {
     fn run<S: Simd>(&self, simd: S) {
         let Ok(mut products) = self.products.try_borrow_mut() else { return };
         let width = self.outputs.len().next_multiple_of(LANES);
-        for (block, first) in self.outputs.clone().step_by(LANES).enumerate() {
-            let outputs = first..self.outputs.end.min(first + LANES);
-            for channel in 0..self.channels {
-                let mut kernels = self.reading.kernels::<TAPS>(outputs.clone(), channel);
+        // Channel by channel, so that neighbouring lines of memory are written.
+        for channel in 0..self.channels {
+            for (block, first) in self.outputs.clone().step_by(LANES).enumerate() {
+                let outputs = first..self.outputs.end.min(first + LANES);
+                let columns = self.reading.columns(simd, outputs, channel);
+                let mut kernels = [[0.0; LANES]; TAPS];
+                for tap in 0..TAPS {
+                    kernels[tap] = simd.lanes(columns[self.reading.tap(tap)]);
+                }
                 if self.is_rounded {
                     kernels
                         .iter_mut()
@@ -75,6 +80,7 @@ impl Kernel for Panel<'_> {
                 transform(simd, &kernels, channel * width + block * LANES, &mut products);
             }
         }
+        simd.fence();
     }
 }
 
@@ -94,8 +100,9 @@ fn transform<S: Simd>(simd: S, kernels: &[[f32; LANES]; TAPS], place: usize, pro
                 numbers[lane] = column[y][lane] as f32;
             }
             let to = &mut products[y * INPUTS + x][place..place + LANES];
-            // SAFETY: both have 16 numbers.
-            unsafe { simd.store(to.as_mut_ptr(), simd.load(numbers.as_ptr())) };
+            // The products' matrices are apart by powers of two, so that their lines would drive each other out of the caches.
+            // SAFETY: both have 16 numbers; matrices and places are whole lines of memory that starts on one.
+            unsafe { simd.stream(to.as_mut_ptr(), simd.load(numbers.as_ptr())) };
         }
     }
 }
