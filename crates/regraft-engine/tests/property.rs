@@ -61,6 +61,15 @@ fn deep_conv(stream: &mut Stream) -> (Conv, [usize; 2]) {
     (Conv { in_channels, out_channels, kernel, stride, dilation, padding, groups, bias: true }, size)
 }
 
+/// Rows of the lengths of whole and half tiles, of neighbours or of every other pixel; padded by as much as keeps the size.
+fn conv_of_whole_tiles(stream: &mut Stream) -> (Conv, [usize; 2]) {
+    let (kernel, stride) = (one_of(stream, [1, 3, 3]), one_of(stream, [1, 2]));
+    let size = [one_of(stream, [3, 4, 7]), one_of(stream, [7, 14, 28])].map(|size| size * stride);
+    let [in_channels, out_channels] = [(); 2].map(|()| one_of(stream, [16, 20, 33]));
+    let (kernel, stride, dilation, padding) = ([kernel; 2], [stride; 2], [1; 2], Padding::all(kernel / 2));
+    (Conv { in_channels, out_channels, kernel, stride, dilation, padding, groups: 1, bias: true }, size)
+}
+
 fn weights(conv: &Conv) -> (Weights, Vec<f32>, Vec<f32>) {
     let [height, width] = conv.kernel;
     let shape = vec![conv.out_channels, conv.in_channels / conv.groups, height, width];
@@ -100,14 +109,14 @@ fn definition(conv: &Conv, weight: &[f32], bias: &[f32], input: &Array4<f32>, ou
     }
 }
 
-fn check(conv: Conv, size: [usize; 2]) {
+fn check(conv: Conv, size: [usize; 2], images: usize) {
     let (weights, weight, bias) = weights(&conv);
     let mut graph = Graph::new("input", Fact::image(conv.in_channels));
     graph.push(Node::new("conv", Op::Conv(conv.clone()), ["input"])).unwrap();
     graph.push(Node::new("clip", Op::Clip(Clip { min: -1.0, max: 1.0 }), ["conv"])).unwrap();
     graph.set_output("clip").unwrap();
     let model = model(graph, weights);
-    let shape = [3, conv.in_channels, size[0], size[1]];
+    let shape = [images, conv.in_channels, size[0], size[1]];
     let input = Array4::from_shape_vec(shape, numbers("input", shape.iter().product(), 1.0, 0.0)).unwrap();
     let mut expected: Option<ArrayD<f32>> = None;
     for instruction_set in InstructionSet::ALL.into_iter().filter(|set| set.is_available()) {
@@ -133,7 +142,7 @@ fn check(conv: Conv, size: [usize; 2]) {
 fn any_convolution_equals_its_definition() {
     for case in 0..300 {
         let (conv, size) = any_conv(&mut random::stream(1, "convolutions", case));
-        check(conv, size);
+        check(conv, size, 3);
     }
 }
 
@@ -141,7 +150,7 @@ fn any_convolution_equals_its_definition() {
 fn deep_convolutions_equal_their_definition() {
     for case in 0..12 {
         let (conv, size) = deep_conv(&mut random::stream(1, "deep convolutions", case));
-        check(conv, size);
+        check(conv, size, 3);
     }
 }
 
@@ -149,6 +158,14 @@ fn deep_convolutions_equal_their_definition() {
 fn wide_convolutions_equal_their_definition() {
     for case in 0..24 {
         let (conv, size) = wide_conv(&mut random::stream(1, "wide convolutions", case));
-        check(conv, size);
+        check(conv, size, 3);
+    }
+}
+
+#[test]
+fn convolutions_of_whole_tiles_equal_their_definition() {
+    for case in 0..40 {
+        let (conv, size) = conv_of_whole_tiles(&mut random::stream(1, "whole tiles", case));
+        check(conv, size, 4);
     }
 }

@@ -30,7 +30,7 @@ use super::{
     int8::{self, Rescaling},
     packing::{BYTES_OF_A_CHUNK, Layout, Panel, Run, Source, is_tiled, pack_panel, pack_rounded},
     reading::Turned,
-    register_tile::{MOST_PIXELS, Pixels, Portion, tile_of_any_size},
+    register_tile::{Arrangement, MOST_PIXELS, Pixels, Portion, tile_of_any_size},
 };
 use crate::{
     EngineError, Settings,
@@ -198,11 +198,14 @@ impl Dense {
     }
 
     /// Groups of images, and the pixels of one, which are numbered through: each image by itself, where its tiles are nearly
-    /// full, because the pixels of a tile that lie in two images are no neighbours.
+    /// full, because the pixels of a tile that lie in two images are no neighbours. A tile of two rows is full, and may have
+    /// them in two images.
     fn groups(&self, images: usize) -> [usize; 2] {
         let pixels = self.output.pixels();
         let is_nearly_full = pixels >= FULL * self.tiles_of(pixels);
-        if is_nearly_full { [images, pixels] } else { [1, images * pixels] }
+        let are_two_rows =
+            2 * self.output.width == self.tile_pixels && (images * self.output.height).is_multiple_of(2);
+        if is_nearly_full && !are_two_rows { [images, pixels] } else { [1, images * pixels] }
     }
 
     fn tiles_of(&self, pixels: usize) -> usize {
@@ -417,9 +420,8 @@ impl Dense {
             pixels.residuals[index] = residual;
             index += 1;
         });
-        let apart = LANES * self.input.element.size();
-        let mut pairs = pixels.inputs[..index].windows(2);
-        pixels.are_neighbors = pairs.all(|pair| pair[1].addr().wrapping_sub(pair[0].addr()) == apart);
+        let vector = LANES * self.input.element.size();
+        pixels.arrangement = Arrangement::of(&pixels.inputs[..index], vector);
         pixels
     }
 
@@ -432,7 +434,7 @@ impl Dense {
             span.pointer.wrapping_add(image * span.image + (origin + place * LANES) * size)
         };
         let [input, output, added] = [&self.input, &self.output, &residual].map(|of| of.element.size());
-        let mut pixels = Pixels { are_neighbors: true, ..Pixels::NONE };
+        let mut pixels = Pixels { arrangement: Arrangement::Line, ..Pixels::NONE };
         for index in 0..count {
             let lanes = index * LANES;
             pixels.inputs[index] = first(operands.input, self.start, input).wrapping_add(lanes * input);

@@ -2,7 +2,8 @@
 //! the sums of the slab before, to the store.
 //!
 //! The addresses of 14 pixels are more than there are registers for; loading them again for each input takes as many loads as
-//! the weights and inputs themselves. Where each pixel lies behind the one before, as most do, one address is enough.
+//! the weights and inputs themselves. Where each pixel lies behind the one before, as most do, one address is enough, and two
+//! where half of them are in one row and half in the next, or every other pixel of a row is seen.
 #![allow(clippy::needless_range_loop, reason = "counted loops over constants unroll into registers")]
 #![allow(
     clippy::indexing_slicing,
@@ -36,8 +37,34 @@ pub(super) struct Pixels {
     pub(super) inputs: [*const u8; MOST_PIXELS],
     pub(super) outputs: [*mut u8; MOST_PIXELS],
     pub(super) residuals: [*const u8; MOST_PIXELS],
-    /// Whether each input lies a vector behind the one before.
-    pub(super) are_neighbors: bool,
+    pub(super) arrangement: Arrangement,
+}
+
+/// How the inputs of a tile lie to each other.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Arrangement {
+    /// Each a vector behind the one before.
+    Line,
+    /// A full tile, both halves of which are lines of pixels that are so many vectors apart.
+    Halves(usize),
+    Scattered,
+}
+
+impl Arrangement {
+    /// Of some inputs, with vectors of so many bytes.
+    pub(super) fn of(inputs: &[*const u8], vector: usize) -> Self {
+        let is_line = |inputs: &[*const u8], apart: usize| {
+            inputs.windows(2).all(|pair| pair[1].addr().wrapping_sub(pair[0].addr()) == apart * vector)
+        };
+        let (one, other) = inputs.split_at(inputs.len() / 2);
+        match inputs.len() {
+            _ if is_line(inputs, 1) => Self::Line,
+            MOST_PIXELS => (1..=2)
+                .find(|apart| is_line(one, *apart) && is_line(other, *apart))
+                .map_or(Self::Scattered, Self::Halves),
+            _ => Self::Scattered,
+        }
+    }
 }
 
 impl Pixels {
@@ -45,7 +72,7 @@ impl Pixels {
         inputs: [std::ptr::null(); MOST_PIXELS],
         outputs: [std::ptr::null_mut(); MOST_PIXELS],
         residuals: [std::ptr::null(); MOST_PIXELS],
-        are_neighbors: false,
+        arrangement: Arrangement::Scattered,
     };
 }
 
@@ -60,35 +87,47 @@ pub(super) unsafe fn tile_of_any_size<S: Simd, I: Factor, const B: usize>(
     count: usize,
 ) {
     let factor = PhantomData::<I>;
-    if const { S::BLOCKS > 1 } && pixels.are_neighbors {
+    if const { S::BLOCKS > 1 } {
         // Nearly all tiles have these sizes; the fewer pixels, the fewer addresses.
-        match count {
-            12 => return simd.call(&Tile::<I, 12, B, true> { dense, portion, pixels, factor }),
-            13 => return simd.call(&Tile::<I, 13, B, true> { dense, portion, pixels, factor }),
-            14 => return simd.call(&Tile::<I, 14, B, true> { dense, portion, pixels, factor }),
+        match (pixels.arrangement, count) {
+            (Arrangement::Line, 12) => {
+                return simd.call(&Tile::<I, 12, B, 1, 1> { dense, portion, pixels, factor });
+            }
+            (Arrangement::Line, 13) => {
+                return simd.call(&Tile::<I, 13, B, 1, 1> { dense, portion, pixels, factor });
+            }
+            (Arrangement::Line, 14) => {
+                return simd.call(&Tile::<I, 14, B, 1, 1> { dense, portion, pixels, factor });
+            }
+            (Arrangement::Halves(1), 14) => {
+                return simd.call(&Tile::<I, 14, B, 2, 1> { dense, portion, pixels, factor });
+            }
+            (Arrangement::Halves(2), 14) => {
+                return simd.call(&Tile::<I, 14, B, 2, 2> { dense, portion, pixels, factor });
+            }
             _ => {}
         }
     }
     for_tile_size!(S, B, count, P => {
-        simd.call(&Tile::<I, P, B, false> { dense, portion, pixels, factor });
+        simd.call(&Tile::<I, P, B, P, 0> { dense, portion, pixels, factor });
     });
 }
 
-/// A tile of `P` pixels, which may be neighbours, of `B` blocks; only [`tile_of_any_size`] makes one.
-struct Tile<'a, I, const P: usize, const B: usize, const NEIGHBORS: bool> {
+/// A tile of `P` pixels of `B` blocks in `LINES` lines, see [`input`]; only [`tile_of_any_size`] makes one.
+struct Tile<'a, I, const P: usize, const B: usize, const LINES: usize, const APART: usize> {
     dense: &'a Dense,
     portion: &'a Portion<'a>,
     pixels: &'a Pixels,
     factor: PhantomData<I>,
 }
 
-impl<I: Factor, const P: usize, const B: usize, const NEIGHBORS: bool> Kernel
-    for Tile<'_, I, P, B, NEIGHBORS>
+impl<I: Factor, const P: usize, const B: usize, const LINES: usize, const APART: usize> Kernel
+    for Tile<'_, I, P, B, LINES, APART>
 {
     #[inline(always)]
     fn run<S: Simd>(&self, simd: S) {
         // SAFETY: the promise of `tile_of_any_size`'s caller.
-        unsafe { tile::<S, I, P, B, NEIGHBORS>(simd, self.dense, self.portion, self.pixels) }
+        unsafe { tile::<S, I, P, B, LINES, APART>(simd, self.dense, self.portion, self.pixels) }
     }
 }
 
@@ -98,7 +137,7 @@ impl<I: Factor, const P: usize, const B: usize, const NEIGHBORS: bool> Kernel
 /// From each of the first `P` inputs all runs of the panel must be readable, at each output and residual the panel's
 /// blocks at the distance of a plane. A portion that is not the only one writes to outputs of `f32`.
 #[inline(always)]
-unsafe fn tile<S: Simd, I: Factor, const P: usize, const B: usize, const NEIGHBORS: bool>(
+unsafe fn tile<S: Simd, I: Factor, const P: usize, const B: usize, const LINES: usize, const APART: usize>(
     simd: S,
     dense: &Dense,
     portion: &Portion<'_>,
@@ -117,9 +156,9 @@ unsafe fn tile<S: Simd, I: Factor, const P: usize, const B: usize, const NEIGHBO
         let mut weights = dense.weights.as_ptr().cast::<I>().add(panel.weights + row * B * LANES);
         for (index, run) in runs.iter().enumerate() {
             let (mut at, end) = (run.offset, run.offset + run.len);
-            if let (true, Some(next)) = (NEIGHBORS, runs.get(index + 1)) {
+            if let (true, Some(next)) = (LINES < P, runs.get(index + 1)) {
                 for pixel in 0..P {
-                    simd.prefetch(inputs[0].wrapping_add(pixel * LANES + next.offset));
+                    simd.prefetch(input::<I, P, LINES, APART>(&inputs, pixel).wrapping_add(next.offset));
                 }
             }
             while at + 4 * I::TOGETHER <= end {
@@ -128,7 +167,7 @@ unsafe fn tile<S: Simd, I: Factor, const P: usize, const B: usize, const NEIGHBO
                     for block in 0..B {
                         simd.prefetch(weights.wrapping_add((AHEAD * B + block) * LANES * I::TOGETHER));
                     }
-                    accumulate::<S, I, P, B, NEIGHBORS>(
+                    accumulate::<S, I, P, B, LINES, APART>(
                         simd,
                         &mut sums,
                         &inputs,
@@ -139,7 +178,7 @@ unsafe fn tile<S: Simd, I: Factor, const P: usize, const B: usize, const NEIGHBO
                 (at, weights) = (at + 4 * I::TOGETHER, weights.add(4 * I::TOGETHER * B * LANES));
             }
             while at < end {
-                accumulate::<S, I, P, B, NEIGHBORS>(simd, &mut sums, &inputs, at, weights);
+                accumulate::<S, I, P, B, LINES, APART>(simd, &mut sums, &inputs, at, weights);
                 (at, weights) = (at + I::TOGETHER, weights.add(I::TOGETHER * B * LANES));
             }
         }
@@ -231,13 +270,30 @@ pub(super) unsafe fn finish_any<S: Simd, const P: usize, const B: usize>(
     }
 }
 
-/// Adds the product of the numbers of each pixel that are multiplied at once and their weights. The inputs of neighbours are found
-/// from the first one's.
+/// A pixel's input, of `LINES` lines of as many pixels each, which are `APART` vectors apart: found from its line's first one.
+#[inline(always)]
+fn input<I, const P: usize, const LINES: usize, const APART: usize>(
+    inputs: &[*const I; P],
+    pixel: usize,
+) -> *const I {
+    let place = pixel % (P / LINES);
+    inputs[pixel - place].wrapping_add(place * APART * LANES)
+}
+
+/// Adds the product of the numbers of each pixel that are multiplied at once and their weights. `LINES` and `APART` are those of
+/// [`input`].
 ///
 /// # Safety
 /// The numbers must be readable at each input, and the weights of `B` blocks at `weights`.
 #[inline(always)]
-pub(super) unsafe fn accumulate<S: Simd, I: Factor, const P: usize, const B: usize, const NEIGHBORS: bool>(
+pub(super) unsafe fn accumulate<
+    S: Simd,
+    I: Factor,
+    const P: usize,
+    const B: usize,
+    const LINES: usize,
+    const APART: usize,
+>(
     simd: S,
     sums: &mut [[I::Sums<S>; B]; P],
     inputs: &[*const I; P],
@@ -251,8 +307,7 @@ pub(super) unsafe fn accumulate<S: Simd, I: Factor, const P: usize, const B: usi
             weight[block] = I::weights(simd, weights.add(block * LANES * I::TOGETHER));
         }
         for pixel in 0..P {
-            let input = if NEIGHBORS { inputs[0].add(pixel * LANES) } else { inputs[pixel] };
-            let input = I::splat(simd, input.add(at));
+            let input = I::splat(simd, input::<I, P, LINES, APART>(inputs, pixel).add(at));
             for block in 0..B {
                 sums[pixel][block] = I::multiply_add(simd, input, weight[block], sums[pixel][block]);
             }

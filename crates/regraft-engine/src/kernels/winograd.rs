@@ -532,12 +532,12 @@ impl Tile {
                 while at + 4 <= channels {
                     for step in 0..4 {
                         let weights = weights.add(step * B * LANES);
-                        accumulate::<S, f32, P, B, true>(simd, &mut sums, &inputs, at + step, weights);
+                        accumulate::<S, f32, P, B, 1, 1>(simd, &mut sums, &inputs, at + step, weights);
                     }
                     (at, weights) = (at + 4, weights.add(4 * B * LANES));
                 }
                 while at < channels {
-                    accumulate::<S, f32, P, B, true>(simd, &mut sums, &inputs, at, weights);
+                    accumulate::<S, f32, P, B, 1, 1>(simd, &mut sums, &inputs, at, weights);
                     (at, weights) = (at + 1, weights.add(B * LANES));
                 }
                 rest -= channels;
