@@ -15,9 +15,12 @@ use crate::{
             weight::{self, WeightGradient},
             weight_bfloat16,
         },
+        pool::{Kind, Pool},
         winograd::{self, gradient::WinogradWeightGradient},
     },
     network::{Clamp, Instruction},
+    simd::LANES,
+    step::Operation,
     tape::{
         build::{Builder, input_of, norm_nodes},
         forward::window_of,
@@ -39,8 +42,9 @@ impl Builder<'_> {
             if self.is_rounded(instruction) {
                 self.rounded_weight_back(instruction, gradient, place)?;
             } else {
-                let work = self.weight_gradient(instruction, gradient, place)?;
-                self.push_back(&node.name, vec![gradient, input_of(instruction)], None, work);
+                let (input, window) = self.seen(instruction, gradient)?;
+                let work = self.weight_gradient(instruction, [gradient, input], window, place)?;
+                self.push_back(&node.name, vec![gradient, input], None, work);
             }
         }
         if self.is_needed(input_of(instruction)) {
@@ -52,11 +56,12 @@ impl Builder<'_> {
     fn weight_gradient(
         &mut self,
         instruction: &Instruction<'_>,
-        gradient: usize,
+        [gradient, value]: [usize; 2],
+        window: Window,
         to: usize,
     ) -> Result<Work, EngineError> {
-        let (from, input) = (self.geometry(gradient), self.geometry(input_of(instruction)));
-        let (window, groups) = window_of(&instruction.node.op, &input);
+        let (from, input) = (self.geometry(gradient), self.geometry(value));
+        let (_, groups) = window_of(&instruction.node.op, &input);
         if is_depthwise(&input, &from, groups) {
             return Ok(Work::gradient(DepthwiseGradient::new([from, input], window, to)?));
         }
@@ -67,6 +72,36 @@ impl Builder<'_> {
         let step = WeightGradient::new(&recipe, self.settings.instruction_set)?;
         self.sums = self.sums.max(step.sums());
         Ok(Work::gradient(step))
+    }
+
+    /// What the windows of a layer see, and the windows. Of a kernel of one place that steps over pixels, those that it sees
+    /// as an image of their own: lines of neighbours are read faster.
+    fn seen(
+        &mut self,
+        instruction: &Instruction<'_>,
+        gradient: usize,
+    ) -> Result<(usize, Window), EngineError> {
+        let value = input_of(instruction);
+        let (from, input) = (self.geometry(gradient), self.geometry(value));
+        let (window, groups) = window_of(&instruction.node.op, &input);
+        let views = [(from.height, 0), (from.width, 1)].map(|(size, axis)| {
+            (0..size).map(|place| place * window.stride[axis]).map(|at| at..at + 1).collect::<Vec<_>>()
+        });
+        let are_inside = [(&views[0], input.height), (&views[1], input.width)]
+            .into_iter()
+            .all(|(views, size)| views.last().is_none_or(|last| last.end <= size));
+        let is_sparse = window.kernel == [1; 2] && window.stride != [1; 2] && window.before == [0; 2];
+        if !is_sparse || !are_inside || groups > 1 || input.lanes != LANES {
+            return Ok((value, window));
+        }
+        let output = Geometry::blocked([input.channels, from.height, from.width]);
+        output.check()?;
+        let seen = self.new_value(output);
+        let extents = views.each_ref().map(|views| vec![1; views.len()]);
+        let pool = Pool { input, output, views, extents, kind: Kind::Largest };
+        let name = format!("{} (pixels)", instruction.node.name);
+        self.push_back(&name, vec![value], Some(seen), Work::kernel(Operation::Pool(pool)));
+        Ok((seen, Window::SINGLE))
     }
 
     /// The gradient of a weight from operands in bfloat16, which are laid out for it first.
