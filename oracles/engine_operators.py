@@ -375,7 +375,7 @@ def sequences(Net, case):
         attributes = dict(features=features, hidden=hidden, reverse=False, gates="sigmoid") | more
         weights = [("weight_ih", [rows, features], 0.5, 0.0), ("weight_hh", [rows, hidden], 0.5, 0.0), ("bias_ih", [rows], 0.5, 0.0), ("bias_hh", [rows], 0.5, 0.0)]
         return net.add(kind + str(len(net.nodes)), {kind: attributes}, None, weights)
-    for features, hidden, tokens in [(3, 5, 1), (5, 3, 6), (17, 20, 9), (16, 33, 4)]:
+    for features, hidden, tokens in [(3, 5, 1), (5, 3, 6), (17, 20, 9), (16, 33, 4), (4, 9, 16)]:
         for kind in ["lstm", "gru"]:
             for reverse in [False, True]:
                 for gates in ["sigmoid", "hard_sigmoid"]:

@@ -161,9 +161,13 @@ impl Compiler<'_> {
     /// A value between the steps of one node, in single precision.
     fn new_value(&mut self, sizes: [usize; 3]) -> Result<(usize, Geometry), EngineError> {
         let geometry = Geometry::blocked(sizes);
+        Ok((self.push_value(geometry)?, geometry))
+    }
+
+    fn push_value(&mut self, geometry: Geometry) -> Result<usize, EngineError> {
         geometry.check()?;
         self.compiled.geometries.push(geometry);
-        Ok((self.compiled.geometries.len() - 1, geometry))
+        Ok(self.compiled.geometries.len() - 1)
     }
 
     /// Whether a sum or product is one of equal shapes, or of an image and a factor for each of its channels.

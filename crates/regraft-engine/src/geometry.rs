@@ -79,6 +79,13 @@ impl Geometry {
         self.border.iter_mut().zip(border).for_each(|(side, needed)| *side = needed.max(*side));
     }
 
+    /// With a column more on the right where blocks are apart by a multiple of a kilobyte: those of a pixel would share few of
+    /// the caches' lines, so that they drive each other out. For values that are read and written a pixel at a time.
+    pub(crate) fn with_odd_plane(mut self) -> Self {
+        self.border[3] += usize::from(self.plane().is_multiple_of(KILOBYTE));
+        self
+    }
+
     /// The geometry without what its bytes stand for, apart from zero.
     pub(crate) fn stored(self) -> Self {
         let element = match self.element {
@@ -112,6 +119,9 @@ impl Geometry {
 
 /// Numbers in a million bytes.
 pub(crate) const NUMBERS_PER_MEGABYTE: usize = 250_000;
+
+/// Numbers in 1,024 bytes.
+const KILOBYTE: usize = 256;
 
 /// Elements of the largest tensor of one image: 16 GiB, and offsets in it fit in 32 bits.
 const LARGEST: usize = u32::MAX as usize;

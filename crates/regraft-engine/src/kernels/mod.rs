@@ -145,6 +145,29 @@ fn prefetch_block<S: Simd>(
     simd.prefetch(span.pointer.wrapping_add(image * span.image + number * geometry.element.size()));
 }
 
+/// One pixel of images in single precision: where its blocks lie, found once for all of them.
+#[derive(Clone, Copy)]
+pub(crate) struct Column {
+    first: *mut f32,
+    /// Numbers from an image and from a block to the next one.
+    image: usize,
+    plane: usize,
+}
+
+impl Column {
+    fn new(span: Span, geometry: &Geometry, [y, x]: [usize; 2]) -> Self {
+        debug_assert_eq!(geometry.element, Element::Float32, "other elements have other sizes");
+        let first = span.pointer.cast::<f32>().wrapping_add(geometry.pixel(y, x));
+        Self { first, image: span.image / size_of::<f32>(), plane: geometry.plane() }
+    }
+
+    /// A block of an image, which need not exist.
+    #[inline(always)]
+    fn block(&self, [image, block]: [usize; 2]) -> *mut f32 {
+        self.first.wrapping_add(image * self.image + block * self.plane)
+    }
+}
+
 /// As [`load_block`], of a value that may be repeated along the axes of which it has one place, for a value of so many
 /// channels.
 ///

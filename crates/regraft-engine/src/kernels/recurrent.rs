@@ -6,7 +6,7 @@ use std::{cell::RefCell, ops::Range};
 
 use regraft_graph::GateFunction;
 
-use super::{Computation, Operands, prefetch_block, store_block};
+use super::{Column, Computation, Operands, prefetch_block, store_block};
 use crate::{
     EngineError, Settings,
     geometry::Geometry,
@@ -107,7 +107,8 @@ impl Task<'_> {
             (halves(states, size), halves(cells, size));
         for time in 0..forward.times() {
             let token = forward.token(time);
-            let tokens = Tokens { products: self.operands.input, first, token };
+            let products = Column::new(self.operands.input, forward.products(), [0, token]);
+            let tokens = Tokens { products, first };
             let (after_now, cell_now) = (&mut *after, &mut *cell);
             let mut moment =
                 Moment { before, after: after_now, cell_before, cell: cell_now, gates, interleaved };

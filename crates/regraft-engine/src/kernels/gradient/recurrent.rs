@@ -19,12 +19,11 @@ use crate::{
     EngineError, InstructionSet,
     geometry::Geometry,
     kernels::{
-        first_lanes, load_block, prefetch_block,
+        Column, first_lanes,
         recurrent::{
             forward::{Cell, Forward, GATES, Moment, Place, Tokens, get, groups, put},
             panels::{Panels, interleave},
         },
-        store_block,
     },
     simd::{self, Kernel, LANES, Simd, functions},
 };
@@ -160,7 +159,8 @@ impl Group<'_> {
         let (cell, interleaved) = rest.split_at_mut(size);
         let mut history = History { states, cells, gates, slopes, state, cell, interleaved };
         let [_, products] = *self.operands.reads else { return };
-        let tokens = |time: usize| Tokens { products, first: self.first, token: forward.token(time) };
+        let column = |time: usize| Column::new(products, forward.products(), [0, forward.token(time)]);
+        let tokens = |time: usize| Tokens { products: column(time), first: self.first };
         for time in 0..times {
             if is_lstm {
                 self.forward_cells(simd, tokens(time), time, history.cells);
@@ -173,9 +173,9 @@ impl Group<'_> {
             if is_lstm {
                 self.lstm(simd, tokens(time), time, &mut history);
             } else {
-                self.gru(simd, tokens(time).token, time, &mut history);
+                self.gru(simd, time, &mut history);
             }
-            self.write(simd, tokens(time).token, history.slopes);
+            self.write(simd, time, history.slopes);
         }
     }
 
@@ -204,11 +204,11 @@ impl Group<'_> {
     /// From the gradients of the states behind a token to those of the gates' products, and of the states before.
     #[inline(always)]
     fn lstm<S: Simd>(&self, simd: S, tokens: Tokens, time: usize, history: &mut History<'_>) {
-        let size = self.size;
+        let (size, from) = (self.size, self.gradients(time));
         let History { cells, slopes, state, cell, interleaved, .. } = history;
         for place in self.step.forward.places(self.first, size) {
             let index = place.index;
-            let given = simd.add(get(simd, state, index), self.gradient(simd, tokens.token, place));
+            let given = simd.add(get(simd, state, index), self.gradient(simd, from, place));
             let cells =
                 [get(simd, &cells[time * size..], index), get(simd, &cells[(time + 1) * size..], index)];
             let gates = self.gates(simd, tokens, place);
@@ -224,14 +224,14 @@ impl Group<'_> {
 
     /// As [`Self::lstm`].
     #[inline(always)]
-    fn gru<S: Simd>(&self, simd: S, token: usize, time: usize, history: &mut History<'_>) {
-        let size = self.size;
+    fn gru<S: Simd>(&self, simd: S, time: usize, history: &mut History<'_>) {
+        let (size, from) = (self.size, self.gradients(time));
         let History { states, cells, gates, slopes, state, cell, interleaved } = history;
         let (before, cells) = (&states[time * size..][..size], &cells[(time + 1) * size..][..size]);
         let gates = &gates[GATES * time * size..][..GATES * size];
         for place in self.step.forward.places(self.first, size) {
             let index = place.index;
-            let given = simd.add(get(simd, state, index), self.gradient(simd, token, place));
+            let given = simd.add(get(simd, state, index), self.gradient(simd, from, place));
             let numbers = [get(simd, before, index), get(simd, cells, index)];
             let kept = self.back_gru(simd, (gates, slopes, index), numbers, given);
             put(simd, state, index, kept);
@@ -333,29 +333,36 @@ impl Group<'_> {
         }
     }
 
+    /// The gradients of the outputs of a time.
+    fn gradients(&self, time: usize) -> Column {
+        Column::new(self.operands.reads[0], &self.step.from, [0, self.step.forward.token(time)])
+    }
+
     /// Zeros in the lanes without a unit.
     #[inline(always)]
-    fn gradient<S: Simd>(&self, simd: S, token: usize, place: Place) -> S::Vector {
-        let [gradients, _] = self.operands.reads else { return simd.splat(0.0) };
-        let (from, Place { image, block, .. }) = (&self.step.from, place);
-        prefetch_block(simd, *gradients, from, self.step.forward.ahead(place), [0, token]);
+    fn gradient<S: Simd>(&self, simd: S, from: Column, place: Place) -> S::Vector {
+        let Place { image, block, .. } = place;
+        simd.prefetch(from.block(self.step.forward.ahead(place)));
         // SAFETY: the image has the token and the block; `Gradient::run`'s caller vouches for the operands.
-        let gradient = unsafe { load_block(simd, *gradients, from, [image, block], [0, token]) };
-        let count = LANES.min(from.channels - block * LANES);
+        let gradient = unsafe { simd.load(from.block([image, block])) };
+        let count = LANES.min(self.step.from.channels - block * LANES);
         if count < LANES { first_lanes(simd, gradient, count) } else { gradient }
     }
 
     #[inline(always)]
-    fn write<S: Simd>(&self, simd: S, token: usize, slopes: &[f32]) {
-        let blocks = self.step.from.blocks();
+    fn write<S: Simd>(&self, simd: S, time: usize, slopes: &[f32]) {
+        let (blocks, token) = (self.step.from.blocks(), self.step.forward.token(time));
+        let to = Column::new(self.operands.output, &self.step.to, [0, token]);
         for (vector, slopes) in slopes.chunks_exact(self.size).enumerate() {
+            let first = vector * blocks;
             for place in self.step.forward.places(self.first, self.size) {
-                let (to, first, value) = (&self.step.to, vector * blocks, get(simd, slopes, place.index));
                 let [image, block] = self.step.forward.ahead(place);
-                prefetch_block(simd, self.operands.output, to, [image, first + block], [0, token]);
-                let place = [place.image, first + place.block];
+                simd.prefetch(to.block([image, first + block]));
                 // SAFETY: as above.
-                unsafe { store_block(simd, self.operands.output, to, place, [0, token], value) };
+                unsafe {
+                    let to = to.block([place.image, first + place.block]);
+                    simd.store(to, get(simd, slopes, place.index));
+                }
             }
         }
     }

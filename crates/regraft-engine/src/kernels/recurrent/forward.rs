@@ -10,7 +10,7 @@ use crate::{
     EngineError,
     buffer::Buffer,
     geometry::Geometry,
-    kernels::{Span, load_block, prefetch_block, store_block},
+    kernels::Column,
     simd::{LANES, Simd, functions},
 };
 
@@ -61,12 +61,11 @@ pub(crate) struct Forward {
     bias: Buffer,
 }
 
-/// A token of each of some images.
+/// A token of each of some images: the products of the inputs.
 #[derive(Clone, Copy)]
 pub(crate) struct Tokens {
-    pub(crate) products: Span,
+    pub(crate) products: Column,
     pub(crate) first: usize,
-    pub(crate) token: usize,
 }
 
 /// What is there before a token, and behind it: a vector of units for each image.
@@ -121,6 +120,11 @@ impl Forward {
     /// Numbers that each token is multiplied with.
     pub(crate) fn weights(&self) -> usize {
         self.cell.gates() * self.units * self.wide()
+    }
+
+    /// Of the products of the inputs.
+    pub(crate) fn products(&self) -> &Geometry {
+        &self.products
     }
 
     pub(crate) fn times(&self) -> usize {
@@ -284,19 +288,18 @@ impl Forward {
     ) -> S::Vector {
         let first = gate * (self.wide() / LANES);
         let [image, block] = self.ahead(place);
-        prefetch_block(simd, tokens.products, &self.products, [image, first + block], [0, tokens.token]);
-        let place = [place.image, first + place.block];
+        simd.prefetch(tokens.products.block([image, first + block]));
         // SAFETY: the caller's promise.
-        unsafe { load_block(simd, tokens.products, &self.products, place, [0, tokens.token]) }
+        unsafe { simd.load(tokens.products.block([place.image, first + place.block])) }
     }
 
     /// # Safety
     /// As for [`Self::run`], and nothing else reads the products.
     #[inline(always)]
     unsafe fn keep<S: Simd>(&self, simd: S, tokens: Tokens, place: Place, (gate, value): (usize, S::Vector)) {
-        let place = [place.image, gate * (self.wide() / LANES) + place.block];
+        let to = tokens.products.block([place.image, gate * (self.wide() / LANES) + place.block]);
         // SAFETY: the caller's promise.
-        unsafe { store_block(simd, tokens.products, &self.products, place, [0, tokens.token], value) };
+        unsafe { simd.store(to, value) };
     }
 }
 
