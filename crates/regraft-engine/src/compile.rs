@@ -161,13 +161,9 @@ impl Compiler<'_> {
     /// A value between the steps of one node, in single precision.
     fn new_value(&mut self, sizes: [usize; 3]) -> Result<(usize, Geometry), EngineError> {
         let geometry = Geometry::blocked(sizes);
-        Ok((self.push_value(geometry)?, geometry))
-    }
-
-    fn push_value(&mut self, geometry: Geometry) -> Result<usize, EngineError> {
         geometry.check()?;
         self.compiled.geometries.push(geometry);
-        Ok(self.compiled.geometries.len() - 1)
+        Ok((self.compiled.geometries.len() - 1, geometry))
     }
 
     /// Whether a sum or product is one of equal shapes, or of an image and a factor for each of its channels.
@@ -407,12 +403,12 @@ pub(crate) fn padded(numbers: &[f32], size: usize) -> Result<Buffer, EngineError
 /// Tokens of so many features as they are added to others.
 pub(crate) fn table(tokens: &[f32], features: usize) -> Result<Table, EngineError> {
     let pixels = tokens.len() / features.max(1);
-    let geometry = Geometry::blocked([features, 1, pixels]);
-    geometry.check()?;
-    let mut numbers = Buffer::zeroed(geometry.image())?;
+    Geometry::blocked([features, 1, pixels]).check()?;
+    let mut numbers = Buffer::zeroed(features.div_ceil(LANES) * pixels * LANES)?;
     for (token, row) in tokens.chunks_exact(features.max(1)).enumerate() {
         for (feature, value) in row.iter().enumerate() {
-            if let Some(place) = numbers.get_mut(geometry.element(feature, 0, token)) {
+            let (block, lane) = (feature / LANES, feature % LANES);
+            if let Some(place) = numbers.get_mut((block * pixels + token) * LANES + lane) {
                 *place = *value;
             }
         }

@@ -39,9 +39,11 @@ impl Geometry {
         (self.border[1] + self.width + self.border[3]) * self.lanes
     }
 
-    /// From a block to the next one at the same pixel.
+    /// From a block to the next one at the same pixel. Behind a whole number of kilobytes a vector stays empty, because the
+    /// blocks of a pixel would share few of the caches' lines and drive each other out.
     pub(crate) fn plane(&self) -> usize {
-        (self.border[0] + self.height + self.border[2]) * self.row()
+        let plane = (self.border[0] + self.height + self.border[2]) * self.row();
+        if self.lanes == LANES && plane.is_multiple_of(KILOBYTE) { plane + LANES } else { plane }
     }
 
     /// Where the pixel at the top left starts in the first block.
@@ -79,13 +81,6 @@ impl Geometry {
         self.border.iter_mut().zip(border).for_each(|(side, needed)| *side = needed.max(*side));
     }
 
-    /// With a column more on the right where blocks are apart by a multiple of a kilobyte: those of a pixel would share few of
-    /// the caches' lines, so that they drive each other out. For values that are read and written a pixel at a time.
-    pub(crate) fn with_odd_plane(mut self) -> Self {
-        self.border[3] += usize::from(self.plane().is_multiple_of(KILOBYTE));
-        self
-    }
-
     /// The geometry without what its bytes stand for, apart from zero.
     pub(crate) fn stored(self) -> Self {
         let element = match self.element {
@@ -109,6 +104,8 @@ impl Geometry {
             left.checked_add(self.width).and_then(|size| size.checked_add(right)),
         ];
         let elements = sizes.into_iter().try_fold(1usize, |product, size| product.checked_mul(size?));
+        // With what stays empty behind the planes.
+        let elements = elements.and_then(|elements| elements.checked_add(self.channels.checked_mul(LANES)?));
         match elements {
             Some(elements) if elements <= LARGEST => Ok(()),
             Some(elements) => Err(EngineError::Memory { megabytes: elements / NUMBERS_PER_MEGABYTE }),

@@ -138,8 +138,7 @@ impl Compiler<'_> {
         let [weight, bias] = [tensor(InputWeight)?, tensor(InputBias)?];
         let [state_weight, state_bias] = [tensor(StateWeight)?, tensor(StateBias)?];
         let padded = layer.hidden.next_multiple_of(LANES);
-        let products = Geometry::blocked([kind.0.gates() * padded, 1, output.width]).with_odd_plane();
-        let value = self.push_value(products)?;
+        let (value, products) = self.new_value([kind.0.gates() * padded, 1, output.width])?;
         let dense = inputs([input, products], kind, [&weight, &bias, &state_bias], self.settings)?;
         let name = format!("{} (inputs)", node.name);
         self.push_step(&name, instruction.inputs.clone(), value, Operation::Dense(Box::new(dense)));

@@ -77,7 +77,7 @@ impl Builder<'_> {
         let products = self.forward.iter().find(|step| step.name == inputs).and_then(|step| step.writes);
         let products = products.ok_or_else(|| self.no_gradient(instruction))?;
         let (from, of_products) = (self.geometry(gradient), self.geometry(products));
-        let to = Geometry::blocked([VECTORS * from.blocks() * LANES, 1, from.width]).with_odd_plane();
+        let to = Geometry::blocked([VECTORS * from.blocks() * LANES, 1, from.width]);
         to.check()?;
         let result = self.new_value(to);
         let kind = (cell, layer.gates, layer.reverse);
