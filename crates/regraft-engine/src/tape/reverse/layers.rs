@@ -1,5 +1,7 @@
 //! Convolutions, dense layers and batch normalisation.
 
+use std::ops::Range;
+
 use regraft_graph::{Conv, Op, ParameterKind};
 
 use crate::{
@@ -84,20 +86,17 @@ impl Builder<'_> {
         let value = input_of(instruction);
         let (from, input) = (self.geometry(gradient), self.geometry(value));
         let (window, groups) = window_of(&instruction.node.op, &input);
-        let views = [(from.height, 0), (from.width, 1)].map(|(size, axis)| {
-            (0..size).map(|place| place * window.stride[axis]).map(|at| at..at + 1).collect::<Vec<_>>()
-        });
-        let are_inside = [(&views[0], input.height), (&views[1], input.width)]
-            .into_iter()
-            .all(|(views, size)| views.last().is_none_or(|last| last.end <= size));
+        let [down, right] = window.stride;
         let is_sparse = window.kernel == [1; 2] && window.stride != [1; 2] && window.before == [0; 2];
+        let are_inside = (from.height - 1) * down < input.height && (from.width - 1) * right < input.width;
         if !is_sparse || !are_inside || groups > 1 || input.lanes != LANES {
             return Ok((value, window));
         }
         let output = Geometry::blocked([input.channels, from.height, from.width]);
         output.check()?;
         let seen = self.new_value(output);
-        let extents = views.each_ref().map(|views| vec![1; views.len()]);
+        let views = [every(from.height, down), every(from.width, right)];
+        let extents = [vec![1; from.height], vec![1; from.width]];
         let pool = Pool { input, output, views, extents, kind: Kind::Largest };
         let name = format!("{} (pixels)", instruction.node.name);
         self.push_back(&name, vec![value], Some(seen), Work::kernel(Operation::Pool(pool)));
@@ -227,6 +226,11 @@ impl Builder<'_> {
         result.into_iter().for_each(|result| self.contribute(&node.name, value, result));
         Ok(())
     }
+}
+
+/// So many single places, so far apart.
+fn every(count: usize, stride: usize) -> Vec<Range<usize>> {
+    (0..count).map(|place| place * stride..place * stride + 1).collect()
 }
 
 /// Rows and columns from the first to the last place of a window.
