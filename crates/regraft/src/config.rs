@@ -173,15 +173,16 @@ impl FitConfig {
                 Some("epochs: gradual trains the head alone in the first epoch; it needs at least 2".to_owned())
             }
             Method::Partial if self.cut == FEATURES => Some(
-                "method: partial trains what stands behind a wire; name it with --cut, in regraft.toml with cut (`regraft zoo info NAME --graph` shows the wires)"
+                "method: partial trains what stands behind a wire in front of features; name it with --cut, in regraft.toml with cut (`regraft zoo info NAME --graph` shows the wires)"
                     .to_owned(),
             ),
             Method::Bss if self.tuning.batch() == 1 => {
                 Some("batch-size: bss looks at how the images of a batch differ; it needs at least 2".to_owned())
             }
+            _ if self.unused().is_some() => self.unused(),
             Method::Auto => None,
             _ if self.tuning.time_limit.is_some() => {
-                Some(format!("time-limit: it is for auto; --method {} takes as long as it takes", method.name()))
+                Some(format!("time-limit: it is for auto alone; {} takes as long as it takes", method.name()))
             }
             _ if self.tuning.regularization.is_some() && method.regularization() == 0.0 => Some(format!(
                 "regularization: {} adds nothing to the loss; bss, delta, lwf and co-tuning do",
@@ -189,6 +190,18 @@ impl FitConfig {
             )),
             _ => None,
         }
+    }
+
+    /// A setting of another method.
+    fn unused(&self) -> Option<String> {
+        let (tuning, default) = (&self.tuning, TuningConfig::default());
+        let settings = [
+            ("rank", tuning.rank != default.rank, Method::Lora),
+            ("alpha", tuning.alpha != default.alpha, Method::Lora),
+            ("source-pull", tuning.source_pull != default.source_pull, Method::L2Sp),
+        ];
+        let (name, _, of) = settings.into_iter().find(|(_, is_set, of)| *is_set && *of != self.method)?;
+        Some(format!("{name}: it is for {} alone; {} has no use for it", of.name(), self.method.name()))
     }
 
     /// A soup is made of trainings of one method.
@@ -247,13 +260,21 @@ pub(crate) fn outside<T: Display>(name: &str, value: T, range: &RangeInclusive<T
     format!("{name}: {value} is not from {} to {}", range.start(), range.end())
 }
 
-/// Names a setting of the run that stands in the table of the training.
+/// Names a setting of the run that stands in the table of the training, or one of the training that stands outside.
 fn misplaced(text: &str) -> Option<String> {
     let found: toml::Table = text.parse().ok()?;
-    let tuning = found.get("tuning")?.as_table()?;
-    let known = toml::Table::try_from(FitConfig::default()).ok()?;
-    let name = tuning.keys().find(|name| known.contains_key(*name))?;
-    Some(format!("`{name}` is a setting of the whole run: write it above [tuning]"))
+    let is_of = |known: &dyn Fn(toml::Table) -> bool, (name, value): (&String, &toml::Value)| {
+        known([(name.clone(), value.clone())].into_iter().collect())
+    };
+    let of_run = |table: toml::Table| table.try_into::<FitConfig>().is_ok();
+    let of_tuning = |table: toml::Table| table.try_into::<TuningConfig>().is_ok();
+    let inside = found.get("tuning").and_then(toml::Value::as_table);
+    if let Some((name, _)) = inside.into_iter().flatten().find(|setting| is_of(&of_run, *setting)) {
+        return Some(format!("`{name}` is a setting of the whole run: write it above [tuning]"));
+    }
+    let is_misplaced = |setting: &_| is_of(&of_tuning, *setting) && !is_of(&of_run, *setting);
+    let (name, _) = found.iter().find(is_misplaced)?;
+    Some(format!("`{name}` is a setting of the training: write it below [tuning]"))
 }
 
 /// As a shell takes it.
@@ -296,9 +317,20 @@ mod tests {
     }
 
     #[test]
+    fn a_setting_of_another_method_is_a_mistake() {
+        let tuning = TuningConfig { rank: 4, ..TuningConfig::default() };
+        let config = |method| FitConfig { method, tuning: tuning.clone(), ..FitConfig::default() };
+        assert!(config(Method::LpFt).method_mistake().is_some_and(|message| message.contains("for lora")));
+        assert!(config(Method::Auto).method_mistake().is_some());
+        assert_eq!(config(Method::Lora).method_mistake(), None);
+    }
+
+    #[test]
     fn a_setting_in_the_wrong_table_is_named() {
         let advice = misplaced("seed = 1\n[tuning]\nprecision = \"bf16\"\n").unwrap();
         assert!(advice.contains("`precision`") && advice.contains("above [tuning]"), "{advice}");
+        let advice = misplaced("epochs = 3\n").unwrap();
+        assert!(advice.contains("`epochs`") && advice.contains("below [tuning]"), "{advice}");
         assert_eq!(misplaced("[tuning]\nepoch = 3\n"), None);
         assert_eq!(misplaced("seed ="), None);
     }
