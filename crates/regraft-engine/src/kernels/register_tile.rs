@@ -56,14 +56,13 @@ impl Arrangement {
         let is_line = |inputs: &[*const u8], apart: usize| {
             inputs.windows(2).all(|pair| pair[1].addr().wrapping_sub(pair[0].addr()) == apart * vector)
         };
-        let (one, other) = inputs.split_at(inputs.len() / 2);
-        match inputs.len() {
-            _ if is_line(inputs, 1) => Self::Line,
-            MOST_PIXELS => (1..=2)
-                .find(|apart| is_line(one, *apart) && is_line(other, *apart))
-                .map_or(Self::Scattered, Self::Halves),
-            _ => Self::Scattered,
+        if is_line(inputs, 1) {
+            return Self::Line;
         }
+        let (one, other) = inputs.split_at(inputs.len() / 2);
+        let are_lines = |apart: &usize| is_line(one, *apart) && is_line(other, *apart);
+        let apart = (1..=2).find(|apart| inputs.len() == MOST_PIXELS && are_lines(apart));
+        apart.map_or(Self::Scattered, Self::Halves)
     }
 }
 
