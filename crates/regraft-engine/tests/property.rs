@@ -138,34 +138,30 @@ fn check(conv: Conv, size: [usize; 2], images: usize) {
     }
 }
 
+/// So many random ones.
+fn check_some(kind: &str, cases: u64, images: usize, conv: impl Fn(&mut Stream) -> (Conv, [usize; 2])) {
+    for case in 0..cases {
+        let (conv, size) = conv(&mut random::stream(1, kind, case));
+        check(conv, size, images);
+    }
+}
+
 #[test]
 fn any_convolution_equals_its_definition() {
-    for case in 0..300 {
-        let (conv, size) = any_conv(&mut random::stream(1, "convolutions", case));
-        check(conv, size, 3);
-    }
+    check_some("convolutions", 300, 3, any_conv);
 }
 
 #[test]
 fn deep_convolutions_equal_their_definition() {
-    for case in 0..12 {
-        let (conv, size) = deep_conv(&mut random::stream(1, "deep convolutions", case));
-        check(conv, size, 3);
-    }
+    check_some("deep convolutions", 12, 3, deep_conv);
 }
 
 #[test]
 fn wide_convolutions_equal_their_definition() {
-    for case in 0..24 {
-        let (conv, size) = wide_conv(&mut random::stream(1, "wide convolutions", case));
-        check(conv, size, 3);
-    }
+    check_some("wide convolutions", 24, 3, wide_conv);
 }
 
 #[test]
 fn convolutions_of_whole_tiles_equal_their_definition() {
-    for case in 0..40 {
-        let (conv, size) = conv_of_whole_tiles(&mut random::stream(1, "whole tiles", case));
-        check(conv, size, 4);
-    }
+    check_some("whole tiles", 40, 4, conv_of_whole_tiles);
 }
