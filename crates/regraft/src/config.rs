@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use regraft_adapt::HeadKind;
 use regraft_data::source::LabelFile;
 use regraft_system::files;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
 
 use crate::fit::{Method, TuningConfig};
 use crate::input::InputChoice;
@@ -162,7 +162,7 @@ impl FitConfig {
 impl FitConfig {
     /// What does not go with the method.
     fn method_mistake(&self) -> Option<String> {
-        let Self { method, precision, .. } = self;
+        let (Self { method, precision, .. }, unused) = (self, self.unused());
         match method {
             Method::Probe => None,
             _ if *precision == PrecisionChoice::Int8 => Some(format!(
@@ -179,7 +179,7 @@ impl FitConfig {
             Method::Bss if self.tuning.batch() == 1 => {
                 Some("batch-size: bss looks at how the images of a batch differ; it needs at least 2".to_owned())
             }
-            _ if self.unused().is_some() => self.unused(),
+            _ if unused.is_some() => unused,
             Method::Auto => None,
             _ if self.tuning.time_limit.is_some() => {
                 Some(format!("time-limit: it is for auto alone; {} takes as long as it takes", method.name()))
@@ -263,18 +263,19 @@ pub(crate) fn outside<T: Display>(name: &str, value: T, range: &RangeInclusive<T
 /// Names a setting of the run that stands in the table of the training, or one of the training that stands outside.
 fn misplaced(text: &str) -> Option<String> {
     let found: toml::Table = text.parse().ok()?;
-    let is_of = |known: &dyn Fn(toml::Table) -> bool, (name, value): (&String, &toml::Value)| {
-        known([(name.clone(), value.clone())].into_iter().collect())
-    };
-    let of_run = |table: toml::Table| table.try_into::<FitConfig>().is_ok();
-    let of_tuning = |table: toml::Table| table.try_into::<TuningConfig>().is_ok();
     let inside = found.get("tuning").and_then(toml::Value::as_table);
-    if let Some((name, _)) = inside.into_iter().flatten().find(|setting| is_of(&of_run, *setting)) {
+    if let Some((name, _)) = inside.into_iter().flatten().find(|setting| is_of::<FitConfig>(*setting)) {
         return Some(format!("`{name}` is a setting of the whole run: write it above [tuning]"));
     }
-    let is_misplaced = |setting: &_| is_of(&of_tuning, *setting) && !is_of(&of_run, *setting);
+    let is_misplaced = |setting: &_| is_of::<TuningConfig>(*setting) && !is_of::<FitConfig>(*setting);
     let (name, _) = found.iter().find(is_misplaced)?;
     Some(format!("`{name}` is a setting of the training: write it below [tuning]"))
+}
+
+/// Whether a setting belongs to a table.
+fn is_of<T: DeserializeOwned>((name, value): (&String, &toml::Value)) -> bool {
+    let alone: toml::Table = [(name.clone(), value.clone())].into_iter().collect();
+    alone.try_into::<T>().is_ok()
 }
 
 /// As a shell takes it.
